@@ -1,0 +1,3 @@
+//! `dbd` deploys PostgreSQL migrations: rehearsed on real data, safe to kill anywhere, taken back by itself.
+
+pub mod domain;
