@@ -1,3 +1,7 @@
 //! `dbd` deploys PostgreSQL migrations: rehearsed on real data, safe to kill anywhere, taken back by itself.
+//!
+//! The middle only computes ([`domain`]), the rim only acts ([`adapters`] behind [`ports`]), the journal remembers. [`engine`] is the one
+//! loop between them, [`wire`] the only place that names a concrete adapter, [`cli`] what people see. `docs/architecture.md` has the map.
 
 pub mod domain;
+pub mod ports;

@@ -4,9 +4,21 @@
 //! in as values, so that the same history always gives the same answer, on any machine and on any day.
 
 pub mod code;
+pub mod codec;
 pub mod connection;
+pub mod decide;
 pub mod digest;
+pub mod effect;
+pub mod event;
+pub mod evolve;
 pub mod failure;
+pub mod finding;
 pub mod ids;
+pub mod machine;
 pub mod migration;
+pub mod next;
+pub mod plan;
+pub mod recovery;
+pub mod rehearsal;
+pub mod run;
 pub mod secret;

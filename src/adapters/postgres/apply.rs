@@ -1,0 +1,367 @@
+//! Applying one step: the same code for the sandbox and for the target.
+//!
+//! In a transaction: the ledger row first (it is the idempotency key and checks the lease), then the statements, then the owning tool's
+//! bookkeeping, then COMMIT. Outside: a `started` row, the statement alone, then a `finished` row with the bookkeeping.
+
+use super::connect::{Session, connect, lost};
+use super::ledger::{clean_up_alone, finish_alone, ledger_insert, step_name, superseded};
+use super::observe::Observer;
+use crate::domain::code::Code;
+use crate::domain::event::StepReport;
+use crate::domain::failure::{Certainty, Failure};
+use crate::domain::migration::{AloneProbe, Span, UnitMode};
+use crate::domain::rehearsal::StatementTrace;
+use crate::ports::database::{Applied, ApplyOrder, NotApplied};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
+
+/// How long after its own timeout a step is given to end by itself, before the connection is cut.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why one try did not come to its end.
+enum Trouble {
+    /// A lock was not to be had: worth another try.
+    Contention(Failure),
+    /// It will not work.
+    Certain(Failure),
+}
+
+impl Trouble {
+    fn failure(self) -> Failure {
+        match self {
+            Trouble::Contention(failure) | Trouble::Certain(failure) => failure,
+        }
+    }
+}
+
+/// Applies the step, trying again while locks are not to be had and the budget lasts.
+pub async fn apply(order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
+    let begun = Instant::now();
+    let budget = Duration::from_millis(order.lock_budget_ms);
+    let limit = Duration::from_millis(order.timeout_ms);
+    let mut waits = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .without_max_times()
+        .with_jitter()
+        .build();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut trace = Vec::new();
+        let left = limit.saturating_sub(begun.elapsed());
+        let result = match tokio::time::timeout(left + GRACE, once(&order, left, &mut trace)).await {
+            Ok(result) => result,
+            // The server did not keep to its own timeout: whatever it is doing, the fence and the probe will tell.
+            Err(_) => Err(Trouble::Certain(too_long(&order).certainty(Certainty::InDoubt))),
+        };
+        let trouble = match result {
+            Ok(xid) => {
+                let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                return Ok(Applied { report: StepReport { duration_ms, tries, xid }, trace });
+            }
+            Err(trouble) => trouble,
+        };
+        let wait = waits.next().unwrap_or(Duration::from_secs(2));
+        match trouble {
+            Trouble::Contention(failure) if begun.elapsed() + wait < budget.min(limit) => {
+                (order.progress)(&format!("{}; trying again", failure.message));
+                tokio::time::sleep(wait).await;
+            }
+            trouble => {
+                let mut failure = trouble.failure();
+                if failure.code == Code::LockTimeout {
+                    failure = failure
+                        .cause(format!("tried {tries} time(s) within {} ms", begun.elapsed().as_millis()))
+                        .hint("end what holds the lock, deploy at a calmer time, or raise lock_budget");
+                }
+                return Err(NotApplied { failure, trace });
+            }
+        }
+    }
+}
+
+async fn once(order: &ApplyOrder<'_>, left: Duration, trace: &mut Vec<StatementTrace>) -> Result<Option<String>, Trouble> {
+    let session = connect(order.url, &order.effect.application_name()).await.map_err(Trouble::Certain)?;
+    let setup = format!(
+        "SET client_min_messages = notice; SET idle_in_transaction_session_timeout = '{}ms'; SET statement_timeout = '{}ms'; {}",
+        order.timeout_ms.saturating_add(60_000),
+        order.statement_timeout_ms.unwrap_or(u64::MAX).min(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)).clamp(1, i32::MAX as u64),
+        // The server notices a client that is gone, where it can (PostgreSQL 14, Linux): a zombie ends by itself.
+        "SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', false) \
+         WHERE pg_catalog.current_setting('server_version_num')::integer >= 140000;",
+    );
+    session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
+    let observer = match order.watch {
+        true => Some(Observer::begin(&session.client).await.map_err(|error| ours(order, "looking at the catalog", &error))?),
+        false => None,
+    };
+    let xid = match &order.step.mode {
+        UnitMode::Transaction => in_transaction(order, &session, observer, trace).await,
+        UnitMode::Alone { probe } => alone(order, &session, probe, observer, trace).await,
+    };
+    session.close().await;
+    xid
+}
+
+async fn in_transaction(
+    order: &ApplyOrder<'_>,
+    session: &Session,
+    mut observer: Option<Observer>,
+    trace: &mut Vec<StatementTrace>,
+) -> Result<Option<String>, Trouble> {
+    let client = &session.client;
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = '{}ms'", order.lock_timeout_ms);
+    client.batch_execute(&begin).await.map_err(|error| ours(order, "beginning the transaction", &error))?;
+    let insert = ledger_insert(
+        order.holder,
+        order.effect,
+        order.anchor,
+        &step_name(order.step),
+        order.step.digest.as_str(),
+        "applied",
+        false,
+    );
+    let xid = client
+        .query_opt(&format!("{insert} RETURNING xid"), &[])
+        .await
+        .map_err(|error| ours(order, "writing the ledger row", &error))?
+        .ok_or_else(|| Trouble::Certain(superseded(order.holder)))?
+        .get::<_, String>(0);
+    for span in &order.step.statements {
+        run_statement(order, session, span, true, &mut observer, trace).await?;
+    }
+    if let Some(sql) = &order.bookkeeping {
+        client.batch_execute(sql).await.map_err(|error| ours(order, "writing the bookkeeping row", &error))?;
+    }
+    // Constraints that were deferred are checked here.
+    client.batch_execute("COMMIT").await.map_err(|error| {
+        if lost(&error) { ours(order, "committing", &error) } else { theirs(order, order.step.statements.last(), &error, "COMMIT: ") }
+    })?;
+    Ok(Some(xid))
+}
+
+async fn alone(
+    order: &ApplyOrder<'_>,
+    session: &Session,
+    probe: &AloneProbe,
+    mut observer: Option<Observer>,
+    trace: &mut Vec<StatementTrace>,
+) -> Result<Option<String>, Trouble> {
+    let client = &session.client;
+    let started = ledger_insert(
+        order.holder,
+        order.effect,
+        order.anchor,
+        &step_name(order.step),
+        order.step.digest.as_str(),
+        "started",
+        true,
+    );
+    let rows = client.execute(&started, &[]).await.map_err(|error| ours(order, "writing the ledger row", &error))?;
+    if rows == 0 {
+        // Either an earlier try wrote it, or the lease is somebody else's.
+        let mine: bool = client
+            .query_one("SELECT EXISTS (SELECT FROM dbd.lease WHERE token = $1)", &[&order.holder.token])
+            .await
+            .map_err(|error| ours(order, "reading the lease", &error))?
+            .get(0);
+        if !mine {
+            return Err(Trouble::Certain(superseded(order.holder)));
+        }
+    }
+    // What runs concurrently waits for others without keeping anybody waiting: it may use the whole budget at once.
+    let patient = format!("SET lock_timeout = '{}ms'", order.lock_budget_ms.max(order.lock_timeout_ms));
+    client.batch_execute(&patient).await.map_err(|error| ours(order, "setting lock_timeout", &error))?;
+    for span in &order.step.statements {
+        if let Err(trouble) = run_statement(order, session, span, false, &mut observer, trace).await {
+            let certain = |failure: &Failure| failure.certainty != Certainty::InDoubt;
+            let (Trouble::Certain(failure) | Trouble::Contention(failure)) = &trouble;
+            if certain(failure) {
+                clean_up_alone(session, probe).await.map_err(|error| ours(order, "removing what was left half done", &error))?;
+            }
+            return Err(trouble);
+        }
+    }
+    finish_alone(session, order.holder, order.effect, order.anchor, order.step, order.bookkeeping.as_deref())
+        .await
+        .map_err(|error| match error {
+            None => Trouble::Certain(superseded(order.holder)),
+            // The statement itself is done; only its record is missing, and the probe will write it.
+            Some(error) => {
+                let failure = ours(order, "writing the ledger row", &error).failure();
+                Trouble::Certain(failure.certainty(Certainty::InDoubt))
+            }
+        })?;
+    Ok(None)
+}
+
+async fn run_statement(
+    order: &ApplyOrder<'_>,
+    session: &Session,
+    span: &Span,
+    transactional: bool,
+    observer: &mut Option<Observer>,
+    trace: &mut Vec<StatementTrace>,
+) -> Result<(), Trouble> {
+    let sql = span.of(order.text);
+    (order.progress)(first_line(sql));
+    let client = &session.client;
+    if observer.is_some() {
+        session.take_notices();
+        let loud = "SET client_min_messages = debug1";
+        client.batch_execute(loud).await.map_err(|error| ours(order, "listening to the server", &error))?;
+    }
+    let begun = Instant::now();
+    let (result, seen) = match observer {
+        Some(observer) if !transactional => watched(order, client, observer, sql).await?,
+        _ => (client.simple_query(sql).await, BTreeSet::new()),
+    };
+    let mut one = StatementTrace {
+        line: span.line,
+        sql: sql.to_owned(),
+        transactional,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ..StatementTrace::default()
+    };
+    match result {
+        Ok(messages) => {
+            one.rows = messages
+                .iter()
+                .filter_map(|message| match message {
+                    SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+                    _ => None,
+                })
+                .sum();
+            if let Some(observer) = observer {
+                let quiet = "SET client_min_messages = notice";
+                client.batch_execute(quiet).await.map_err(|error| ours(order, "listening to the server", &error))?;
+                let notices = session.take_notices();
+                observer.after(client, &mut one, &notices, seen).await.map_err(|error| ours(order, "watching the statement", &error))?;
+            }
+            trace.push(one);
+            Ok(())
+        }
+        Err(error) => {
+            one.error = Some(error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned()));
+            trace.push(one);
+            Err(theirs(order, Some(span), &error, ""))
+        }
+    }
+}
+
+/// Runs a statement outside a transaction while a second session looks at the locks it holds: it lets go of them before it ends.
+async fn watched(
+    order: &ApplyOrder<'_>,
+    client: &tokio_postgres::Client,
+    observer: &Observer,
+    sql: &str,
+) -> Result<(Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>, BTreeSet<(String, String)>), Trouble> {
+    let onlooker = connect(order.url, "dbd onlooker").await.map_err(Trouble::Certain)?;
+    let pid: i32 = client
+        .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
+        .await
+        .map_err(|error| ours(order, "watching the statement", &error))?
+        .get(0);
+    let mut seen = BTreeSet::new();
+    let statement = client.simple_query(sql);
+    tokio::pin!(statement);
+    let result = loop {
+        tokio::select! {
+            biased;
+            result = &mut statement => break result,
+            locks = observer.locks_of(&onlooker.client, pid) => seen.extend(locks.unwrap_or_default()),
+        }
+        tokio::select! {
+            biased;
+            result = &mut statement => break result,
+            () = tokio::time::sleep(Duration::from_millis(2)) => {}
+        }
+    };
+    onlooker.close().await;
+    Ok((result, seen))
+}
+
+fn too_long(order: &ApplyOrder<'_>) -> Failure {
+    Failure::new(Code::MigrationTimeout, format!("{} took longer than {} ms", order.file, order.timeout_ms))
+        .hint("raise migration_timeout of the environment, or split the migration")
+}
+
+/// A statement of dbd's own that failed.
+fn ours(order: &ApplyOrder<'_>, what: &str, error: &tokio_postgres::Error) -> Trouble {
+    let failure = super::connect::query_failed(order.url, what, error);
+    match error.code() {
+        Some(&SqlState::UNIQUE_VIOLATION) if what.contains("ledger") => Trouble::Certain(failure.certainty(Certainty::InDoubt)),
+        Some(code) if is_contention(code) => Trouble::Contention(Failure { code: Code::LockTimeout, ..failure }),
+        _ => Trouble::Certain(failure),
+    }
+}
+
+fn is_contention(code: &SqlState) -> bool {
+    [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE].contains(code)
+}
+
+/// A statement of the user's that failed, with the place in the file.
+fn theirs(order: &ApplyOrder<'_>, span: Option<&Span>, error: &tokio_postgres::Error, prefix: &str) -> Trouble {
+    let Some(server) = error.as_db_error() else {
+        return ours(order, "running a statement", error);
+    };
+    if lost(error) {
+        return ours(order, "running a statement", error);
+    }
+    let (line, column) = place(order.text, span, server);
+    let said = format!("{prefix}{} (SQLSTATE {})", server.message(), server.code().code());
+    let statement = span.map(|span| first_line(span.of(order.text)).to_owned());
+    let mut failure = match server.code() {
+        code if is_contention(code) => Failure::new(Code::LockTimeout, format!("{}:{line}: a lock was not to be had in time", order.file)),
+        &SqlState::QUERY_CANCELED => {
+            let mut failure = too_long(order);
+            if order.statement_timeout_ms.is_some() {
+                failure = failure.hint("or statement_timeout, if it was that");
+            }
+            failure
+        }
+        _ => Failure::new(Code::StatementFailed, format!("{}:{line}: a statement failed", order.file)),
+    };
+    failure = failure.cause(said).at(order.file, line, column);
+    if let Some(detail) = server.detail() {
+        failure = failure.cause(detail);
+    }
+    if let Some(context) = server.where_() {
+        failure = failure.cause(context.lines().next().unwrap_or_default());
+    }
+    if let Some(statement) = statement {
+        failure = failure.cause(format!("in: {statement}"));
+    }
+    if let Some(hint) = server.hint() {
+        failure = failure.hint(hint);
+    }
+    if is_contention(server.code()) { Trouble::Contention(failure) } else { Trouble::Certain(failure) }
+}
+
+/// Line and column of the server's error position, or of the statement where the server gives none.
+fn place(text: &str, span: Option<&Span>, server: &DbError) -> (u32, u32) {
+    let Some(span) = span else { return (1, 1) };
+    let offset = match server.position() {
+        // The server counts characters from 1.
+        Some(ErrorPosition::Original(at)) => {
+            span.of(text).char_indices().nth((*at as usize).saturating_sub(1)).map_or(0, |(offset, _)| offset)
+        }
+        _ => 0,
+    };
+    let before = &text[..span.start + offset];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+}
+
+fn first_line(sql: &str) -> &str {
+    let line = sql.lines().next().unwrap_or_default().trim_end();
+    match line.char_indices().nth(100) {
+        Some((cut, _)) => &line[..cut],
+        None => line,
+    }
+}

@@ -1,0 +1,224 @@
+//! Asking a server about itself.
+
+use super::connect::{connect, query_failed};
+use super::ledger::identifier;
+use crate::domain::code::Code;
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::event::ServerFacts;
+use crate::domain::failure::Failure;
+use crate::domain::ids::RunId;
+use crate::domain::migration::{AppliedRow, Tracking};
+use crate::ports::database::Hold;
+
+/// Connects and asks.
+pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
+    let session = connect(url, "dbd").await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "asking the server about itself", error);
+    let row = session
+        .client
+        .query_one(
+            "SELECT pg_catalog.current_setting('server_version_num')::integer, pg_catalog.current_setting('server_version'), \
+               pg_catalog.current_database()::text, session_user::text, \
+               (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user), \
+               pg_catalog.pg_database_size(pg_catalog.current_database()), \
+               pg_catalog.pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text, \
+               pg_catalog.pg_is_in_recovery() OR pg_catalog.current_setting('transaction_read_only') = 'on' \
+             FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?;
+    // May be forbidden to ordinary roles by the provider; it only serves to recognise the cluster.
+    let system_identifier = session
+        .client
+        .query_one("SELECT system_identifier::text FROM pg_catalog.pg_control_system()", &[])
+        .await
+        .ok()
+        .map(|row| row.get(0));
+    let roles = session
+        .client
+        .query(
+            "SELECT rolname::text FROM pg_catalog.pg_roles r WHERE rolname !~ '^pg_' AND (EXISTS ( \
+               SELECT FROM pg_catalog.pg_shdepend d WHERE d.refobjid = r.oid AND d.refclassid = 'pg_catalog.pg_authid'::regclass \
+               AND d.dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))) \
+               OR rolname = session_user OR r.oid = 10) ORDER BY 1",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let pooled = is_pooled(url, &session).await?;
+    session.close().await;
+    Ok(ServerFacts {
+        version_num: u32::try_from(row.get::<_, i32>(0)).unwrap_or(0),
+        version: row.get(1),
+        system_identifier,
+        database: row.get(2),
+        role: row.get(3),
+        superuser: row.get::<_, Option<bool>>(4).unwrap_or(false),
+        size_bytes: row.get(5),
+        encoding: row.get(6),
+        collate: row.get(7),
+        ctype: row.get(8),
+        read_only: row.get(9),
+        pooled,
+        roles,
+    })
+}
+
+/// Two sessions that are both idle and share one backend are behind a pooler in transaction mode.
+async fn is_pooled(url: &ConnectionUrl, first: &super::connect::Session) -> Result<bool, Failure> {
+    let second = connect(url, "dbd").await?;
+    let pid = "SELECT pg_catalog.pg_backend_pid()";
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "looking for a pooler", error);
+    let one: i32 = first.client.query_one(pid, &[]).await.map_err(|error| failed(&error))?.get(0);
+    let two: i32 = second.client.query_one(pid, &[]).await.map_err(|error| failed(&error))?.get(0);
+    second.close().await;
+    Ok(one == two)
+}
+
+/// The privileges a deployment needs and the role lacks.
+pub async fn missing_privileges(url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
+    let session = connect(url, "dbd").await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "asking for privileges", error);
+    let mut missing = Vec::new();
+    let create: bool = session
+        .client
+        .query_one(
+            "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') OR pg_catalog.to_regnamespace('dbd') IS NOT NULL",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?
+        .get(0);
+    if !create {
+        missing.push("CREATE on the database (dbd keeps its ledger in a schema of its own)".to_owned());
+    }
+    let unreadable = session
+        .client
+        .query(
+            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
+               AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+                 AND CASE WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT') \
+                          ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') END) \
+             ORDER BY 1 LIMIT 5",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?;
+    missing.extend(unreadable.iter().map(|row| format!("SELECT on {} (the backup reads every table)", row.get::<_, String>(0))));
+    session.close().await;
+    Ok(missing)
+}
+
+/// Advisory locks other migration tools take, by their keys (read in the tools' own sources).
+const FOREIGN: &[(&str, &str)] = &[
+    ("Prisma", "(classid = 0 AND objid = 72707369 AND objsubid = 1)"),
+    ("goose", "(((classid::bigint << 32) | objid::bigint) = 4097083626 AND objsubid = 1)"),
+    ("Sqitch", "(classid = 0 AND objid = 75474063 AND objsubid = 1)"),
+    // sqlx: 0x3d32ad9e * crc32 of the database's name.
+    ("sqlx", "(objsubid = 1 AND ((classid::bigint << 32) | objid::bigint) = $1)"),
+];
+
+/// Migration locks of other tools that are held right now.
+pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
+    let session = connect(url, "dbd").await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "looking for locks of other tools", error);
+    let rows = session
+        .client
+        .query(
+            &format!(
+                "SELECT CASE {} END, l.pid, COALESCE(a.application_name, ''), COALESCE(a.usename::text, '') \
+                 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+                 WHERE l.locktype = 'advisory' AND l.granted AND ({}) \
+                   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+                FOREIGN.iter().map(|(tool, test)| format!("WHEN {test} THEN '{tool}'")).collect::<Vec<_>>().join(" "),
+                FOREIGN.iter().map(|(_, test)| (*test).to_owned()).collect::<Vec<_>>().join(" OR "),
+            ),
+            &[&sqlx_key(&url.database())],
+        )
+        .await
+        .map_err(|error| failed(&error))?;
+    session.close().await;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let (tool, pid, application, user): (String, i32, String, String) = (row.get(0), row.get(1), row.get(2), row.get(3));
+            format!("{tool}'s migration lock is held by pid {pid} (user {user}, application `{application}`)")
+        })
+        .collect())
+}
+
+/// sqlx's lock key (`sqlx-postgres/src/migrate.rs`, `generate_lock_id`).
+fn sqlx_key(database: &str) -> i64 {
+    0x3d32_ad9e_i64.wrapping_mul(i64::from(crc32fast::hash(database.as_bytes())))
+}
+
+/// The rows of a tracking table.
+pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure> {
+    let session = connect(url, "dbd").await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, &format!("reading {}", tracking.table), error);
+    let exists: bool = session
+        .client
+        .query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&tracking.table])
+        .await
+        .map_err(|error| failed(&error))?
+        .get(0);
+    let rows = match exists {
+        true => Some(session.client.query(tracking.read, &[]).await.map_err(|error| failed(&error))?),
+        false => None,
+    };
+    session.close().await;
+    Ok(rows.map(|rows| rows.iter().map(|row| AppliedRow { key: row.get(0), digest: row.get(1) }).collect()))
+}
+
+/// Takes the target's lock for as long as the session lives. Never waits: a deployment that would wait may hold others up.
+pub async fn hold(url: &ConnectionUrl, run: &RunId, owner: &str) -> Result<Hold, Failure> {
+    // The session's name tells who holds the lock; PostgreSQL keeps 63 bytes of it.
+    let session = connect(url, &format!("dbd hold {run} {owner}")).await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "taking the target's lock", error);
+    let mine: bool = session
+        .client
+        .query_one("SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext('dbd target'), 0)", &[])
+        .await
+        .map_err(|error| failed(&error))?
+        .get(0);
+    if !mine {
+        let holder = session
+            .client
+            .query_opt(
+                "SELECT a.application_name, a.pid FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+                 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.objid = 0 \
+                   AND l.classid::bigint = (pg_catalog.hashtext('dbd target')::bigint & 4294967295) \
+                   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+                &[],
+            )
+            .await
+            .map_err(|error| failed(&error))?
+            .map_or_else(
+                || "another session".to_owned(),
+                |row| format!("{} (backend {})", row.get::<_, String>(0).trim_start_matches("dbd hold "), row.get::<_, i32>(1)),
+            );
+        return Err(Failure::new(Code::TargetBusy, format!("{} is held by another run: {holder}", url.place()))
+            .hint("wait for it to end, or look at it with `dbd status`"));
+    }
+    Ok(Hold { session: Box::new(session) })
+}
+
+/// Whether a column holds any value that is not null. `table` is quoted already, `column` is not.
+pub async fn column_has_values(url: &ConnectionUrl, table: &str, column: &str) -> Result<bool, Failure> {
+    let session = connect(url, "dbd").await?;
+    let sql = format!("SELECT EXISTS (SELECT FROM {table} WHERE {} IS NOT NULL)", identifier(column));
+    let row = session
+        .client
+        .query_one(&sql, &[])
+        .await
+        .map_err(|error| query_failed(url, &format!("looking for values in {table}.{column}"), &error))?;
+    session.close().await;
+    Ok(row.get(0))
+}

@@ -1,0 +1,309 @@
+//! dbd's own schema inside a target: the lease, the ledger, the fence and the probe.
+
+use super::connect::{Session, connect, lost, query_failed};
+use crate::domain::code::Code;
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::failure::{Certainty, Failure};
+use crate::domain::ids::{EffectId, RunId};
+use crate::domain::migration::{AloneProbe, Tracking, UnitMode};
+use crate::domain::plan::PlanStep;
+use crate::ports::database::{Anchor, Holder, ProbeOrder, Standing};
+use crate::ports::fence::Fenced;
+use std::time::Duration;
+use tokio_postgres::Client;
+
+/// dbd's schema, harmless to repeat.
+const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
+
+/// How long the fence waits for a terminated session to be gone.
+const FENCE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A literal for SQL that is put together as text.
+pub fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if text.contains('\\') { format!(" E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+}
+
+/// An identifier for SQL that is put together as text.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The row that goes into the ledger first. Nothing is inserted, and so no row counted, unless the lease is still ours.
+pub fn ledger_insert(holder: &Holder, effect: &EffectId, anchor: &Anchor, step: &str, digest: &str, phase: &str, again: bool) -> String {
+    format!(
+        "INSERT INTO dbd.ledger (effect_id, phase, run_id, step, digest, origin, seq, hash, token) \
+         SELECT {effect}, {phase}, {run}, {step}, {digest}, {origin}, {seq}, {hash}, {token} \
+         FROM dbd.lease WHERE token = {token}{lock}{again}",
+        effect = literal(effect.as_str()),
+        phase = literal(phase),
+        run = literal(holder.run.as_str()),
+        step = literal(step),
+        digest = literal(digest),
+        origin = literal(&anchor.origin),
+        seq = anchor.seq,
+        hash = literal(&anchor.hash),
+        token = literal(&holder.token),
+        lock = " FOR SHARE",
+        again = if again { " ON CONFLICT DO NOTHING" } else { "" },
+    )
+}
+
+/// What a holder that lost its lease is told.
+pub fn superseded(holder: &Holder) -> Failure {
+    Failure::new(Code::LostOwnership, format!("{}: another process took this target over, nothing was changed", holder.run))
+        .hint(format!("`dbd status {}` says who holds it", holder.run))
+}
+
+/// Installs the schema and writes the lease.
+pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<(), Failure> {
+    let session = connect(url, &format!("dbd prepare {}", holder.run)).await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "installing dbd's bookkeeping", error);
+    let quiet = "SET client_min_messages = warning; SET lock_timeout = '5s';";
+    session.client.batch_execute(quiet).await.map_err(|error| failed(&error))?;
+    // Two first deployments at once would both find nothing there.
+    let begin = "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('dbd prepare')::bigint);";
+    session.client.batch_execute(begin).await.map_err(|error| failed(&error))?;
+    session.client.batch_execute(LEDGER).await.map_err(|error| failed(&error))?;
+    if let Some(tracking) = tracking {
+        session.client.batch_execute(tracking.create).await.map_err(|error| failed(&error))?;
+    }
+    write_lease(&session.client, holder).await.map_err(|error| failed(&error))?;
+    session.client.batch_execute("COMMIT").await.map_err(|error| failed(&error))?;
+    session.close().await;
+    Ok(())
+}
+
+/// Writes the lease alone.
+pub async fn take_lease(url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
+    let session = connect(url, &format!("dbd lease {}", holder.run)).await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "taking the lease", error);
+    session.client.batch_execute("SET lock_timeout = '10s'").await.map_err(|error| failed(&error))?;
+    write_lease(&session.client, holder).await.map_err(|error| failed(&error))?;
+    session.close().await;
+    Ok(())
+}
+
+async fn write_lease(client: &Client, holder: &Holder) -> Result<(), tokio_postgres::Error> {
+    client
+        .execute(
+            "INSERT INTO dbd.lease (id, token, run_id, owner) VALUES (1, $1, $2, $3) \
+             ON CONFLICT (id) DO UPDATE SET token = EXCLUDED.token, run_id = EXCLUDED.run_id, owner = EXCLUDED.owner, since = clock_timestamp()",
+            &[&holder.token, &holder.run.as_str(), &holder.owner],
+        )
+        .await
+        .map(|_| ())
+}
+
+/// Whether the schema is there.
+pub async fn is_prepared(url: &ConnectionUrl) -> Result<bool, Failure> {
+    let session = connect(url, "dbd").await?;
+    let row = session
+        .client
+        .query_one("SELECT pg_catalog.to_regclass('dbd.lease') IS NOT NULL AND pg_catalog.to_regclass('dbd.ledger') IS NOT NULL", &[])
+        .await
+        .map_err(|error| query_failed(url, "looking for dbd's bookkeeping", &error))?;
+    session.close().await;
+    Ok(row.get(0))
+}
+
+/// Ends the sessions of `effect` and waits until they are gone: a client that was killed leaves its backend at work.
+pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure> {
+    let session = connect(url, "dbd fence").await?;
+    let name = effect.application_name();
+    let failed = |error: &tokio_postgres::Error| {
+        query_failed(url, "ending the sessions of an earlier process", error).certainty(Certainty::Transient)
+    };
+    let deadline = tokio::time::Instant::now() + FENCE_PATIENCE;
+    let mut ended = 0_i64;
+    let mut wait = Duration::from_millis(5);
+    loop {
+        let row = session
+            .client
+            .query_one(
+                "SELECT count(*), count(*) FILTER (WHERE pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity \
+                 WHERE application_name = $1 AND datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()",
+                &[&name],
+            )
+            .await
+            .map_err(|error| failed(&error))?;
+        let left: i64 = row.get(0);
+        if left == 0 {
+            break;
+        }
+        ended = ended.max(left);
+        if tokio::time::Instant::now() > deadline {
+            return Err(Failure::new(Code::InDoubt, format!("{left} session(s) named `{name}` on {} do not end", url.place()))
+                .certainty(Certainty::Transient)
+                .hint("ask a superuser to end them with pg_terminate_backend, then resume"));
+        }
+        // Waiting for a state of the server that it does not announce.
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_millis(250));
+    }
+    session.close().await;
+    Ok(Fenced::after(effect.clone(), format!("{ended} session(s) named {name} ended, none is left")))
+}
+
+/// The anchors of a run.
+pub async fn anchors(url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure> {
+    let session = connect(url, "dbd").await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "reading dbd's ledger", error);
+    let exists: bool = session
+        .client
+        .query_one("SELECT pg_catalog.to_regclass('dbd.ledger') IS NOT NULL", &[])
+        .await
+        .map_err(|error| failed(&error))?
+        .get(0);
+    let rows = if exists {
+        session
+            .client
+            .query("SELECT origin, seq, hash FROM dbd.ledger WHERE run_id = $1 ORDER BY seq", &[&run.as_str()])
+            .await
+            .map_err(|error| failed(&error))?
+    } else {
+        Vec::new()
+    };
+    session.close().await;
+    Ok(rows
+        .iter()
+        .map(|row| Anchor { origin: row.get(0), seq: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0), hash: row.get(2) })
+        .collect())
+}
+
+/// What became of the fenced effect.
+pub async fn probe(order: &ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, Failure> {
+    let url = order.url;
+    let session = connect(url, "dbd probe").await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "reading dbd's ledger", error).certainty(Certainty::Transient);
+    let exists: bool = session
+        .client
+        .query_one("SELECT pg_catalog.to_regclass('dbd.ledger') IS NOT NULL", &[])
+        .await
+        .map_err(|error| failed(&error))?
+        .get(0);
+    if !exists {
+        return Ok(Standing::NotApplied { evidence: "dbd's ledger is not there yet".to_owned() });
+    }
+    let rows = session
+        .client
+        .query("SELECT phase, xid FROM dbd.ledger WHERE effect_id = $1", &[&fenced.effect().as_str()])
+        .await
+        .map_err(|error| failed(&error))?;
+    let phase = |name: &str| rows.iter().find(|row| row.get::<_, &str>(0) == name).map(|row| row.get::<_, String>(1));
+    if let Some(xid) = phase("applied").or_else(|| phase("finished")) {
+        let evidence = format!("the ledger has its row, written by transaction {xid}");
+        return Ok(Standing::Applied { xid: Some(xid), evidence });
+    }
+    let started = phase("started");
+    let standing = match (order.step.map(|step| &step.mode), started) {
+        (Some(UnitMode::Alone { probe }), Some(_)) => ask_catalog(&session, order, fenced, probe).await?,
+        (Some(UnitMode::Alone { .. }), None) => Standing::NotApplied { evidence: "the ledger has no row of it: it was never started".to_owned() },
+        _ => Standing::NotApplied { evidence: "the ledger has no row of it: its transaction did not commit".to_owned() },
+    };
+    session.close().await;
+    Ok(standing)
+}
+
+/// A statement outside a transaction was started and not finished: the catalog tells.
+async fn ask_catalog(session: &Session, order: &ProbeOrder<'_>, fenced: &Fenced, probe: &AloneProbe) -> Result<Standing, Failure> {
+    let url = order.url;
+    let failed = |error: &tokio_postgres::Error| {
+        if lost(error) {
+            query_failed(url, "asking the catalog", error).certainty(Certainty::Transient)
+        } else {
+            query_failed(url, "asking the catalog", error)
+        }
+    };
+    let (done, evidence) = match probe {
+        AloneProbe::IndexValid { schema, table, index } => match index_state(&session.client, schema.as_deref(), Some(table), index).await.map_err(|error| failed(&error))? {
+            Some((_, true)) => (true, format!("the index {index} is there and valid")),
+            Some((name, false)) => {
+                drop_invalid(session, &name).await.map_err(|error| failed(&error))?;
+                (false, format!("the index {name} was there, invalid; it was dropped"))
+            }
+            None => (false, format!("there is no index {index}")),
+        },
+        AloneProbe::IndexGone { schema, index } => match index_state(&session.client, schema.as_deref(), None, index).await.map_err(|error| failed(&error))? {
+            None => (true, format!("the index {index} is gone")),
+            Some((_, valid)) => (false, format!("the index {index} is still there, {}", if valid { "valid" } else { "invalid" })),
+        },
+        AloneProbe::Repeatable => (false, "whether it ran or not, running it again is the same".to_owned()),
+        AloneProbe::Unknown => {
+            return Ok(Standing::Unknown {
+                evidence: "it was started, its outcome was not recorded, and nothing in the catalog tells".to_owned(),
+            });
+        }
+    };
+    if !done {
+        return Ok(Standing::NotApplied { evidence });
+    }
+    if let Some(step) = order.step {
+        finish_alone(session, order.holder, fenced.effect(), order.anchor, step, order.bookkeeping.as_deref())
+            .await
+            .map_err(|error| error.map_or_else(|| superseded(order.holder), |error| failed(&error)))?;
+    }
+    Ok(Standing::Applied { xid: None, evidence })
+}
+
+/// Writes that a statement outside a transaction is done, with the bookkeeping that belongs to it. `Err(None)`: the lease is lost.
+pub async fn finish_alone(
+    session: &Session,
+    holder: &Holder,
+    effect: &EffectId,
+    anchor: &Anchor,
+    step: &PlanStep,
+    bookkeeping: Option<&str>,
+) -> Result<(), Option<tokio_postgres::Error>> {
+    let client = &session.client;
+    client.batch_execute("BEGIN").await?;
+    let insert = ledger_insert(holder, effect, anchor, &step_name(step), step.digest.as_str(), "finished", false);
+    if client.execute(&insert, &[]).await? == 0 {
+        client.batch_execute("ROLLBACK").await?;
+        return Err(None);
+    }
+    if let Some(sql) = bookkeeping {
+        client.batch_execute(sql).await?;
+    }
+    client.batch_execute("COMMIT").await?;
+    Ok(())
+}
+
+/// The step as the ledger names it: `migration 3, unit 1`, counted from 1.
+pub fn step_name(step: &PlanStep) -> String {
+    format!("migration {}, unit {}", step.migration + 1, step.unit + 1)
+}
+
+/// The index's qualified name and whether it is valid and ready. Without a schema it is looked up as a session of the user would find
+/// it: in the schema of its table, else along the search path.
+async fn index_state(client: &Client, schema: Option<&str>, table: Option<&str>, index: &str) -> Result<Option<(String, bool)>, tokio_postgres::Error> {
+    let rows = client
+        .query(
+            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), i.indisvalid AND i.indisready \
+             FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relname = $1 AND CASE \
+               WHEN $2::text IS NOT NULL THEN n.nspname = $2 \
+               WHEN $3::text IS NOT NULL THEN i.indrelid = pg_catalog.to_regclass($3) \
+               ELSE pg_catalog.pg_table_is_visible(c.oid) END",
+            &[&index, &schema, &table],
+        )
+        .await?;
+    Ok(rows.first().map(|row| (row.get(0), row.get(1))))
+}
+
+/// Drops an invalid index that an interrupted build left behind; `name` is quoted already.
+pub async fn drop_invalid(session: &Session, name: &str) -> Result<(), tokio_postgres::Error> {
+    session.client.batch_execute("SET lock_timeout = '60s'").await?;
+    session.client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}")).await
+}
+
+/// Drops what a failed statement outside a transaction left half done, so that it can be tried again.
+pub async fn clean_up_alone(session: &Session, probe: &AloneProbe) -> Result<(), tokio_postgres::Error> {
+    if let AloneProbe::IndexValid { schema, table, index } = probe
+        && let Some((name, false)) = index_state(&session.client, schema.as_deref(), Some(table), index).await?
+    {
+        drop_invalid(session, &name).await?;
+    }
+    Ok(())
+}

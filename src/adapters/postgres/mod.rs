@@ -1,0 +1,156 @@
+//! PostgreSQL over the wire: [`Database`] for targets and sandboxes alike.
+
+mod apply;
+pub mod catalog;
+mod connect;
+mod facts;
+mod ledger;
+mod observe;
+mod restore;
+
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::event::{Loss, ServerFacts};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{EffectId, RunId};
+use crate::domain::migration::{AppliedRow, Tracking};
+use crate::domain::schema::catalog::Catalog;
+use crate::ports::database::{
+    Anchor, Applied, ApplyOrder, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript, Snapshot, Standing,
+};
+use crate::ports::fence::Fenced;
+use async_trait::async_trait;
+use catalog::Exclude;
+use connect::{connect, query_failed};
+use std::collections::BTreeMap;
+
+/// PostgreSQL over the wire.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Postgres;
+
+fn exclude(tracking: &str) -> Exclude {
+    Exclude { tables: vec![tracking.to_owned()] }
+}
+
+#[async_trait(?Send)]
+impl Database for Postgres {
+    async fn facts(&self, url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
+        facts::facts(url).await
+    }
+
+    async fn missing_privileges(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
+        facts::missing_privileges(url).await
+    }
+
+    async fn foreign_locks(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
+        facts::foreign_locks(url).await
+    }
+
+    async fn catalog(&self, url: &ConnectionUrl, tracking: &str) -> Result<Catalog, Failure> {
+        let session = connect(url, "dbd").await?;
+        let catalog = catalog::read_catalog(&session.client, &exclude(tracking))
+            .await
+            .map_err(|error| query_failed(url, "reading the catalog", &error))?;
+        session.close().await;
+        Ok(catalog)
+    }
+
+    async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {
+        let session = connect(url, "dbd snapshot").await?;
+        let failed = |error: &tokio_postgres::Error| query_failed(url, "taking a snapshot", error);
+        // An idle transaction is what keeps the snapshot alive while it is dumped.
+        let begin = "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        session.client.batch_execute(begin).await.map_err(|error| failed(&error))?;
+        let row = session
+            .client
+            .query_one("SELECT pg_catalog.pg_export_snapshot(), pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())::text", &[])
+            .await
+            .map_err(|error| failed(&error))?;
+        let catalog = catalog::read_catalog(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
+        let rows = catalog::row_counts(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
+        Ok(Snapshot { name: Some(row.get(0)), catalog, rows, xid: row.get(1), hold: Box::new(session) })
+    }
+
+    async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure> {
+        let session = connect(url, "dbd").await?;
+        let rows = catalog::row_counts(&session.client, &exclude(tracking))
+            .await
+            .map_err(|error| query_failed(url, "counting rows", &error))?;
+        session.close().await;
+        Ok(rows)
+    }
+
+    async fn next_xid(&self, url: &ConnectionUrl) -> Result<String, Failure> {
+        let session = connect(url, "dbd").await?;
+        let row = session
+            .client
+            .query_one("SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())::text", &[])
+            .await
+            .map_err(|error| query_failed(url, "asking for the next transaction id", &error))?;
+        session.close().await;
+        Ok(row.get(0))
+    }
+
+    async fn column_has_values(&self, url: &ConnectionUrl, table: &str, column: &str) -> Result<bool, Failure> {
+        facts::column_has_values(url, table, column).await
+    }
+
+    async fn applied(&self, url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure> {
+        facts::applied(url, tracking).await
+    }
+
+    async fn hold(&self, url: &ConnectionUrl, run: &RunId, owner: &str) -> Result<Hold, Failure> {
+        facts::hold(url, run, owner).await
+    }
+
+    async fn is_prepared(&self, url: &ConnectionUrl) -> Result<bool, Failure> {
+        ledger::is_prepared(url).await
+    }
+
+    async fn prepare(&self, url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<(), Failure> {
+        ledger::prepare(url, tracking, holder).await
+    }
+
+    async fn take_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
+        ledger::take_lease(url, holder).await
+    }
+
+    async fn apply(&self, order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
+        apply::apply(order).await
+    }
+
+    async fn fence(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure> {
+        ledger::fence(url, effect).await
+    }
+
+    async fn probe(&self, order: ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, Failure> {
+        ledger::probe(&order, fenced).await
+    }
+
+    async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure> {
+        ledger::anchors(url, run).await
+    }
+
+    async fn loss(
+        &self,
+        url: &ConnectionUrl,
+        tracking: &str,
+        xid: &str,
+        rows: &BTreeMap<String, i64>,
+        own: &[String],
+    ) -> Result<Loss, Failure> {
+        let tables = self.row_counts(url, tracking).await?.into_keys().collect();
+        restore::loss(url, tables, xid, rows, own).await
+    }
+
+    fn restore_script(
+        &self,
+        holder: &Holder,
+        effect: &EffectId,
+        anchor: &Anchor,
+        rows: &BTreeMap<String, i64>,
+        xid: &str,
+        lock_timeout_ms: u64,
+    ) -> RestoreScript {
+        restore::script(holder, effect, anchor, rows, xid, lock_timeout_ms)
+    }
+}

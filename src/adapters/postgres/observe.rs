@@ -1,0 +1,151 @@
+//! Watching a statement: the locks it takes on what existed before, what it rewrites, what the server says it scans and builds.
+
+use crate::domain::rehearsal::StatementTrace;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio_postgres::{Client, Error};
+
+/// What existed before the migration began, and what was seen since.
+pub struct Observer {
+    names: BTreeMap<u32, String>,
+    tables: BTreeMap<String, Vec<String>>,
+    files: BTreeMap<u32, u32>,
+    held: BTreeSet<(String, String)>,
+    exclusive_before: BTreeSet<String>,
+    wal: String,
+}
+
+const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), \
+     COALESCE(pg_catalog.pg_relation_filenode(c.oid), 0::oid), c.relkind::text \
+     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd')";
+
+const LOCKS: &str = "SELECT relation, mode FROM pg_catalog.pg_locks WHERE pid = $1 AND locktype = 'relation' AND granted \
+     AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
+
+impl Observer {
+    /// Looks at what exists.
+    pub async fn begin(client: &Client) -> Result<Self, Error> {
+        let mut this = Self {
+            names: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            files: BTreeMap::new(),
+            held: BTreeSet::new(),
+            exclusive_before: BTreeSet::new(),
+            wal: wal(client).await?,
+        };
+        for row in client.query(RELATIONS, &[]).await? {
+            let (oid, bare, name, file): (u32, String, String, u32) = (row.get(0), row.get(2), row.get(3), row.get(4));
+            this.names.insert(oid, name.clone());
+            this.files.insert(oid, file);
+            this.tables.entry(bare).or_default().push(name);
+        }
+        Ok(this)
+    }
+
+    /// The locks of backend `pid` on what existed before, weaker ones left out.
+    pub async fn locks_of(&self, client: &Client, pid: i32) -> Result<Vec<(String, String)>, Error> {
+        let rows = client.query(LOCKS, &[&pid]).await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let (oid, mode): (u32, String) = (row.get(0), row.get(1));
+                self.names.get(&oid).map(|name| (name.clone(), mode))
+            })
+            .collect())
+    }
+
+    /// Fills in what the statement did, from the backend's own locks, the files of relations, and the server's messages.
+    ///
+    /// `seen` are locks somebody else saw the statement hold, where it has let go of them by now.
+    pub async fn after(
+        &mut self,
+        client: &Client,
+        trace: &mut StatementTrace,
+        notices: &[String],
+        seen: BTreeSet<(String, String)>,
+    ) -> Result<(), Error> {
+        let pid: i32 = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
+        let mut now: BTreeSet<(String, String)> = self.locks_of(client, pid).await?.into_iter().collect();
+        now.extend(seen);
+        let mut new: Vec<(String, String)> = now.difference(&self.held).cloned().collect();
+        if trace.transactional {
+            self.held.extend(new.iter().cloned());
+        }
+        // Reading the catalogs of a view or function takes weak locks on everything it names; they hold nobody up.
+        new.retain(|(_, mode)| mode != "AccessShareLock");
+        trace.locks = new;
+        for row in client.query(RELATIONS, &[]).await? {
+            let (oid, file, kind): (u32, u32, String) = (row.get(0), row.get(4), row.get(5));
+            if self.files.get(&oid).is_some_and(|before| *before != file) {
+                // An index gets a new file when its table is rewritten; the table says it all, unless it was the index alone.
+                let name = self.names.get(&oid).cloned().unwrap_or_default();
+                if kind != "S" {
+                    trace.rewrites.push(name);
+                }
+                self.files.insert(oid, file);
+            }
+        }
+        let before = std::mem::replace(&mut self.wal, wal(client).await?);
+        let bytes: i64 = client
+            .query_one("SELECT pg_catalog.pg_wal_lsn_diff($1::text::pg_lsn, $2::text::pg_lsn)::bigint", &[&self.wal, &before])
+            .await?
+            .get(0);
+        trace.wal_bytes = u64::try_from(bytes).unwrap_or(0);
+        for notice in notices {
+            self.read_notice(notice, trace);
+        }
+        trace.danger = self.danger(trace);
+        self.exclusive_before
+            .extend(trace.locks.iter().filter(|(_, mode)| mode == "AccessExclusiveLock").map(|(name, _)| name.clone()));
+        Ok(())
+    }
+
+    /// Reads the server's DEBUG1 messages (`src/backend/commands/tablecmds.c`, `src/backend/catalog/index.c`).
+    fn read_notice(&self, notice: &str, trace: &mut StatementTrace) {
+        let quoted: Vec<&str> = notice.split('"').skip(1).step_by(2).collect();
+        match quoted.as_slice() {
+            [table] if notice.starts_with("verifying table") => trace.table_scans.extend(self.before(table)),
+            [index, table] if notice.starts_with("building index") => {
+                if self.before(table).is_some() {
+                    trace.index_builds.push((*index).to_owned());
+                }
+            }
+            [constraint] if notice.starts_with("validating foreign key constraint") => {
+                trace.fk_validations.push((*constraint).to_owned());
+            }
+            _ => {}
+        }
+    }
+
+    fn before(&self, bare: &str) -> Option<String> {
+        self.tables.get(bare).and_then(|names| names.first().cloned())
+    }
+
+    fn danger(&self, trace: &StatementTrace) -> Vec<String> {
+        let exclusive = |name: &String| {
+            self.held.contains(&(name.clone(), "AccessExclusiveLock".to_owned()))
+                || trace.locks.iter().any(|(object, mode)| object == name && mode == "AccessExclusiveLock")
+        };
+        let mut danger = Vec::new();
+        if !trace.rewrites.is_empty() {
+            danger.push("rewrite");
+        }
+        if trace.rewrites.is_empty() && trace.table_scans.iter().any(exclusive) {
+            danger.push("scan_under_access_exclusive");
+        }
+        if trace.rewrites.is_empty() && trace.locks.iter().any(|(_, mode)| mode == "ShareLock") && !trace.index_builds.is_empty() {
+            danger.push("index_build_blocks_writes");
+        }
+        if !trace.fk_validations.is_empty() && trace.locks.iter().any(|(_, mode)| mode == "ShareRowExclusiveLock") {
+            danger.push("fk_validation_blocks_writes");
+        }
+        if trace.transactional && !self.exclusive_before.is_empty() && trace.duration_ms >= 200 {
+            danger.push("statement_while_holding_access_exclusive");
+        }
+        danger.into_iter().map(str::to_owned).collect()
+    }
+}
+
+async fn wal(client: &Client) -> Result<String, Error> {
+    Ok(client.query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[]).await?.get(0))
+}

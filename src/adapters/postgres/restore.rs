@@ -1,0 +1,83 @@
+//! Around a restore in place: empty the target first, prove the rows last, all in one transaction.
+
+use super::connect::{connect, query_failed};
+use super::ledger::{ledger_insert, literal};
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::event::Loss;
+use crate::domain::failure::Failure;
+use crate::domain::ids::EffectId;
+use crate::ports::database::{Anchor, Holder, RestoreScript};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Drops everything a dump brings back: what belongs to an extension stays, and so do dbd's own schemas. Extensions younger than the dump go.
+const EMPTY: &str = include_str!("empty_target.sql");
+
+/// The SQL around the restore of a dump taken at `xid`.
+pub fn script(
+    holder: &Holder,
+    effect: &EffectId,
+    anchor: &Anchor,
+    rows: &BTreeMap<String, i64>,
+    xid: &str,
+    lock_timeout_ms: u64,
+) -> RestoreScript {
+    let insert = ledger_insert(holder, effect, anchor, "restore", "restore", "applied", false);
+    let mut prologue = format!(
+        "SET LOCAL lock_timeout = '{lock_timeout_ms}ms';\nSET LOCAL statement_timeout = 0;\nSET LOCAL client_min_messages = warning;\n\
+         DO $dbd$\nDECLARE written bigint;\nBEGIN\n  {insert};\n  GET DIAGNOSTICS written = ROW_COUNT;\n  \
+         IF written <> 1 THEN RAISE EXCEPTION 'another process took this target over'; END IF;\nEND\n$dbd$;\n"
+    );
+    prologue.push_str(&EMPTY.replace("{dump_xid}", &short_xid(xid).to_string()));
+    let mut epilogue = String::from("SET LOCAL search_path = pg_catalog;\n");
+    let _ = writeln!(
+        epilogue,
+        "DO $dbd$\nBEGIN\n  IF to_regclass('dbd.migration') IS NOT NULL THEN\n    DELETE FROM dbd.migration WHERE run_id = {};\n  END IF;\nEND\n$dbd$;",
+        literal(holder.run.as_str())
+    );
+    for (table, expected) in rows {
+        // The proof is part of the transaction: if it fails, nothing was restored.
+        let _ = writeln!(
+            epilogue,
+            "DO $dbd$\nDECLARE found bigint;\nBEGIN\n  SELECT count(*) INTO found FROM ONLY {table};\n  IF found <> {expected} THEN\n    \
+             RAISE EXCEPTION '% has % rows after the restore, {expected} in the backup', {}, found;\n  END IF;\nEND\n$dbd$;",
+            literal(table)
+        );
+    }
+    epilogue.push_str("ANALYZE;\n");
+    RestoreScript { prologue, epilogue }
+}
+
+/// The 32 bits of a transaction id that rows carry.
+fn short_xid(xid: &str) -> u32 {
+    #[allow(clippy::cast_possible_truncation)] // PostgreSQL itself compares the low half, modulo its epoch.
+    xid.parse::<u64>().map_or(0, |full| full as u32)
+}
+
+/// What a restore would forget.
+pub async fn loss(url: &ConnectionUrl, tables: Vec<String>, xid: &str, rows: &BTreeMap<String, i64>, own: &[String]) -> Result<Loss, Failure> {
+    let session = connect(url, "dbd").await?;
+    let own: Vec<String> = own.iter().map(|xid| short_xid(xid).to_string()).collect();
+    let newer = format!("pg_catalog.age(xmin) <= pg_catalog.age('{}'::pg_catalog.xid)", short_xid(xid));
+    let others = if own.is_empty() { String::new() } else { format!(" AND xmin::text NOT IN ('{}')", own.join("', '")) };
+    let mut loss = Loss::default();
+    for table in tables {
+        let sql = format!("SELECT count(*) FILTER (WHERE {newer}{others}), count(*) FROM ONLY {table}");
+        let row = session
+            .client
+            .query_one(&sql, &[])
+            .await
+            .map_err(|error| query_failed(url, &format!("counting what was written to {table}"), &error))?;
+        let (written, all): (i64, i64) = (row.get(0), row.get(1));
+        if written > 0 {
+            loss.written.insert(table.clone(), written);
+        }
+        if let Some(before) = rows.get(&table)
+            && all - written < *before
+        {
+            loss.missing.insert(table, before - (all - written));
+        }
+    }
+    session.close().await;
+    Ok(loss)
+}

@@ -1,0 +1,253 @@
+//! Decisions: what follows from what was found, and what may be asked of a run.
+
+use super::code::Code;
+use super::digest::Digest;
+use super::event::{CheckStatus, Event, Pending, Settings};
+use super::failure::{Certainty, Failure};
+use super::finding::{Finding, Severity};
+use super::machine::{End, State};
+use super::plan::{Plan, PlanStep, PlannedMigration, UndoClass};
+use super::run::Run;
+
+/// What somebody asks of a run that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Approve the plan as it is now.
+    Approve {
+        /// Why, if they say.
+        reason: Option<String>,
+    },
+    /// Reject the plan.
+    Reject {
+        /// Why, if they say.
+        reason: Option<String>,
+    },
+    /// Stop and take back.
+    Cancel {
+        /// Why, if they say.
+        reason: Option<String>,
+    },
+    /// Take a finished or halted run back to its checkpoint.
+    RollBack {
+        /// Why, if they say.
+        reason: Option<String>,
+    },
+    /// Say whether the effect in doubt happened.
+    Rule {
+        /// Whether it happened.
+        applied: bool,
+        /// Why they think so.
+        reason: String,
+    },
+}
+
+/// The event that answers `command`, or why it cannot be answered.
+///
+/// # Errors
+/// A [`Failure`] that says what state the run is in and what can be done instead.
+pub fn decide(run: &Run, command: Command) -> Result<Event, Failure> {
+    let settled = || {
+        Failure::new(Code::AlreadySettled, format!("{} is settled: {}", run.id, run.state.name().replace('_', " ")))
+            .hint(format!("`dbd show {}` tells its story", run.id))
+    };
+    match command {
+        Command::Approve { reason } => {
+            let digest = awaiting(run)?;
+            Ok(Event::Approved { plan_digest: digest, reason })
+        }
+        Command::Reject { reason } => {
+            awaiting(run)?;
+            Ok(Event::Rejected { reason })
+        }
+        Command::Cancel { reason } => match run.state {
+            State::Settled { .. } => Err(settled()),
+            State::Rolling { .. } => Err(Failure::new(Code::Cancelled, format!("{} is being rolled back already", run.id))
+                .hint(format!("`dbd resume {}` finishes that", run.id))),
+            State::Halted { .. } => Ok(Event::Abandoned { reason }),
+            _ => Ok(Event::CancelRequested { reason }),
+        },
+        Command::RollBack { reason } => {
+            let facts = run.facts();
+            match run.state {
+                State::Settled { end: End::Succeeded } | State::Halted { doubt: false, .. } if facts.restorable => {
+                    Ok(Event::RollbackRequested { reason })
+                }
+                State::Settled { end: End::Succeeded } => {
+                    Err(Failure::new(Code::NothingToRollBack, format!("{} changed nothing", run.id)))
+                }
+                State::Settled { .. } => Err(settled()),
+                State::Halted { doubt: true, .. } => Err(in_doubt(run)),
+                _ => Err(Failure::new(Code::NothingToRollBack, format!("{} is not finished", run.id))
+                    .hint(format!("`dbd cancel {}` stops it and takes it back", run.id))),
+            }
+        }
+        Command::Rule { applied, reason } => match (&run.state, &run.flight) {
+            (State::Halted { doubt: true, .. }, Some(flight)) => Ok(Event::Ruled { id: flight.id.clone(), applied, reason }),
+            _ => Err(Failure::new(Code::NotAwaiting, format!("{} is not halted over an effect in doubt", run.id))
+                .hint(format!("`dbd status {}` says what it waits for", run.id))),
+        },
+    }
+}
+
+fn awaiting(run: &Run) -> Result<Digest, Failure> {
+    match (&run.state, &run.plan_digest) {
+        (State::Planned {}, Some(digest)) if run.approval_missing() && run.rejected.is_none() && run.cancelled.is_none() => {
+            Ok(digest.clone())
+        }
+        _ => Err(Failure::new(Code::NotAwaiting, format!("{} is not waiting for an approval", run.id))
+            .cause(format!("its state is {}", run.state.name().replace('_', " ")))),
+    }
+}
+
+/// What follows from preflight, rehearsal and tests: a plan, a refusal, or nothing to do.
+#[must_use]
+pub fn judge(run: &Run) -> Event {
+    if run.failure.is_some() || run.cancelled.is_some() {
+        return refusal(run);
+    }
+    if run.nothing_to_do() {
+        return Event::RunSucceeded;
+    }
+    let findings = weigh(run);
+    let refusing: Vec<&Finding> = findings.iter().filter(|one| one.severity == Severity::Error && !one.allowed).collect();
+    if !refusing.is_empty() {
+        let reasons = refusing
+            .iter()
+            .map(|finding| {
+                Failure::new(Code::BreakingChange, format!("{}: {}", finding.code, finding.message)).hint(format!(
+                    "if it is meant, run again with --allow {} --reason \"why\"",
+                    finding.code
+                ))
+            })
+            .collect();
+        return Event::Refused { reasons, findings };
+    }
+    match plan(run) {
+        Some(plan) => Event::Planned { digest: plan.digest(), plan: Box::new(plan), findings },
+        None => Event::Refused {
+            reasons: vec![Failure::new(Code::Bug, format!("{} reached its judgement without a rehearsal", run.id))],
+            findings,
+        },
+    }
+}
+
+/// The findings so far, each with whether the request allowed it.
+#[must_use]
+pub fn weigh(run: &Run) -> Vec<Finding> {
+    let found = run.rehearsal.as_ref().map(|rehearsal| rehearsal.findings.clone()).unwrap_or_default();
+    let allow = run.request.as_ref().map(|request| request.allow.clone()).unwrap_or_default();
+    found.into_iter().map(|finding| Finding { allowed: allow.allows(&finding), ..finding }).collect()
+}
+
+/// The refusal of a run that failed, was cancelled or rejected before the target was touched.
+#[must_use]
+pub fn refusal(run: &Run) -> Event {
+    let mut reasons = Vec::new();
+    if let Some(failure) = &run.failure {
+        // A preflight has as many reasons as checks that failed.
+        let checks = run.checks.iter().filter_map(|check| match check.status {
+            CheckStatus::Failed => check.failure.clone(),
+            _ => None,
+        });
+        reasons.extend(checks);
+        if reasons.is_empty() {
+            reasons.push(failure.clone());
+        }
+    }
+    if let Some(rejected) = &run.rejected {
+        let mut failure = Failure::new(Code::Rejected, format!("{} rejected the plan", rejected.actor.id));
+        failure.causes.extend(rejected.reason.clone());
+        reasons.push(failure);
+    }
+    if let Some(cancelled) = &run.cancelled {
+        let mut failure = Failure::new(Code::Cancelled, format!("{} cancelled the run", cancelled.actor.id));
+        failure.causes.extend(cancelled.reason.clone());
+        reasons.push(failure);
+    }
+    Event::Refused { reasons, findings: weigh(run) }
+}
+
+/// The plan that follows from the preflight and the rehearsal.
+#[must_use]
+pub fn plan(run: &Run) -> Option<Plan> {
+    let (request, preflight, rehearsal) = (run.request.as_ref()?, run.preflight.as_ref()?, run.rehearsal.as_ref()?);
+    let Settings { migration_timeout_ms, lock_timeout_ms, lock_budget_ms, statement_timeout_ms, approval, .. } = request.settings;
+    let mut steps = Vec::new();
+    for (migration, pending) in preflight.pending.iter().enumerate() {
+        let units = &pending.migration.units;
+        for (unit, one) in units.iter().enumerate() {
+            let digest = Digest::keyed(
+                "dbd step v1",
+                serde_json::to_vec(&(&pending.migration.digest, unit, &one.statements)).unwrap_or_default(),
+            );
+            steps.push(PlanStep {
+                migration,
+                unit,
+                last: unit + 1 == units.len(),
+                mode: one.mode.clone(),
+                statements: one.statements.clone(),
+                digest,
+                undo: UndoClass::Restore,
+            });
+        }
+    }
+    Some(Plan {
+        format: preflight.format,
+        migrations: preflight
+            .pending
+            .iter()
+            .map(|Pending { migration, .. }| PlannedMigration {
+                id: migration.id.clone(),
+                file: migration.file.clone(),
+                digest: migration.digest.clone(),
+                statements: migration.units.iter().map(|unit| unit.statements.len()).sum(),
+                bookkeeping: migration.bookkeeping.clone(),
+            })
+            .collect(),
+        steps,
+        fingerprint_before: preflight.fingerprint.clone(),
+        fingerprint_after: rehearsal.fingerprint_after.clone(),
+        migration_timeout_ms,
+        lock_timeout_ms,
+        lock_budget_ms,
+        statement_timeout_ms,
+        approval_required: approval,
+    })
+}
+
+/// Why the run turns round.
+#[must_use]
+pub fn why_back(run: &Run) -> Failure {
+    if let Some(failure) = &run.failure {
+        return failure.clone();
+    }
+    let cancelled = run.cancelled.as_ref();
+    let who = cancelled.map_or("somebody", |decision| decision.actor.id.as_str());
+    let mut failure = Failure::new(Code::Cancelled, format!("{who} cancelled the run"));
+    failure.causes.extend(cancelled.and_then(|decision| decision.reason.clone()));
+    failure
+}
+
+/// What is known of an effect nobody can tell about.
+#[must_use]
+pub fn in_doubt(run: &Run) -> Failure {
+    let what = run.flight.as_ref().map_or_else(|| "an effect".to_owned(), |flight| format!("`{}`", flight.effect.name()));
+    Failure::new(Code::InDoubt, format!("{}: it is not known whether {what} happened", run.id))
+        .certainty(Certainty::InDoubt)
+        .hint("look at the target, then say what you found:")
+        .hint(format!("dbd resume {} --ruling applied --reason \"what you saw\"", run.id))
+        .hint(format!("dbd resume {} --ruling not-applied --reason \"what you saw\"", run.id))
+}
+
+/// Why a rollback cannot go on by itself.
+#[must_use]
+pub fn undo_failed(run: &Run) -> Failure {
+    let mut why = run
+        .failure
+        .clone()
+        .unwrap_or_else(|| Failure::new(Code::NotRestored, format!("{}: the rollback did not come to its end", run.id)));
+    if let Some(backup) = &run.backup {
+        why = why.hint(format!("the backup taken before the first change is {} ({})", backup.path, backup.digest.short()));
+    }
+    why.hint(format!("`dbd rollback {}` tries the way back again; `dbd cancel {}` gives the run up as it stands", run.id, run.id))
+}

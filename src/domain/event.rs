@@ -1,0 +1,572 @@
+//! What happened to a run, in the past tense. Each event says what it leads to and which states refuse it.
+//!
+//! Nothing of a run is kept anywhere but in these events; a kind is never removed and its meaning never changes (see `codec`).
+
+use super::digest::Digest;
+use super::effect::Effect;
+use super::failure::Failure;
+use super::finding::{Allowance, Finding};
+use super::ids::{EffectId, EnvironmentName};
+use super::migration::Migration;
+use super::plan::Plan;
+use super::rehearsal::{Forecast, MigrationTiming};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// `human` or `system`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Their name, like `alice` or `alice <alice@example.com>`.
+    pub id: String,
+    /// How the name is known: `DBD_ACTOR`, `git`, `os`.
+    pub via: String,
+    /// The host they were on.
+    pub host: String,
+}
+
+/// What a user command is and how long it may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserCommand {
+    /// The text handed to `sh -c`.
+    pub command: String,
+    /// Milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// Where and how to ask the application whether it is healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// The address; an answer of 2xx or 3xx is healthy.
+    pub url: String,
+    /// How long one question may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// How many questions are asked before the answer is no.
+    pub attempts: u32,
+}
+
+/// Everything the configuration says about this run, frozen when it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// How long all steps together may take on the target, in milliseconds.
+    pub migration_timeout_ms: u64,
+    /// How long one try for a lock waits, in milliseconds.
+    pub lock_timeout_ms: u64,
+    /// How long tries for locks may go on in all, in milliseconds.
+    pub lock_budget_ms: u64,
+    /// How long one statement may run, in milliseconds, if that is limited.
+    pub statement_timeout_ms: Option<u64>,
+    /// Whether somebody has to approve the plan.
+    pub approval: bool,
+    /// Whether a working tree with uncommitted changes refuses the run.
+    pub require_clean_tree: bool,
+    /// Whether the sandbox gets the rows too, or the schema alone.
+    pub data: String,
+    /// The tests run in the sandbox.
+    pub tests: Option<UserCommand>,
+    /// The command that verifies the target afterwards.
+    pub verify: Option<UserCommand>,
+    /// The health check of the application.
+    pub health: Option<HealthCheck>,
+    /// The application's address, handed to the user's commands.
+    pub app_url: Option<String>,
+}
+
+/// Where the code stood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitState {
+    /// The commit checked out.
+    pub commit: String,
+    /// The branch, unless the head is detached.
+    pub branch: Option<String>,
+    /// Whether anything was uncommitted.
+    pub dirty: bool,
+    /// The first uncommitted files.
+    pub dirty_files: Vec<String>,
+    /// Who wrote the commit.
+    pub author: Option<String>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The target, without user or password: `host:port/database`.
+    pub target: String,
+    /// Whether to stop before the target is touched.
+    pub dry_run: bool,
+    /// The findings allowed beforehand.
+    pub allow: Allowance,
+    /// The configuration that holds for this run.
+    pub settings: Settings,
+}
+
+/// How one check of the preflight came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    /// In order.
+    Ok,
+    /// Odd, but no reason to stop.
+    Warning,
+    /// The run cannot go on.
+    Failed,
+    /// Could not be looked at, because an earlier check failed.
+    Skipped,
+}
+
+/// One check of the preflight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at, like `server version`.
+    pub name: String,
+    /// How it came out.
+    pub status: CheckStatus,
+    /// What was found, in a sentence.
+    pub message: String,
+    /// Code, causes and remedy, when it is not in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Milliseconds.
+    pub duration_ms: u64,
+}
+
+/// What the server said of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// `server_version_num`, like 150018.
+    pub version_num: u32,
+    /// The version as people write it.
+    pub version: String,
+    /// The cluster's identifier, where it may be read.
+    pub system_identifier: Option<String>,
+    /// The database.
+    pub database: String,
+    /// The role of the session.
+    pub role: String,
+    /// Whether the role is a superuser.
+    pub superuser: bool,
+    /// The database's size in bytes.
+    pub size_bytes: i64,
+    /// The database's encoding.
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// Whether the server is a standby or the session is read-only.
+    pub read_only: bool,
+    /// Whether the URL leads through a pooler in transaction mode.
+    pub pooled: bool,
+    /// Every role of the cluster that owns something or is granted something here.
+    pub roles: Vec<String>,
+}
+
+/// One migration found pending, with the place of its text among the event's blobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The migration.
+    pub migration: Migration,
+    /// Which of the event's blobs holds its text.
+    pub blob: usize,
+}
+
+/// What the preflight found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// Every check, in the order they are shown.
+    pub checks: Vec<Check>,
+    /// The server's facts.
+    pub server: ServerFacts,
+    /// The target's schema fingerprint.
+    pub fingerprint: Digest,
+    /// The migrations folder and its format.
+    pub format: super::migration::Format,
+    /// The folder, relative to the project's root.
+    pub dir: String,
+    /// How many migrations are applied already.
+    pub applied: usize,
+    /// The migrations to apply, in order.
+    pub pending: Vec<Pending>,
+    /// Where the code stood.
+    pub git: Option<GitState>,
+}
+
+/// A dump, and the snapshot it was taken at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// The file, relative to the project's root where it lies below it.
+    pub path: String,
+    /// The digest of the file.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The schema fingerprint at the snapshot.
+    pub fingerprint: Digest,
+    /// The rows of each table at the snapshot.
+    pub rows: BTreeMap<String, i64>,
+    /// The first transaction id not yet begun at the snapshot: what carries a later one was written afterwards.
+    pub xid: String,
+}
+
+/// What the rehearsal found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// Each migration's timing.
+    pub migrations: Vec<MigrationTiming>,
+    /// The schema fingerprint before, which is the target's.
+    pub fingerprint_before: Digest,
+    /// The schema fingerprint afterwards, which the target must have in the end.
+    pub fingerprint_after: Digest,
+    /// Counts of what changes, like `tables_modified`.
+    pub changes: BTreeMap<String, u64>,
+    /// What was noticed.
+    pub findings: Vec<Finding>,
+    /// The locks the target will see.
+    pub forecast: Vec<Forecast>,
+    /// Files written beside the run.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// A file written beside the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Its name within the run's folder.
+    pub name: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// How a user command came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandReport {
+    /// The exit status, unless a signal ended it.
+    pub status: Option<i32>,
+    /// Tests passed, failed and skipped, where the output told.
+    pub counts: Option<TestCounts>,
+    /// The file with the output.
+    pub output: Option<Artifact>,
+}
+
+/// Test counts as a runner printed them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestCounts {
+    /// Passed.
+    pub passed: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Skipped or ignored.
+    pub skipped: u64,
+}
+
+/// What one step did on the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Milliseconds from its first statement to its commit, waiting for locks included.
+    pub duration_ms: u64,
+    /// How often it was tried; more than once when a lock was not to be had in time.
+    pub tries: u32,
+    /// The transaction that wrote its ledger row.
+    pub xid: Option<String>,
+}
+
+/// What a restore of the backup would forget.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Rows written since the dump by others than this run, by table.
+    pub written: BTreeMap<String, i64>,
+    /// Rows the backup has that the target no longer has, by table. They come back.
+    pub missing: BTreeMap<String, i64>,
+}
+
+impl Loss {
+    /// How many rows would leave the target.
+    #[must_use]
+    pub fn rows(&self) -> i64 {
+        self.written.values().sum()
+    }
+}
+
+/// What an effect brought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "of")]
+pub enum Outcome {
+    /// Of [`Effect::Preflight`].
+    Preflight(Box<Preflight>),
+    /// Of [`Effect::Preflight`] when a check failed: the checks alone.
+    Checks(Vec<Check>),
+    /// Of [`Effect::Dump`].
+    Dump(Backup),
+    /// Of [`Effect::CreateSandbox`]: where it is, for whoever has to remove it.
+    Sandbox {
+        /// The adapter's own description; holds no secret.
+        location: serde_json::Value,
+        /// What people see of it.
+        place: String,
+    },
+    /// Of [`Effect::Rehearse`].
+    Rehearsal(Box<Rehearsal>),
+    /// Of [`Effect::RunTests`] and [`Effect::RunVerify`].
+    Command(CommandReport),
+    /// Of [`Effect::Migrate`] and [`Effect::Restore`].
+    Step(StepReport),
+    /// Of [`Effect::CheckSchema`] and [`Effect::CheckRestored`].
+    Fingerprint {
+        /// The target's schema fingerprint.
+        fingerprint: Digest,
+        /// The transaction id not yet begun then: rows that carry a later one were written afterwards.
+        xid: String,
+    },
+    /// Of [`Effect::AssessLoss`].
+    Loss(Loss),
+    /// Of the effects that bring nothing.
+    Done,
+}
+
+/// What became of an effect whose outcome was never recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verdict")]
+pub enum Verdict {
+    /// It happened.
+    Applied {
+        /// What it brought, as far as the world still tells.
+        outcome: Outcome,
+    },
+    /// It did not happen, and nothing is left of it.
+    NotApplied,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// Why a run stopped without being settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// Somebody pressed Ctrl-C or sent SIGTERM.
+    Interrupted,
+    /// It waits for an approval.
+    AwaitingApproval,
+    /// The server could not be reached any more.
+    Unreachable,
+}
+
+/// Something that happened to a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "body")]
+pub enum Event {
+    /// Somebody asked for a deployment. First event of every run; leads to *preparing*.
+    #[serde(rename = "run.requested")]
+    Requested(Box<Request>),
+    /// A process took the run over. Legal until the run is settled; counts towards the limit of take-overs without progress. A sandbox
+    /// does not outlive the process that made it, so a run that had one goes back to making it.
+    #[serde(rename = "run.lease_taken")]
+    LeaseTaken {
+        /// The host.
+        host: String,
+        /// The process.
+        pid: u32,
+        /// How often this target changed hands in this journal.
+        epoch: u64,
+    },
+    /// The process let go of the run on purpose, with nothing in flight.
+    #[serde(rename = "run.paused")]
+    Paused {
+        /// Why.
+        why: Pause,
+    },
+    /// An effect is about to leave. Durable before the world is touched. Legal only for the one effect that is next.
+    #[serde(rename = "step.intended")]
+    Intended {
+        /// The effect.
+        effect: Effect,
+        /// Its identity, the same on every attempt.
+        id: EffectId,
+        /// From 1.
+        attempt: u32,
+    },
+    /// The effect in flight happened.
+    #[serde(rename = "step.succeeded")]
+    Succeeded {
+        /// The effect.
+        id: EffectId,
+        /// What it brought.
+        outcome: Outcome,
+        /// Milliseconds.
+        duration_ms: u64,
+    },
+    /// The effect in flight did not happen, and that is certain.
+    #[serde(rename = "step.failed")]
+    Failed {
+        /// The effect.
+        id: EffectId,
+        /// Why.
+        failure: Failure,
+        /// What it brought before it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partial: Option<Outcome>,
+        /// Milliseconds.
+        duration_ms: u64,
+    },
+    /// Whatever an earlier process had started for the effect is over: nothing of it can take effect any more.
+    #[serde(rename = "step.fenced")]
+    Fenced {
+        /// The effect.
+        id: EffectId,
+        /// How that is known.
+        evidence: String,
+    },
+    /// What became of the effect, found out after the fence.
+    #[serde(rename = "step.reconciled")]
+    Reconciled {
+        /// The effect.
+        id: EffectId,
+        /// What became of it.
+        verdict: Verdict,
+        /// How that is known.
+        evidence: String,
+    },
+    /// A person ruled on an effect nobody could tell about. Legal only while halted over that effect.
+    #[serde(rename = "step.ruled")]
+    Ruled {
+        /// The effect.
+        id: EffectId,
+        /// Whether it happened.
+        applied: bool,
+        /// Why they think so.
+        reason: String,
+    },
+    /// The plan was made and frozen. Leads to *planned*.
+    #[serde(rename = "run.planned")]
+    Planned {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Its digest.
+        digest: Digest,
+        /// The findings, each with whether it was allowed.
+        findings: Vec<Finding>,
+    },
+    /// Somebody approved exactly this plan.
+    #[serde(rename = "approval.granted")]
+    Approved {
+        /// The plan's digest.
+        plan_digest: Digest,
+        /// The reason given, if any.
+        reason: Option<String>,
+    },
+    /// Somebody rejected the plan. The run is refused next.
+    #[serde(rename = "approval.rejected")]
+    Rejected {
+        /// The reason given, if any.
+        reason: Option<String>,
+    },
+    /// Somebody wants the run stopped and taken back. While preparing: refused next; while going forward: rolled back next.
+    #[serde(rename = "run.cancel_requested")]
+    CancelRequested {
+        /// The reason given, if any.
+        reason: Option<String>,
+    },
+    /// The run turned round. Leads to *rolling*.
+    #[serde(rename = "rollback.started")]
+    RollbackStarted {
+        /// Why.
+        why: Failure,
+    },
+    /// Somebody wants a finished or halted run taken back to its checkpoint. Leads to *rolling*.
+    #[serde(rename = "rollback.requested")]
+    RollbackRequested {
+        /// The reason given, if any.
+        reason: Option<String>,
+    },
+    /// Deployed and verified, or nothing to deploy. Nothing but a rollback follows.
+    #[serde(rename = "run.succeeded")]
+    RunSucceeded,
+    /// The target is back at its checkpoint, and that was checked. Nothing follows.
+    #[serde(rename = "run.rolled_back")]
+    RolledBack,
+    /// Stopped before the target was touched. Nothing follows.
+    #[serde(rename = "run.refused")]
+    Refused {
+        /// Why.
+        reasons: Vec<Failure>,
+        /// The findings, each with whether it was allowed.
+        findings: Vec<Finding>,
+    },
+    /// A dry run came to its end: planned, and nothing done. Nothing follows.
+    #[serde(rename = "run.rehearsed")]
+    Rehearsed,
+    /// The run cannot go on without a person.
+    #[serde(rename = "run.halted")]
+    Halted {
+        /// Why, and what is known.
+        why: Failure,
+    },
+    /// Somebody gave the run up where it stood. Nothing follows.
+    #[serde(rename = "run.abandoned")]
+    Abandoned {
+        /// The reason given, if any.
+        reason: Option<String>,
+    },
+    /// Reports were written. Changes no state; legal in every state but the first.
+    #[serde(rename = "artifacts.written")]
+    ArtifactsWritten {
+        /// The files.
+        files: Vec<Artifact>,
+    },
+}
+
+impl Event {
+    /// The kind as it stands in the journal.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Event::Requested(_) => "run.requested",
+            Event::LeaseTaken { .. } => "run.lease_taken",
+            Event::Paused { .. } => "run.paused",
+            Event::Intended { .. } => "step.intended",
+            Event::Succeeded { .. } => "step.succeeded",
+            Event::Failed { .. } => "step.failed",
+            Event::Fenced { .. } => "step.fenced",
+            Event::Reconciled { .. } => "step.reconciled",
+            Event::Ruled { .. } => "step.ruled",
+            Event::Planned { .. } => "run.planned",
+            Event::Approved { .. } => "approval.granted",
+            Event::Rejected { .. } => "approval.rejected",
+            Event::CancelRequested { .. } => "run.cancel_requested",
+            Event::RollbackStarted { .. } => "rollback.started",
+            Event::RollbackRequested { .. } => "rollback.requested",
+            Event::RunSucceeded => "run.succeeded",
+            Event::RolledBack => "run.rolled_back",
+            Event::Refused { .. } => "run.refused",
+            Event::Rehearsed => "run.rehearsed",
+            Event::Halted { .. } => "run.halted",
+            Event::Abandoned { .. } => "run.abandoned",
+            Event::ArtifactsWritten { .. } => "artifacts.written",
+        }
+    }
+}
+
+/// An event as it stands in the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Its place in the journal, from 1.
+    pub seq: u64,
+    /// Its place in the run, from 1.
+    pub rseq: u64,
+    /// When, in milliseconds since 1970, UTC.
+    pub ts_ms: i64,
+    /// Which take-over of the target it belongs to; 0 for decisions made from outside.
+    pub epoch: u64,
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub event: Event,
+    /// The blobs that belong to it.
+    pub refs: Vec<String>,
+    /// The journal's head with this event, `b3:<hex>`.
+    pub hash: String,
+}

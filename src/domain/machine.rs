@@ -1,0 +1,657 @@
+//! The one table of which event is legal in which state, and where it leads.
+//!
+//! ```text
+//! blank ── run.requested ──► preparing: preflight ► dump ► create sandbox ► fill ► rehearse ► (tests) ► drop sandbox ► judge
+//! judge ── run.planned ──► planned ──(approval)──► preparing: (dump again) ► prepare target ──► forward 0
+//! judge ── run.refused | run.succeeded (nothing to do) ──► settled          planned ── run.rehearsed (dry run) ──► settled
+//! forward i ── migrated ──► forward i+1 … ──► verifying: schema ► (command) ► (health) ► conclude ── run.succeeded ──► settled
+//! forward, verifying ── rollback.started ──► rolling: assess ► (save) ► restore ► check ► conclude ── run.rolled_back ──► settled
+//!                                            rolling: check ► conclude                            when nothing was committed
+//! any step in doubt that nobody can tell about, or a failed undo ── run.halted ──► halted ── step.ruled | rollback.requested ──► back
+//! settled(succeeded) ── rollback.requested ──► rolling               anything unsettled ── run.abandoned ──► settled
+//! ```
+//!
+//! The machine is statig used as a pure function: a hand-written [`State`], no entry or exit actions, and no handler that answers
+//! for an event it does not know. What no handler accepts is an [`Illegal`] value. It is never deserialised: events are the truth.
+
+use super::effect::{DumpPurpose, Effect};
+use super::event::{Event, Outcome, Verdict};
+use super::ids::EffectId;
+use serde::{Deserialize, Serialize};
+use statig::blocking::*;
+
+/// Whether the effect of the current place has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flight {
+    /// Nothing is under way.
+    Ready,
+    /// The intent is recorded; the effect may have happened.
+    Out,
+    /// As [`Flight::Out`], and nothing of it can take effect any more.
+    Fenced,
+    /// Fenced, and nobody can tell.
+    Doubt,
+}
+
+/// What is done before the target is touched, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// [`Effect::Preflight`] is next.
+    Preflight,
+    /// [`Effect::Dump`] is next.
+    Dump,
+    /// [`Effect::CreateSandbox`] is next.
+    CreateSandbox,
+    /// [`Effect::FillSandbox`] is next.
+    FillSandbox,
+    /// [`Effect::Rehearse`] is next.
+    Rehearse,
+    /// [`Effect::RunTests`] is next.
+    RunTests,
+    /// [`Effect::DropSandbox`] is next.
+    DropSandbox,
+    /// What was found is judged next: a plan, a refusal, or nothing to do.
+    Judge,
+    /// The dump is taken again, as the run waited for a decision.
+    Refresh,
+    /// [`Effect::PrepareTarget`] is next.
+    PrepareTarget,
+}
+
+/// What is checked after the last step, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checking {
+    /// [`Effect::CheckSchema`] is next.
+    Schema,
+    /// [`Effect::RunVerify`] is next.
+    Command,
+    /// [`Effect::CheckHealth`] is next.
+    Health,
+    /// Everything was in order.
+    Conclude,
+}
+
+/// What is done to take the target back, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undoing {
+    /// [`Effect::AssessLoss`] is next.
+    Assess,
+    /// [`Effect::Dump`] of what the restore would forget is next.
+    Save,
+    /// [`Effect::Restore`] is next.
+    Restore,
+    /// [`Effect::CheckRestored`] is next.
+    Check,
+    /// The target is back.
+    Conclude,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Deployed and verified, or nothing to deploy.
+    Succeeded,
+    /// The target is back at its checkpoint.
+    RolledBack,
+    /// Stopped before the target was touched.
+    Refused,
+    /// A dry run that came to its end.
+    Rehearsed,
+    /// Given up where it stood.
+    Abandoned,
+}
+
+/// Where a halted run goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Position {
+    /// At a step of the plan.
+    Forward(usize),
+    /// At a check.
+    Verifying(Checking),
+    /// At a part of the way back.
+    Rolling(Undoing),
+}
+
+/// The state of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum State {
+    /// Nothing has happened.
+    Blank {},
+    /// The target is untouched.
+    Preparing {
+        /// What is next or under way.
+        stage: Stage,
+        /// Whether it left.
+        flight: Flight,
+    },
+    /// The plan is frozen.
+    Planned {},
+    /// Steps are being applied.
+    Forward {
+        /// The step that is next or under way, from 0.
+        step: usize,
+        /// Whether it left.
+        flight: Flight,
+    },
+    /// The target is being checked.
+    Verifying {
+        /// What is next or under way.
+        check: Checking,
+        /// Whether it left.
+        flight: Flight,
+    },
+    /// The target is being taken back.
+    Rolling {
+        /// What is next or under way.
+        undo: Undoing,
+        /// Whether it left.
+        flight: Flight,
+    },
+    /// A person has to decide.
+    Halted {
+        /// Where it stood.
+        at: Position,
+        /// Whether the effect there is in doubt.
+        doubt: bool,
+    },
+    /// Over.
+    Settled {
+        /// How.
+        end: End,
+    },
+}
+
+impl State {
+    /// Whether an effect is under way or in doubt.
+    #[must_use]
+    pub fn flight(&self) -> Flight {
+        match self {
+            State::Preparing { flight, .. }
+            | State::Forward { flight, .. }
+            | State::Verifying { flight, .. }
+            | State::Rolling { flight, .. } => *flight,
+            State::Halted { doubt: true, .. } => Flight::Doubt,
+            _ => Flight::Ready,
+        }
+    }
+
+    /// Whether the run is over.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self, State::Settled { .. })
+    }
+
+    /// The state in one word, for people and programs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Blank {} => "blank",
+            State::Preparing { .. } => "preparing",
+            State::Planned {} => "planned",
+            State::Forward { .. } => "deploying",
+            State::Verifying { .. } => "verifying",
+            State::Rolling { .. } => "rolling_back",
+            State::Halted { .. } => "needs_operator",
+            State::Settled { end: End::Succeeded } => "succeeded",
+            State::Settled { end: End::RolledBack } => "rolled_back",
+            State::Settled { end: End::Refused } => "refused",
+            State::Settled { end: End::Rehearsed } => "planned",
+            State::Settled { end: End::Abandoned } => "abandoned",
+        }
+    }
+}
+
+/// The effect of a stage, if it has one.
+#[must_use]
+pub fn effect_of_stage(stage: Stage) -> Option<Effect> {
+    Some(match stage {
+        Stage::Preflight => Effect::Preflight,
+        Stage::Dump => Effect::Dump { purpose: DumpPurpose::Checkpoint },
+        Stage::CreateSandbox => Effect::CreateSandbox,
+        Stage::FillSandbox => Effect::FillSandbox,
+        Stage::Rehearse => Effect::Rehearse,
+        Stage::RunTests => Effect::RunTests,
+        Stage::DropSandbox => Effect::DropSandbox,
+        Stage::Judge => return None,
+        Stage::Refresh => Effect::Dump { purpose: DumpPurpose::Refresh },
+        Stage::PrepareTarget => Effect::PrepareTarget,
+    })
+}
+
+/// The effect of a check, if it has one.
+#[must_use]
+pub fn effect_of_check(check: Checking) -> Option<Effect> {
+    Some(match check {
+        Checking::Schema => Effect::CheckSchema,
+        Checking::Command => Effect::RunVerify,
+        Checking::Health => Effect::CheckHealth,
+        Checking::Conclude => return None,
+    })
+}
+
+/// The effect of a part of the way back, if it has one.
+#[must_use]
+pub fn effect_of_undo(undo: Undoing) -> Option<Effect> {
+    Some(match undo {
+        Undoing::Assess => Effect::AssessLoss,
+        Undoing::Save => Effect::Dump { purpose: DumpPurpose::BeforeRollback },
+        Undoing::Restore => Effect::Restore,
+        Undoing::Check => Effect::CheckRestored,
+        Undoing::Conclude => return None,
+    })
+}
+
+/// What the machine has to know of a run besides its state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The effect in flight.
+    pub flight: Option<EffectId>,
+    /// How many steps the plan has.
+    pub steps: usize,
+    /// How many steps are committed.
+    pub committed: usize,
+    /// Whether there is a command to test the sandbox with.
+    pub tests: bool,
+    /// Whether there is a command to verify the target with.
+    pub verify: bool,
+    /// Whether there is a health check.
+    pub health: bool,
+    /// Whether there is nothing to deploy.
+    pub nothing_to_do: bool,
+    /// Whether something failed that has not been dealt with.
+    pub failed: bool,
+    /// Whether somebody wants it stopped.
+    pub cancelled: bool,
+    /// Whether somebody rejected the plan.
+    pub rejected: bool,
+    /// Whether the plan still lacks an approval.
+    pub approval_missing: bool,
+    /// Whether it ends with the plan.
+    pub dry_run: bool,
+    /// Whether the dump has grown old while the run waited.
+    pub stale_backup: bool,
+    /// Whether a restore would forget somebody's rows.
+    pub loss: bool,
+    /// Whether a rollback can be asked for: there is a backup and something was committed.
+    pub restorable: bool,
+}
+
+/// An event that the state does not allow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{event}` is not legal in the state `{state:?}`")]
+pub struct Illegal {
+    /// The state.
+    pub state: State,
+    /// The kind of event.
+    pub event: &'static str,
+}
+
+/// Where `event` leads from `state`.
+///
+/// # Errors
+/// [`Illegal`] if the state does not allow it.
+pub fn transition(state: &State, facts: &Facts, event: &Event) -> Result<State, Illegal> {
+    let mut verdict = Answer { accepted: false };
+    let machine = Machine { facts: facts.clone() };
+    let mut machine = machine.uninitialized_state_machine();
+    // Safe before initialisation: there are no entry actions that could be skipped.
+    *machine.state_mut() = *state;
+    let mut machine = machine.init_with_context(&mut verdict);
+    machine.handle_with_context(event, &mut verdict);
+    if verdict.accepted {
+        Ok(*machine.state())
+    } else {
+        Err(Illegal { state: *state, event: event.kind() })
+    }
+}
+
+#[derive(Clone)]
+struct Machine {
+    facts: Facts,
+}
+
+struct Answer {
+    accepted: bool,
+}
+
+impl Answer {
+    fn to(&mut self, state: State) -> statig::Outcome<State> {
+        self.accepted = true;
+        // A transition to an equal variant leaves and enters, which is harmless as nothing is attached to either.
+        Transition(state)
+    }
+
+    fn stay(&mut self) -> statig::Outcome<State> {
+        self.accepted = true;
+        Handled
+    }
+}
+
+/// What an event means for the effect of one place.
+enum Turn {
+    Left,
+    Applied,
+    NotApplied,
+    Unknown,
+    Failed,
+    Fenced,
+    Other,
+}
+
+impl Machine {
+    /// Reads `event` as news of the effect of this place, refusing news that does not fit.
+    fn turn(&self, flight: Flight, expected: Option<Effect>, event: &Event) -> Turn {
+        let ours = |id: &EffectId| self.facts.flight.as_ref() == Some(id);
+        match event {
+            Event::Intended { effect, .. } if flight == Flight::Ready && Some(*effect) == expected => Turn::Left,
+            Event::Succeeded { id, outcome, .. } if flight == Flight::Out && ours(id) && fits(expected, outcome) => Turn::Applied,
+            Event::Failed { id, .. } if flight == Flight::Out && ours(id) => Turn::Failed,
+            Event::Fenced { id, .. } if flight == Flight::Out && ours(id) => Turn::Fenced,
+            // A process may be killed between the fence and the verdict; the next one fences again.
+            Event::Fenced { id, .. } if flight == Flight::Fenced && ours(id) => Turn::Fenced,
+            Event::Reconciled { id, verdict, .. } if flight == Flight::Fenced && ours(id) => match verdict {
+                Verdict::Applied { outcome } if fits(expected, outcome) => Turn::Applied,
+                Verdict::Applied { .. } => Turn::Other,
+                Verdict::NotApplied => Turn::NotApplied,
+                Verdict::Unknown => Turn::Unknown,
+            },
+            _ => Turn::Other,
+        }
+    }
+
+    fn after_stage(&self, stage: Stage) -> State {
+        let next = match stage {
+            Stage::Preflight if self.facts.nothing_to_do => Stage::Judge,
+            Stage::Preflight => Stage::Dump,
+            Stage::Dump => Stage::CreateSandbox,
+            Stage::CreateSandbox => Stage::FillSandbox,
+            Stage::FillSandbox => Stage::Rehearse,
+            Stage::Rehearse if self.facts.tests => Stage::RunTests,
+            Stage::Rehearse | Stage::RunTests => Stage::DropSandbox,
+            Stage::DropSandbox | Stage::Judge => Stage::Judge,
+            Stage::Refresh => Stage::PrepareTarget,
+            Stage::PrepareTarget => return State::Forward { step: 0, flight: Flight::Ready },
+        };
+        // Somebody who wants it stopped need not wait for the rest.
+        let next = if self.facts.cancelled && next < Stage::DropSandbox { given_up(next) } else { next };
+        State::Preparing { stage: next, flight: Flight::Ready }
+    }
+
+    fn after_step(&self, step: usize) -> State {
+        if step + 1 < self.facts.steps {
+            State::Forward { step: step + 1, flight: Flight::Ready }
+        } else {
+            State::Verifying { check: Checking::Schema, flight: Flight::Ready }
+        }
+    }
+
+    fn after_check(&self, check: Checking) -> State {
+        let check = match check {
+            Checking::Schema if self.facts.verify => Checking::Command,
+            Checking::Schema | Checking::Command if self.facts.health => Checking::Health,
+            _ => Checking::Conclude,
+        };
+        State::Verifying { check, flight: Flight::Ready }
+    }
+
+    fn after_undo(&self, undo: Undoing, event: &Event) -> State {
+        let found_loss = match event {
+            Event::Succeeded { outcome: Outcome::Loss(loss), .. } => loss.rows() > 0,
+            _ => self.facts.loss,
+        };
+        let undo = match undo {
+            Undoing::Assess if found_loss => Undoing::Save,
+            Undoing::Assess | Undoing::Save => Undoing::Restore,
+            Undoing::Restore => Undoing::Check,
+            Undoing::Check | Undoing::Conclude => Undoing::Conclude,
+        };
+        State::Rolling { undo, flight: Flight::Ready }
+    }
+
+    fn first_undo(&self) -> State {
+        let undo = if self.facts.committed > 0 { Undoing::Assess } else { Undoing::Check };
+        State::Rolling { undo, flight: Flight::Ready }
+    }
+
+    fn turned_round(&self) -> bool {
+        self.facts.failed || self.facts.cancelled
+    }
+}
+
+/// Where preparing goes once it is given up at `stage`: a sandbox that may exist is removed first.
+fn given_up(stage: Stage) -> Stage {
+    match stage {
+        Stage::CreateSandbox | Stage::FillSandbox | Stage::Rehearse | Stage::RunTests => Stage::DropSandbox,
+        _ => Stage::Judge,
+    }
+}
+
+/// Whether an effect can bring such an outcome.
+fn fits(effect: Option<Effect>, outcome: &Outcome) -> bool {
+    match effect {
+        Some(Effect::Preflight) => matches!(outcome, Outcome::Preflight(_)),
+        Some(Effect::Dump { .. }) => matches!(outcome, Outcome::Dump(_)),
+        Some(Effect::CreateSandbox) => matches!(outcome, Outcome::Sandbox { .. }),
+        Some(Effect::Rehearse) => matches!(outcome, Outcome::Rehearsal(_)),
+        Some(Effect::RunTests | Effect::RunVerify) => matches!(outcome, Outcome::Command(_)),
+        Some(Effect::Migrate { .. } | Effect::Restore) => matches!(outcome, Outcome::Step(_)),
+        Some(Effect::CheckSchema | Effect::CheckRestored) => matches!(outcome, Outcome::Fingerprint { .. }),
+        Some(Effect::AssessLoss) => matches!(outcome, Outcome::Loss(_)),
+        Some(Effect::FillSandbox | Effect::DropSandbox | Effect::PrepareTarget | Effect::CheckHealth) => {
+            matches!(outcome, Outcome::Done)
+        }
+        None => false,
+    }
+}
+
+#[state_machine(initial = "State::Blank {}", visibility = "pub(crate)", state(custom, name = "State"))]
+impl Machine {
+    #[state]
+    fn blank(event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        match event {
+            Event::Requested(_) => context.to(State::Preparing { stage: Stage::Preflight, flight: Flight::Ready }),
+            _ => Handled,
+        }
+    }
+
+    #[state(superstate = "cancellable")]
+    fn preparing(&mut self, stage: &mut Stage, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        let (stage, flight) = (*stage, *flight);
+        let here = |flight| State::Preparing { stage, flight };
+        match self.turn(flight, effect_of_stage(stage), event) {
+            Turn::Left => return context.to(here(Flight::Out)),
+            Turn::Fenced => return context.to(here(Flight::Fenced)),
+            Turn::Applied => return context.to(self.after_stage(stage)),
+            Turn::Failed if stage == Stage::RunTests || stage == Stage::Rehearse || given_up(stage) == Stage::DropSandbox => {
+                return context.to(State::Preparing { stage: Stage::DropSandbox, flight: Flight::Ready });
+            }
+            Turn::Failed => return context.to(State::Preparing { stage: Stage::Judge, flight: Flight::Ready }),
+            Turn::NotApplied if given_up(stage) == Stage::DropSandbox => {
+                return context.to(State::Preparing { stage: Stage::CreateSandbox, flight: Flight::Ready });
+            }
+            Turn::NotApplied => return context.to(here(Flight::Ready)),
+            Turn::Unknown | Turn::Other => {}
+        }
+        match event {
+            // A sandbox does not outlive the process that made it.
+            Event::LeaseTaken { .. }
+                if flight == Flight::Ready && matches!(stage, Stage::FillSandbox | Stage::Rehearse | Stage::RunTests) =>
+            {
+                context.to(State::Preparing { stage: Stage::CreateSandbox, flight })
+            }
+            // Cancelled between two stages: what is left is to clean up and say so.
+            Event::CancelRequested { .. } if flight == Flight::Ready => {
+                let stage = if stage == Stage::DropSandbox { stage } else { given_up(stage) };
+                context.to(State::Preparing { stage, flight })
+            }
+            _ if stage != Stage::Judge || flight != Flight::Ready => Super,
+            Event::Planned { .. } if !self.facts.failed && !self.facts.cancelled && !self.facts.nothing_to_do => {
+                context.to(State::Planned {})
+            }
+            Event::Refused { .. } => context.to(State::Settled { end: End::Refused }),
+            Event::RunSucceeded if self.facts.nothing_to_do && !self.facts.failed && !self.facts.cancelled => {
+                context.to(State::Settled { end: End::Succeeded })
+            }
+            _ => Super,
+        }
+    }
+
+    #[state(superstate = "cancellable")]
+    fn planned(&mut self, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        let clear = !self.facts.approval_missing && !self.facts.dry_run && !self.facts.cancelled && !self.facts.rejected;
+        match event {
+            Event::Rehearsed if self.facts.dry_run => context.to(State::Settled { end: End::Rehearsed }),
+            Event::Approved { .. } if self.facts.approval_missing && !self.facts.rejected => context.stay(),
+            Event::Rejected { .. } if self.facts.approval_missing && !self.facts.rejected => context.stay(),
+            Event::Refused { .. } if self.facts.rejected || self.facts.cancelled => {
+                context.to(State::Settled { end: End::Refused })
+            }
+            Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. } if clear && self.facts.stale_backup => {
+                context.to(State::Preparing { stage: Stage::Refresh, flight: Flight::Out })
+            }
+            Event::Intended { effect: Effect::PrepareTarget, .. } if clear && !self.facts.stale_backup => {
+                context.to(State::Preparing { stage: Stage::PrepareTarget, flight: Flight::Out })
+            }
+            _ => Super,
+        }
+    }
+
+    #[state(superstate = "cancellable")]
+    fn forward(&mut self, step: &mut usize, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        let (step, flight) = (*step, *flight);
+        let here = |flight| State::Forward { step, flight };
+        // Nothing more is started once it has turned round.
+        let expected = (flight != Flight::Ready || !self.turned_round()).then_some(Effect::Migrate { step });
+        match self.turn(flight, expected, event) {
+            Turn::Left => return context.to(here(Flight::Out)),
+            Turn::Fenced => return context.to(here(Flight::Fenced)),
+            Turn::Applied => return context.to(self.after_step(step)),
+            Turn::Failed | Turn::NotApplied => return context.to(here(Flight::Ready)),
+            Turn::Unknown => return context.to(here(Flight::Doubt)),
+            Turn::Other => {}
+        }
+        match event {
+            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => context.to(self.first_undo()),
+            Event::Halted { .. } if flight == Flight::Doubt => {
+                context.to(State::Halted { at: Position::Forward(step), doubt: true })
+            }
+            _ => Super,
+        }
+    }
+
+    #[state(superstate = "cancellable")]
+    fn verifying(&mut self, check: &mut Checking, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        let (check, flight) = (*check, *flight);
+        let here = |flight| State::Verifying { check, flight };
+        let expected = if flight != Flight::Ready || !self.turned_round() { effect_of_check(check) } else { None };
+        match self.turn(flight, expected, event) {
+            Turn::Left => return context.to(here(Flight::Out)),
+            Turn::Fenced => return context.to(here(Flight::Fenced)),
+            Turn::Applied => return context.to(self.after_check(check)),
+            Turn::Failed | Turn::NotApplied => return context.to(here(Flight::Ready)),
+            Turn::Unknown => return context.to(here(Flight::Doubt)),
+            Turn::Other => {}
+        }
+        match event {
+            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => context.to(self.first_undo()),
+            Event::RunSucceeded if check == Checking::Conclude && flight == Flight::Ready && !self.turned_round() => {
+                context.to(State::Settled { end: End::Succeeded })
+            }
+            Event::Halted { .. } if flight == Flight::Doubt => {
+                context.to(State::Halted { at: Position::Verifying(check), doubt: true })
+            }
+            _ => Super,
+        }
+    }
+
+    #[state(superstate = "active")]
+    fn rolling(&mut self, undo: &mut Undoing, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        let (undo, flight) = (*undo, *flight);
+        let here = |flight| State::Rolling { undo, flight };
+        let expected = if flight != Flight::Ready || !self.facts.failed { effect_of_undo(undo) } else { None };
+        match self.turn(flight, expected, event) {
+            Turn::Left => return context.to(here(Flight::Out)),
+            Turn::Fenced => return context.to(here(Flight::Fenced)),
+            Turn::Applied => return context.to(self.after_undo(undo, event)),
+            Turn::Failed | Turn::NotApplied => return context.to(here(Flight::Ready)),
+            Turn::Unknown => return context.to(here(Flight::Doubt)),
+            Turn::Other => {}
+        }
+        match event {
+            Event::RolledBack if undo == Undoing::Conclude && flight == Flight::Ready && !self.facts.failed => {
+                context.to(State::Settled { end: End::RolledBack })
+            }
+            // A failed undo is never tried in a loop: a person is told.
+            Event::Halted { .. } if flight == Flight::Doubt || (flight == Flight::Ready && self.facts.failed) => {
+                context.to(State::Halted { at: Position::Rolling(undo), doubt: flight == Flight::Doubt })
+            }
+            _ => Super,
+        }
+    }
+
+    #[state(superstate = "active")]
+    fn halted(&mut self, at: &mut Position, doubt: &mut bool, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        let (at, doubt) = (*at, *doubt);
+        match event {
+            Event::Ruled { id, applied, .. } if doubt && self.facts.flight.as_ref() == Some(id) => {
+                let flight = Flight::Ready;
+                context.to(match (at, *applied) {
+                    (Position::Forward(step), true) => self.after_step(step),
+                    (Position::Forward(step), false) => State::Forward { step, flight },
+                    (Position::Verifying(check), true) => self.after_check(check),
+                    (Position::Verifying(check), false) => State::Verifying { check, flight },
+                    (Position::Rolling(undo), true) => self.after_undo(undo, event),
+                    (Position::Rolling(undo), false) => State::Rolling { undo, flight },
+                })
+            }
+            Event::RollbackRequested { .. } if !doubt && self.facts.restorable => context.to(self.first_undo()),
+            _ => Super,
+        }
+    }
+
+    #[state(superstate = "known")]
+    fn settled(&mut self, end: &mut End, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        match event {
+            Event::RollbackRequested { .. } if *end == End::Succeeded && self.facts.restorable => context.to(self.first_undo()),
+            _ => Super,
+        }
+    }
+
+    /// What every phase before the way back has in common: somebody may want it stopped.
+    #[superstate(superstate = "active")]
+    fn cancellable(event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        match event {
+            // With an effect in flight the wish is only noted: no rollback past something unresolved.
+            Event::CancelRequested { .. } => context.stay(),
+            _ => Super,
+        }
+    }
+
+    /// What every unsettled state has in common: it changes hands, rests, and may be given up.
+    #[superstate(superstate = "known")]
+    fn active(&mut self, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        match event {
+            Event::LeaseTaken { .. } => context.stay(),
+            Event::Paused { .. } => context.stay(),
+            Event::Abandoned { .. } => context.to(State::Settled { end: End::Abandoned }),
+            _ => Super,
+        }
+    }
+
+    /// What every state but the first has in common.
+    #[superstate]
+    fn known(event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+        match event {
+            Event::ArtifactsWritten { .. } => context.stay(),
+            // Refused: nothing is accepted, and `transition` makes it an error value.
+            _ => Handled,
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Everything known about one run, built only by [`evolve`](super::evolve::evolve).
+
+use super::digest::Digest;
+use super::effect::{Effect, Phase};
+use super::event::{
+    Actor, Artifact, Backup, Check, CommandReport, Event, Loss, Outcome, Pause, Preflight, Recorded, Rehearsal, Request, StepReport,
+};
+use super::failure::Failure;
+use super::finding::Finding;
+use super::ids::{EffectId, RunId};
+use super::machine::{Facts, State};
+use super::plan::Plan;
+
+/// How many take-overs without a new outcome are put up with before the run is halted: whatever kills the process will kill it again.
+pub const MAX_TAKEOVERS: u32 = 5;
+
+/// How long a run may rest between its dump and its first step before the dump is taken again, in milliseconds.
+pub const BACKUP_AGE_MS: i64 = 10 * 60 * 1000;
+
+/// An effect whose intent is recorded and whose outcome is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InFlight {
+    /// The effect.
+    pub effect: Effect,
+    /// Its identity.
+    pub id: EffectId,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// Its intent's place in the journal.
+    pub seq: u64,
+    /// Its intent's hash, as the ledger anchors it.
+    pub hash: String,
+    /// When it was intended.
+    pub since_ms: i64,
+}
+
+/// Who holds the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The host.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// How often this target changed hands in this journal.
+    pub epoch: u64,
+}
+
+/// Somebody's decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Who.
+    pub actor: Actor,
+    /// When.
+    pub ts_ms: i64,
+    /// Why, if they said.
+    pub reason: Option<String>,
+}
+
+/// An effect that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    /// The effect.
+    pub effect: Effect,
+    /// When it was intended.
+    pub since_ms: i64,
+    /// When its outcome was recorded.
+    pub until_ms: i64,
+    /// Whether it happened.
+    pub ok: bool,
+}
+
+/// One run: the fold of its events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// Its state.
+    pub state: State,
+    /// What was asked for. `None` only before the first event.
+    pub request: Option<Request>,
+    /// Who asked, and when.
+    pub requested: Option<Decision>,
+    /// How many events it has.
+    pub rseq: u64,
+    /// Its last event's place in the journal.
+    pub seq: u64,
+    /// Its last event's hash.
+    pub head: String,
+    /// When its last event was recorded.
+    pub last_ms: i64,
+    /// Who holds it or held it last.
+    pub lease: Option<Lease>,
+    /// Take-overs since the last new outcome.
+    pub takeovers: u32,
+    /// The checks of the preflight.
+    pub checks: Vec<Check>,
+    /// What the preflight found, if no check failed.
+    pub preflight: Option<Preflight>,
+    /// The texts of the pending migrations, as blobs, in the order of [`Preflight::pending`].
+    pub texts: Vec<String>,
+    /// The dump the target can go back to.
+    pub backup: Option<Backup>,
+    /// When that dump was taken.
+    pub backup_ms: i64,
+    /// The dump taken before a restore, if rows would have been forgotten.
+    pub saved: Option<Backup>,
+    /// The sandbox that may exist.
+    pub sandbox: Option<serde_json::Value>,
+    /// What the rehearsal found.
+    pub rehearsal: Option<Rehearsal>,
+    /// How the tests came out.
+    pub tests: Option<CommandReport>,
+    /// The plan.
+    pub plan: Option<Plan>,
+    /// The plan's digest.
+    pub plan_digest: Option<Digest>,
+    /// The findings of the plan or of the refusal.
+    pub findings: Vec<Finding>,
+    /// The approval, if there was one.
+    pub approved: Option<Decision>,
+    /// The rejection, if there was one.
+    pub rejected: Option<Decision>,
+    /// The wish to stop, if there was one.
+    pub cancelled: Option<Decision>,
+    /// The committed steps, in order.
+    pub committed: Vec<StepReport>,
+    /// What the verification found last.
+    pub verified: Option<(Digest, String)>,
+    /// How the verification command came out.
+    pub verify: Option<CommandReport>,
+    /// The effect in flight.
+    pub flight: Option<InFlight>,
+    /// What failed and has not been dealt with.
+    pub failure: Option<Failure>,
+    /// Why the run turned round.
+    pub rollback_why: Option<Failure>,
+    /// Who asked for a rollback, if somebody did.
+    pub rollback_asked: Option<Decision>,
+    /// How often the run turned round.
+    pub rollbacks: u32,
+    /// What a restore would forget.
+    pub loss: Option<Loss>,
+    /// Why the run is halted.
+    pub halted: Option<Failure>,
+    /// Why the run was refused.
+    pub reasons: Vec<Failure>,
+    /// Why it stopped last, if it stopped without being settled.
+    pub paused: Option<Pause>,
+    /// The effects that are over, in order.
+    pub past: Vec<Past>,
+    /// The files written beside it.
+    pub artifacts: Vec<Artifact>,
+    /// When it was settled.
+    pub settled_ms: Option<i64>,
+}
+
+impl Run {
+    /// A run of which nothing is known yet.
+    #[must_use]
+    pub fn blank(id: RunId) -> Self {
+        Self {
+            id,
+            state: State::Blank {},
+            request: None,
+            requested: None,
+            rseq: 0,
+            seq: 0,
+            head: String::new(),
+            last_ms: 0,
+            lease: None,
+            takeovers: 0,
+            checks: Vec::new(),
+            preflight: None,
+            texts: Vec::new(),
+            backup: None,
+            backup_ms: 0,
+            saved: None,
+            sandbox: None,
+            rehearsal: None,
+            tests: None,
+            plan: None,
+            plan_digest: None,
+            findings: Vec::new(),
+            approved: None,
+            rejected: None,
+            cancelled: None,
+            committed: Vec::new(),
+            verified: None,
+            verify: None,
+            flight: None,
+            failure: None,
+            rollback_why: None,
+            rollback_asked: None,
+            rollbacks: 0,
+            loss: None,
+            halted: None,
+            reasons: Vec::new(),
+            paused: None,
+            past: Vec::new(),
+            artifacts: Vec::new(),
+            settled_ms: None,
+        }
+    }
+
+    /// Whether somebody still has to approve the plan.
+    #[must_use]
+    pub fn approval_missing(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.approval_required) && self.approved.is_none()
+    }
+
+    /// Whether there is nothing to deploy.
+    #[must_use]
+    pub fn nothing_to_do(&self) -> bool {
+        self.preflight.as_ref().is_some_and(|preflight| preflight.pending.is_empty())
+    }
+
+    /// What the machine has to know besides the state.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let settings = self.request.as_ref().map(|request| &request.settings);
+        Facts {
+            flight: self.flight.as_ref().map(|flight| flight.id.clone()),
+            steps: self.plan.as_ref().map_or(0, |plan| plan.steps.len()),
+            committed: self.committed.len(),
+            tests: settings.is_some_and(|settings| settings.tests.is_some()),
+            verify: settings.is_some_and(|settings| settings.verify.is_some()),
+            health: settings.is_some_and(|settings| settings.health.is_some()),
+            nothing_to_do: self.nothing_to_do(),
+            failed: self.failure.is_some(),
+            cancelled: self.cancelled.is_some(),
+            rejected: self.rejected.is_some(),
+            approval_missing: self.approval_missing(),
+            dry_run: self.request.as_ref().is_some_and(|request| request.dry_run),
+            // Time is read off the events: the same history gives the same answer on any day.
+            stale_backup: self.backup.is_some() && self.last_ms - self.backup_ms > BACKUP_AGE_MS,
+            loss: self.loss.as_ref().is_some_and(|loss| loss.rows() > 0),
+            restorable: self.backup.is_some() && !self.committed.is_empty(),
+        }
+    }
+
+    /// How long each phase took, in the order they began. Milliseconds.
+    #[must_use]
+    pub fn phases(&self) -> Vec<(Phase, u64)> {
+        let mut phases: Vec<(Phase, u64)> = Vec::new();
+        for past in &self.past {
+            let took = u64::try_from(past.until_ms - past.since_ms).unwrap_or(0);
+            match phases.iter_mut().find(|(phase, _)| *phase == past.effect.phase()) {
+                Some((_, sum)) => *sum += took,
+                None => phases.push((past.effect.phase(), took)),
+            }
+        }
+        phases
+    }
+
+    /// From the request to the settlement, or to the last event. Milliseconds.
+    #[must_use]
+    pub fn duration_ms(&self) -> u64 {
+        let begun = self.requested.as_ref().map_or(self.last_ms, |requested| requested.ts_ms);
+        u64::try_from(self.settled_ms.unwrap_or(self.last_ms) - begun).unwrap_or(0)
+    }
+
+    /// Takes in what `recorded` tells. The caller has seen to it that the event is legal.
+    pub(super) fn absorb(&mut self, recorded: &Recorded) {
+        let decision = |reason: &Option<String>| Decision {
+            actor: recorded.actor.clone(),
+            ts_ms: recorded.ts_ms,
+            reason: reason.clone(),
+        };
+        self.rseq = recorded.rseq;
+        self.seq = recorded.seq;
+        self.head = recorded.hash.clone();
+        self.last_ms = recorded.ts_ms;
+        match &recorded.event {
+            Event::Requested(request) => {
+                self.request = Some((**request).clone());
+                self.requested = Some(decision(&request.allow.reason));
+            }
+            Event::LeaseTaken { host, pid, epoch } => {
+                self.lease = Some(Lease { host: host.clone(), pid: *pid, epoch: *epoch });
+                self.takeovers += 1;
+                self.paused = None;
+            }
+            Event::Paused { why } => self.paused = Some(*why),
+            Event::Intended { effect, id, attempt } => {
+                self.flight = Some(InFlight {
+                    effect: *effect,
+                    id: id.clone(),
+                    attempt: *attempt,
+                    seq: recorded.seq,
+                    hash: recorded.hash.clone(),
+                    since_ms: recorded.ts_ms,
+                });
+            }
+            Event::Succeeded { outcome, .. } => self.landed(recorded, Some(outcome), None),
+            Event::Failed { failure, partial, .. } => self.landed(recorded, partial.as_ref(), Some(failure)),
+            Event::Fenced { .. } => {}
+            Event::Reconciled { verdict, .. } => match verdict {
+                super::event::Verdict::Applied { outcome } => self.landed(recorded, Some(outcome), None),
+                super::event::Verdict::NotApplied => {
+                    self.flight = None;
+                }
+                super::event::Verdict::Unknown => {}
+            },
+            Event::Ruled { applied, .. } => {
+                self.halted = None;
+                if *applied {
+                    self.landed(recorded, Some(&Outcome::Step(StepReport::default())), None);
+                } else {
+                    self.flight = None;
+                }
+            }
+            Event::Planned { plan, digest, findings } => {
+                self.plan = Some((**plan).clone());
+                self.plan_digest = Some(digest.clone());
+                self.findings.clone_from(findings);
+            }
+            Event::Approved { reason, .. } => self.approved = Some(decision(reason)),
+            Event::Rejected { reason } => self.rejected = Some(decision(reason)),
+            Event::CancelRequested { reason } => self.cancelled = Some(decision(reason)),
+            Event::RollbackStarted { why } => {
+                self.rollback_why = Some(why.clone());
+                self.failure = None;
+                self.rollbacks += 1;
+            }
+            Event::RollbackRequested { reason } => {
+                self.rollback_asked = Some(decision(reason));
+                self.failure = None;
+                self.halted = None;
+                self.loss = None;
+                self.settled_ms = None;
+                self.rollbacks += 1;
+            }
+            Event::Refused { reasons, findings } => {
+                self.reasons.clone_from(reasons);
+                self.findings.clone_from(findings);
+                self.settled_ms = Some(recorded.ts_ms);
+            }
+            Event::Halted { why } => self.halted = Some(why.clone()),
+            Event::RunSucceeded | Event::RolledBack | Event::Rehearsed | Event::Abandoned { .. } => {
+                self.settled_ms = Some(recorded.ts_ms);
+            }
+            Event::ArtifactsWritten { files } => {
+                for file in files {
+                    self.artifacts.retain(|old| old.name != file.name);
+                    self.artifacts.push(file.clone());
+                }
+            }
+        }
+    }
+
+    /// The effect in flight is over.
+    fn landed(&mut self, recorded: &Recorded, outcome: Option<&Outcome>, failure: Option<&Failure>) {
+        let Some(flight) = self.flight.take() else { return };
+        self.takeovers = 0;
+        self.past.push(Past {
+            effect: flight.effect,
+            since_ms: flight.since_ms,
+            until_ms: recorded.ts_ms,
+            ok: failure.is_none(),
+        });
+        if let Some(failure) = failure {
+            // Not being able to tidy up must not hide why there was something to tidy up.
+            self.failure.get_or_insert_with(|| failure.clone());
+            if flight.effect == Effect::DropSandbox {
+                self.failure = self.failure.take().filter(|first| first != failure);
+            }
+        }
+        let Some(outcome) = outcome else {
+            return;
+        };
+        match (flight.effect, outcome) {
+            (Effect::Preflight, Outcome::Preflight(preflight)) => {
+                self.texts = preflight.pending.iter().filter_map(|pending| recorded.refs.get(pending.blob).cloned()).collect();
+                self.checks.clone_from(&preflight.checks);
+                self.preflight = Some((**preflight).clone());
+            }
+            (Effect::Preflight, Outcome::Checks(checks)) => self.checks.clone_from(checks),
+            (Effect::Dump { purpose: super::effect::DumpPurpose::BeforeRollback }, Outcome::Dump(backup)) => {
+                self.saved = Some(backup.clone());
+            }
+            (Effect::Dump { .. }, Outcome::Dump(backup)) => {
+                self.backup = Some(backup.clone());
+                self.backup_ms = recorded.ts_ms;
+            }
+            (Effect::CreateSandbox, Outcome::Sandbox { location, .. }) => self.sandbox = Some(location.clone()),
+            (Effect::DropSandbox, _) => self.sandbox = None,
+            (Effect::Rehearse, Outcome::Rehearsal(rehearsal)) => {
+                self.artifacts.extend(rehearsal.artifacts.iter().cloned());
+                self.rehearsal = Some((**rehearsal).clone());
+            }
+            (Effect::RunTests, Outcome::Command(report)) => {
+                self.artifacts.extend(report.output.iter().cloned());
+                self.tests = Some(report.clone());
+            }
+            (Effect::RunVerify, Outcome::Command(report)) => {
+                self.artifacts.extend(report.output.iter().cloned());
+                self.verify = Some(report.clone());
+            }
+            (Effect::Migrate { .. }, Outcome::Step(report)) => self.committed.push(report.clone()),
+            (Effect::CheckSchema | Effect::CheckRestored, Outcome::Fingerprint { fingerprint, xid }) => {
+                self.verified = Some((fingerprint.clone(), xid.clone()));
+            }
+            (Effect::AssessLoss, Outcome::Loss(loss)) => self.loss = Some(loss.clone()),
+            _ => {}
+        }
+    }
+}

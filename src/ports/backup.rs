@@ -1,0 +1,95 @@
+//! Dumps: taking, checking and restoring them.
+
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::digest::Digest;
+use crate::domain::failure::Failure;
+use crate::domain::ids::EffectId;
+use crate::ports::fence::Fenced;
+use async_trait::async_trait;
+use std::path::{Path, PathBuf};
+
+/// A dump to be taken.
+#[derive(Clone, Debug)]
+pub struct DumpOrder {
+    /// The database.
+    pub url: ConnectionUrl,
+    /// The exported snapshot it is taken at.
+    pub snapshot: Option<String>,
+    /// The server's major version, which the programs must not be older than.
+    pub server_major: u32,
+    /// The finished file.
+    pub path: PathBuf,
+    /// The effect it belongs to.
+    pub effect: EffectId,
+    /// The size of the database in bytes, for the progress.
+    pub expected_bytes: u64,
+}
+
+/// A finished dump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dumped {
+    /// The digest of the file.
+    pub digest: Digest,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A restore of a dump over the database it came from.
+#[derive(Clone, Debug)]
+pub struct RestoreOrder {
+    /// The database.
+    pub url: ConnectionUrl,
+    /// The server's major version.
+    pub server_major: u32,
+    /// The dump.
+    pub dump: PathBuf,
+    /// Its digest, which is checked first.
+    pub digest: Digest,
+    /// SQL that runs first, in the same transaction.
+    pub prologue: String,
+    /// SQL that runs last, in the same transaction.
+    pub epilogue: String,
+    /// The effect it belongs to.
+    pub effect: EffectId,
+    /// A folder for the scripts, private to this user.
+    pub scratch: PathBuf,
+    /// How long one try for a lock waits, in milliseconds.
+    pub lock_timeout_ms: u64,
+}
+
+/// How far something has come.
+pub type Progress<'a> = &'a dyn Fn(u64, Option<u64>);
+
+/// Dumps.
+#[async_trait(?Send)]
+pub trait Backups {
+    /// Which programs would be used against a server of `server_major`, for people: `pg_dump 15.18 in /usr/lib/postgresql/15/bin`.
+    ///
+    /// # Errors
+    /// [`ToolsMissing`](crate::domain::code::Code::ToolsMissing) or [`ToolsTooOld`](crate::domain::code::Code::ToolsTooOld).
+    async fn programs(&self, server_major: u32) -> Result<String, Failure>;
+
+    /// Takes a dump: to a partial name, read back whole, digested, made durable, renamed.
+    async fn dump(&self, order: &DumpOrder, progress: Progress<'_>) -> Result<Dumped, Failure>;
+
+    /// Ends whatever an earlier process had started for `effect`.
+    async fn fence(&self, effect: &EffectId) -> Result<Fenced, Failure>;
+
+    /// The finished dump of the fenced effect, if there is one and its digest holds.
+    async fn finished(&self, fenced: &Fenced, path: &Path) -> Result<Option<Dumped>, Failure>;
+
+    /// Reads the dump whole and compares its digest.
+    ///
+    /// # Errors
+    /// [`DumpDamaged`](crate::domain::code::Code::DumpDamaged).
+    async fn verify(&self, path: &Path, digest: &Digest) -> Result<(), Failure>;
+
+    /// Restores the dump into an empty database, with `roles` made there first where they are missing.
+    async fn fill(&self, dump: &Path, url: &ConnectionUrl, server_major: u32, roles: &[String], progress: Progress<'_>) -> Result<(), Failure>;
+
+    /// Restores the dump over the database it came from, in one transaction.
+    ///
+    /// # Errors
+    /// Transient when a lock was not to be had in time; in doubt when the connection was lost.
+    async fn restore(&self, order: &RestoreOrder) -> Result<(), Failure>;
+}

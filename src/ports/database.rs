@@ -1,0 +1,222 @@
+//! PostgreSQL, the target and the sandbox alike.
+
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::event::{Loss, ServerFacts, StepReport};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{EffectId, RunId};
+use crate::domain::migration::{AppliedRow, Tracking};
+use crate::domain::plan::PlanStep;
+use crate::domain::rehearsal::StatementTrace;
+use crate::domain::schema::catalog::Catalog;
+use crate::ports::fence::Fenced;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+
+/// A snapshot that lasts as long as this value: what is dumped at it and what is read through it are the same.
+pub struct Snapshot {
+    /// The name `pg_dump --snapshot` takes; none through a pooler.
+    pub name: Option<String>,
+    /// The catalog at the snapshot.
+    pub catalog: Catalog,
+    /// The rows of each table at the snapshot.
+    pub rows: BTreeMap<String, i64>,
+    /// The first transaction id not yet begun.
+    pub xid: String,
+    /// Keeps the snapshot's transaction open; dropped, it ends.
+    pub hold: Box<dyn std::any::Any>,
+}
+
+/// A session that holds the target's lock; dropped, the lock is free.
+pub struct Hold {
+    /// Keeps the session open.
+    pub session: Box<dyn std::any::Any>,
+}
+
+/// Who writes to a target: checked inside every transaction that changes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The run.
+    pub run: RunId,
+    /// The journal's name and the epoch, `dbd/host/4f2a#7`: another process of another epoch is another holder.
+    pub token: String,
+    /// The host and process, for people.
+    pub owner: String,
+}
+
+/// Where the intent of a step stands in the journal: written into the ledger beside the step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The journal's name.
+    pub origin: String,
+    /// The intent's place.
+    pub seq: u64,
+    /// The intent's hash.
+    pub hash: String,
+}
+
+/// One step to be applied.
+pub struct ApplyOrder<'a> {
+    /// The database.
+    pub url: &'a ConnectionUrl,
+    /// Who applies it.
+    pub holder: &'a Holder,
+    /// The effect: the ledger's primary key, and the name of the session.
+    pub effect: &'a EffectId,
+    /// The intent's place in the journal.
+    pub anchor: &'a Anchor,
+    /// The step.
+    pub step: &'a PlanStep,
+    /// The migration's file, for messages.
+    pub file: &'a str,
+    /// The migration's frozen text.
+    pub text: &'a str,
+    /// The bookkeeping of the owning tool, one INSERT, if this step is the migration's last.
+    pub bookkeeping: Option<String>,
+    /// How long one try for a lock waits, in milliseconds.
+    pub lock_timeout_ms: u64,
+    /// How long tries may go on in all, in milliseconds.
+    pub lock_budget_ms: u64,
+    /// How long one statement may run, in milliseconds.
+    pub statement_timeout_ms: Option<u64>,
+    /// How long the step may take in all, in milliseconds.
+    pub timeout_ms: u64,
+    /// Whether to watch each statement: locks, rewrites, what the server says it scans and builds.
+    pub watch: bool,
+    /// A statement begins or a lock is waited for: what to show.
+    pub progress: &'a dyn Fn(&str),
+}
+
+/// A step that was applied.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// For the journal.
+    pub report: StepReport,
+    /// Statement by statement.
+    pub trace: Vec<StatementTrace>,
+}
+
+/// A step that was not.
+#[derive(Debug)]
+pub struct NotApplied {
+    /// Why.
+    pub failure: Failure,
+    /// The statements that ran, the failed one last.
+    pub trace: Vec<StatementTrace>,
+}
+
+/// What the ledger and the catalog say of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is committed.
+    Applied {
+        /// The transaction that wrote its ledger row.
+        xid: Option<String>,
+        /// How that is known.
+        evidence: String,
+    },
+    /// It is not, and nothing is left of it.
+    NotApplied {
+        /// How that is known.
+        evidence: String,
+    },
+    /// Nobody can tell.
+    Unknown {
+        /// What is known.
+        evidence: String,
+    },
+}
+
+/// Everything a probe of a step has to know.
+pub struct ProbeOrder<'a> {
+    /// The database.
+    pub url: &'a ConnectionUrl,
+    /// Who asks.
+    pub holder: &'a Holder,
+    /// The intent's place in the journal.
+    pub anchor: &'a Anchor,
+    /// The step; none for a restore.
+    pub step: Option<&'a PlanStep>,
+    /// The bookkeeping that belongs to it, if it is the migration's last: written when the statement ran but its bookkeeping did not.
+    pub bookkeeping: Option<String>,
+}
+
+/// What makes a restore of the dump one transaction with its own proof.
+#[derive(Clone, Debug)]
+pub struct RestoreScript {
+    /// Runs first: empties the target of everything the dump brings back.
+    pub prologue: String,
+    /// Runs last: proves the row counts, tidies the bookkeeping, writes the ledger row.
+    pub epilogue: String,
+}
+
+/// PostgreSQL.
+#[async_trait(?Send)]
+pub trait Database {
+    /// Connects and asks the server about itself.
+    async fn facts(&self, url: &ConnectionUrl) -> Result<ServerFacts, Failure>;
+
+    /// The privileges a deployment needs and the role lacks; empty when none is lacking.
+    async fn missing_privileges(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;
+
+    /// Migration locks of other tools that are held right now, for people.
+    async fn foreign_locks(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;
+
+    /// The catalog, without dbd's own schema and without `tracking`.
+    async fn catalog(&self, url: &ConnectionUrl, tracking: &str) -> Result<Catalog, Failure>;
+
+    /// The catalog, the rows and a snapshot to dump at, all at one moment.
+    async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;
+
+    /// The rows of each table.
+    async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure>;
+
+    /// The first transaction id not yet begun.
+    async fn next_xid(&self, url: &ConnectionUrl) -> Result<String, Failure>;
+
+    /// Whether a column holds any value that is not null.
+    async fn column_has_values(&self, url: &ConnectionUrl, table: &str, column: &str) -> Result<bool, Failure>;
+
+    /// The rows of a tracking table; `None` if there is no such table.
+    async fn applied(&self, url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure>;
+
+    /// Takes the target's lock without waiting.
+    ///
+    /// # Errors
+    /// [`TargetBusy`](crate::domain::code::Code::TargetBusy), naming who holds it.
+    async fn hold(&self, url: &ConnectionUrl, run: &RunId, owner: &str) -> Result<Hold, Failure>;
+
+    /// Whether dbd's own schema is there.
+    async fn is_prepared(&self, url: &ConnectionUrl) -> Result<bool, Failure>;
+
+    /// Installs dbd's ledger and the tracking table where they are missing, and writes the lease. Harmless to repeat.
+    async fn prepare(&self, url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<(), Failure>;
+
+    /// Writes the lease alone: from then on no other holder can commit. The schema must be there.
+    async fn take_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure>;
+
+    /// Applies one step.
+    async fn apply(&self, order: ApplyOrder<'_>) -> Result<Applied, NotApplied>;
+
+    /// Ends the sessions of `effect` and waits until they are gone.
+    async fn fence(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure>;
+
+    /// What became of the fenced effect. A half-done statement is cleaned up and told as not applied.
+    async fn probe(&self, order: ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, Failure>;
+
+    /// The anchors of `run` in the ledger: place and hash of every intent written there.
+    async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure>;
+
+    /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `own` wrote.
+    async fn loss(&self, url: &ConnectionUrl, tracking: &str, xid: &str, rows: &BTreeMap<String, i64>, own: &[String]) -> Result<Loss, Failure>;
+
+    /// The SQL around a restore.
+    fn restore_script(
+        &self,
+        holder: &Holder,
+        effect: &EffectId,
+        anchor: &Anchor,
+        rows: &BTreeMap<String, i64>,
+        xid: &str,
+        lock_timeout_ms: u64,
+    ) -> RestoreScript;
+}

@@ -1,0 +1,31 @@
+//! The proof that nothing of an effect can take effect any more.
+
+use crate::domain::ids::EffectId;
+
+/// Proof that whatever an earlier process had started for an effect is over. A probe asks for it, so a probe before the fence cannot be
+/// written: PostgreSQL goes on with a batch after its client was killed, and may commit seconds later.
+#[derive(Debug)]
+pub struct Fenced {
+    effect: EffectId,
+    evidence: String,
+}
+
+impl Fenced {
+    /// To be made only by what has just ended the effect's sessions and processes and seen them gone.
+    #[must_use]
+    pub fn after(effect: EffectId, evidence: impl Into<String>) -> Self {
+        Self { effect, evidence: evidence.into() }
+    }
+
+    /// The effect it is about.
+    #[must_use]
+    pub fn effect(&self) -> &EffectId {
+        &self.effect
+    }
+
+    /// How it is known.
+    #[must_use]
+    pub fn evidence(&self) -> &str {
+        &self.evidence
+    }
+}

@@ -1,0 +1,66 @@
+//! The record of everything.
+
+use crate::domain::event::{Actor, Event, Recorded};
+use crate::domain::failure::Failure;
+use crate::domain::ids::RunId;
+
+/// Why an event was not appended.
+#[derive(Debug)]
+pub enum AppendFailure {
+    /// Somebody else appended to this run meanwhile: read it again, then decide again.
+    Stale,
+    /// Another process took the target over: this one must stop.
+    Superseded,
+    /// It is not known what the journal holds now: this process must end.
+    Broken(Failure),
+}
+
+/// What a run is in the journal's index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunHead {
+    /// The run.
+    pub run: RunId,
+    /// When its first event was recorded, in milliseconds since 1970.
+    pub first_ms: i64,
+    /// When its last event was recorded.
+    pub last_ms: i64,
+}
+
+/// The record of everything. One process writes at a time; several may read.
+pub trait Journal {
+    /// The journal's own name.
+    fn origin(&self) -> String;
+
+    /// Appends `event` to `run`, which must have `expected_rseq` events, and makes it durable.
+    fn append(
+        &mut self,
+        run: &RunId,
+        expected_rseq: u64,
+        now_ms: i64,
+        epoch: u64,
+        actor: &Actor,
+        event: &Event,
+        blobs: Vec<Vec<u8>>,
+    ) -> Result<Recorded, AppendFailure>;
+
+    /// The events of a run, in order; each checked against the chain.
+    ///
+    /// # Errors
+    /// [`JournalBroken`](crate::domain::code::Code::JournalBroken), naming the event.
+    fn read(&self, run: &RunId) -> Result<Vec<Recorded>, Failure>;
+
+    /// Every run, in the order of their first events.
+    fn runs(&self) -> Result<Vec<RunHead>, Failure>;
+
+    /// A blob an event refers to.
+    fn blob(&self, reference: &str) -> Result<Vec<u8>, Failure>;
+
+    /// The last event's place and hash.
+    fn head(&self) -> Result<(u64, String), Failure>;
+
+    /// Takes the next epoch of `target` for `run`.
+    fn take_epoch(&mut self, target: &str, run: &RunId, owner: &str, now_ms: i64) -> Result<u64, Failure>;
+
+    /// Moves what was written into the main file; harmless at any time.
+    fn checkpoint(&mut self);
+}
