@@ -10,3 +10,4 @@ pub mod failure;
 pub mod ids;
 pub mod migration;
 pub mod secret;
+pub mod sql;
