@@ -80,6 +80,7 @@ codes! {
     TransactionControl = "DBD-0209", "a migration steers its own transaction in a way that cannot be resumed";
     ChangedSincePlan = "DBD-0210", "a migration changed since the plan was made";
     BadMigrationJournal = "DBD-0211", "the migration tool's own journal is not valid";
+    EmptyMigration = "DBD-0212", "a migration holds no statement";
     // 03xx: dump and sandbox
     DumpFailed = "DBD-0301", "the dump failed";
     DumpDamaged = "DBD-0302", "the dump is damaged";

@@ -22,3 +22,4 @@ pub mod recovery;
 pub mod rehearsal;
 pub mod run;
 pub mod secret;
+pub mod sql;
