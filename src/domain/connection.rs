@@ -132,6 +132,16 @@ impl ConnectionUrl {
         Self { url, password: self.password.clone() }
     }
 
+    /// The same place, with sessions that act as `role`.
+    #[must_use]
+    pub fn acting_as(&self, role: &str) -> Self {
+        let mut url = self.url.clone();
+        // A blank or a backslash within a value is escaped by a backslash, as libpq's `options` wants it.
+        let escaped = role.replace('\\', "\\\\").replace(' ', "\\ ");
+        url.query_pairs_mut().append_pair("options", &format!("-c role={escaped}"));
+        Self { url, password: self.password.clone() }
+    }
+
     /// The whole URL with its password: for the wire and for a child's environment, never for a message.
     #[must_use]
     pub fn expose(&self) -> &str {

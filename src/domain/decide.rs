@@ -172,25 +172,6 @@ pub fn refusal(run: &Run) -> Event {
 pub fn plan(run: &Run) -> Option<Plan> {
     let (request, preflight, rehearsal) = (run.request.as_ref()?, run.preflight.as_ref()?, run.rehearsal.as_ref()?);
     let Settings { migration_timeout_ms, lock_timeout_ms, lock_budget_ms, statement_timeout_ms, approval, .. } = request.settings;
-    let mut steps = Vec::new();
-    for (migration, pending) in preflight.pending.iter().enumerate() {
-        let units = &pending.migration.units;
-        for (unit, one) in units.iter().enumerate() {
-            let digest = Digest::keyed(
-                "dbd step v1",
-                serde_json::to_vec(&(&pending.migration.digest, unit, &one.statements)).unwrap_or_default(),
-            );
-            steps.push(PlanStep {
-                migration,
-                unit,
-                last: unit + 1 == units.len(),
-                mode: one.mode.clone(),
-                statements: one.statements.clone(),
-                digest,
-                undo: UndoClass::Restore,
-            });
-        }
-    }
     Some(Plan {
         format: preflight.format,
         migrations: preflight
@@ -204,7 +185,7 @@ pub fn plan(run: &Run) -> Option<Plan> {
                 bookkeeping: migration.bookkeeping.clone(),
             })
             .collect(),
-        steps,
+        steps: steps(&preflight.pending),
         fingerprint_before: preflight.fingerprint.clone(),
         fingerprint_after: rehearsal.fingerprint_after.clone(),
         migration_timeout_ms,
@@ -213,6 +194,27 @@ pub fn plan(run: &Run) -> Option<Plan> {
         statement_timeout_ms,
         approval_required: approval,
     })
+}
+
+/// The steps of the pending migrations, in order: one per unit. The rehearsal runs the very same.
+#[must_use]
+pub fn steps(pending: &[Pending]) -> Vec<PlanStep> {
+    let mut steps = Vec::new();
+    for (migration, Pending { migration: one, .. }) in pending.iter().enumerate() {
+        for (unit, whole) in one.units.iter().enumerate() {
+            let request = serde_json::to_vec(&(&one.digest, unit, &whole.statements)).unwrap_or_default();
+            steps.push(PlanStep {
+                migration,
+                unit,
+                last: unit + 1 == one.units.len(),
+                mode: whole.mode.clone(),
+                statements: whole.statements.clone(),
+                digest: Digest::keyed("dbd step v1", request),
+                undo: UndoClass::Restore,
+            });
+        }
+    }
+    steps
 }
 
 /// Why the run turns round.

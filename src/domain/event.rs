@@ -161,6 +161,12 @@ pub struct ServerFacts {
     pub read_only: bool,
     /// Whether the URL leads through a pooler in transaction mode.
     pub pooled: bool,
+    /// Whether the role owns the database, itself or through a role it is a member of.
+    pub owns_database: bool,
+    /// The roles the role is a member of.
+    pub member_of: Vec<String>,
+    /// What the database and the role set for every session, as name and value.
+    pub session_settings: Vec<(String, String)>,
     /// Every role of the cluster that owns something or is granted something here.
     pub roles: Vec<String>,
 }

@@ -23,3 +23,4 @@ pub mod rehearsal;
 pub mod run;
 pub mod secret;
 pub mod sql;
+pub mod time;

@@ -51,8 +51,8 @@ pub struct RestoreOrder {
     pub epilogue: String,
     /// The effect it belongs to.
     pub effect: EffectId,
-    /// A folder for the scripts, private to this user.
-    pub scratch: PathBuf,
+    /// Schemas that are not dropped first, so that the dump must not make them.
+    pub keep_schemas: Vec<String>,
     /// How long one try for a lock waits, in milliseconds.
     pub lock_timeout_ms: u64,
 }
@@ -85,7 +85,15 @@ pub trait Backups {
     async fn verify(&self, path: &Path, digest: &Digest) -> Result<(), Failure>;
 
     /// Restores the dump into an empty database, with `roles` made there first where they are missing.
-    async fn fill(&self, dump: &Path, url: &ConnectionUrl, server_major: u32, roles: &[String], progress: Progress<'_>) -> Result<(), Failure>;
+    async fn fill(
+        &self,
+        dump: &Path,
+        url: &ConnectionUrl,
+        server_major: u32,
+        roles: &[String],
+        schema_only: bool,
+        progress: Progress<'_>,
+    ) -> Result<(), Failure>;
 
     /// Restores the dump over the database it came from, in one transaction.
     ///

@@ -179,6 +179,9 @@ pub trait Database {
     /// The rows of a tracking table; `None` if there is no such table.
     async fn applied(&self, url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure>;
 
+    /// Makes a sandbox behave for the target's role as the target does: memberships, rights on the database, session settings.
+    async fn act_like(&self, url: &ConnectionUrl, target: &ServerFacts) -> Result<(), Failure>;
+
     /// Takes the target's lock without waiting.
     ///
     /// # Errors
@@ -208,6 +211,9 @@ pub trait Database {
 
     /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `own` wrote.
     async fn loss(&self, url: &ConnectionUrl, tracking: &str, xid: &str, rows: &BTreeMap<String, i64>, own: &[String]) -> Result<Loss, Failure>;
+
+    /// The schemas a restore leaves standing: `public`, and those that hold something of an extension.
+    async fn kept_schemas(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;
 
     /// The SQL around a restore.
     fn restore_script(

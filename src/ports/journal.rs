@@ -58,6 +58,15 @@ pub trait Journal {
     /// The last event's place and hash.
     fn head(&self) -> Result<(u64, String), Failure>;
 
+    /// Takes `target` for this process, until the value returned is dropped or the process ends, however it ends.
+    ///
+    /// # Errors
+    /// [`Busy`](crate::domain::code::Code::Busy), naming who holds it.
+    fn lock(&self, target: &str, owner: &str) -> Result<Box<dyn std::any::Any>, Failure>;
+
+    /// Who holds `target` on this host right now, if anybody does.
+    fn locked_by(&self, target: &str) -> Option<String>;
+
     /// Takes the next epoch of `target` for `run`.
     fn take_epoch(&mut self, target: &str, run: &RunId, owner: &str, now_ms: i64) -> Result<u64, Failure>;
 

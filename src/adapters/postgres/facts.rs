@@ -49,6 +49,42 @@ pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
         .iter()
         .map(|row| row.get(0))
         .collect();
+    let owns_database: bool = session
+        .client
+        .query_one(
+            "SELECT pg_catalog.pg_has_role(session_user, datdba, 'USAGE') FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?
+        .get(0);
+    let member_of = session
+        .client
+        .query(
+            "SELECT r.rolname::text FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid \
+             WHERE m.member = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user) ORDER BY 1",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let session_settings = session
+        .client
+        .query(
+            "SELECT pg_catalog.split_part(entry, '=', 1), pg_catalog.substr(entry, pg_catalog.strpos(entry, '=') + 1) \
+             FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) entry \
+             WHERE s.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) \
+               AND s.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user)) \
+             ORDER BY (s.setrole <> 0), (s.setdatabase <> 0)",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
     let pooled = is_pooled(url, &session).await?;
     session.close().await;
     Ok(ServerFacts {
@@ -64,6 +100,9 @@ pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
         ctype: row.get(8),
         read_only: row.get(9),
         pooled,
+        owns_database,
+        member_of,
+        session_settings,
         roles,
     })
 }
@@ -221,4 +260,40 @@ pub async fn column_has_values(url: &ConnectionUrl, table: &str, column: &str) -
         .map_err(|error| query_failed(url, &format!("looking for values in {table}.{column}"), &error))?;
     session.close().await;
     Ok(row.get(0))
+}
+
+/// Makes a sandbox behave for the role as the target does: the role's memberships, its rights on the database, and what the database and
+/// the role set for every session. `url` leads to the sandbox as somebody who may do that.
+pub async fn act_like(url: &ConnectionUrl, facts: &ServerFacts) -> Result<(), Failure> {
+    let session = connect(url, "dbd").await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "making the sandbox like the target", error);
+    let (role, database) = (identifier(&facts.role), identifier(&url.database()));
+    let mut sql = String::new();
+    if facts.superuser {
+        sql.push_str(&format!("ALTER ROLE {role} SUPERUSER;\n"));
+    }
+    for group in &facts.member_of {
+        sql.push_str(&format!(
+            "DO $$ BEGIN GRANT {group} TO {role}; EXCEPTION WHEN undefined_object OR insufficient_privilege OR invalid_grant_operation THEN NULL; END $$;\n",
+            group = identifier(group)
+        ));
+    }
+    if facts.owns_database {
+        sql.push_str(&format!("ALTER DATABASE {database} OWNER TO {role};\n"));
+    } else {
+        sql.push_str(&format!("GRANT CREATE, TEMPORARY ON DATABASE {database} TO {role};\n"));
+    }
+    for (name, value) in &facts.session_settings {
+        // Lists of identifiers are stored as they are written; everything else is one value.
+        let value = match name.as_str() {
+            "search_path" | "temp_tablespaces" | "session_preload_libraries" | "local_preload_libraries" => value.clone(),
+            _ => super::ledger::literal(value),
+        };
+        sql.push_str(&format!(
+            "DO $$ BEGIN ALTER DATABASE {database} SET {name} = {value}; EXCEPTION WHEN undefined_object OR undefined_file THEN NULL; END $$;\n"
+        ));
+    }
+    session.client.batch_execute(&sql).await.map_err(|error| failed(&error))?;
+    session.close().await;
+    Ok(())
 }

@@ -98,6 +98,10 @@ impl Database for Postgres {
         facts::applied(url, tracking).await
     }
 
+    async fn act_like(&self, url: &ConnectionUrl, target: &ServerFacts) -> Result<(), Failure> {
+        facts::act_like(url, target).await
+    }
+
     async fn hold(&self, url: &ConnectionUrl, run: &RunId, owner: &str) -> Result<Hold, Failure> {
         facts::hold(url, run, owner).await
     }
@@ -140,6 +144,10 @@ impl Database for Postgres {
     ) -> Result<Loss, Failure> {
         let tables = self.row_counts(url, tracking).await?.into_keys().collect();
         restore::loss(url, tables, xid, rows, own).await
+    }
+
+    async fn kept_schemas(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
+        restore::kept_schemas(url).await
     }
 
     fn restore_script(

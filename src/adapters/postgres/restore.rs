@@ -81,3 +81,22 @@ pub async fn loss(url: &ConnectionUrl, tables: Vec<String>, xid: &str, rows: &BT
     session.close().await;
     Ok(loss)
 }
+
+/// The schemas a restore leaves standing. The counterpart of the second part of `empty_target.sql`.
+pub async fn kept_schemas(url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
+    let session = connect(url, "dbd").await?;
+    let rows = session
+        .client
+        .query(
+            "SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE n.nspname = 'public' OR n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND ( \
+               EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e') \
+               OR EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                 JOIN pg_catalog.pg_depend e ON e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e' \
+                 WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid AND d.deptype = 'n'))",
+            &[],
+        )
+        .await
+        .map_err(|error| query_failed(url, "looking for schemas of extensions", &error))?;
+    session.close().await;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

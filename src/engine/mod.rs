@@ -1,0 +1,61 @@
+//! The only loop: what is next, record the intent, do it, record the outcome.
+//!
+//! ```text
+//!  next(run) ──► Perform(effect) ── append step.intended ──► port ──► append step.succeeded | step.failed
+//!      ▲                                                      │ (killed, or in doubt: nothing is appended)
+//!      │                                                      ▼
+//!      ├────── Reconcile ──► fence ── append step.fenced ──► probe ── append step.reconciled
+//!      ├────── Record(decision) ── append
+//!      └────── AwaitApproval | Halted | Settled ──► the loop ends
+//! ```
+//!
+//! Nothing leaves before its intent is durable; if the journal cannot be written, the effect does not start. An event that the fold
+//! would refuse is never appended.
+
+mod perform;
+mod preflight;
+mod reconcile;
+mod rehearse;
+pub mod runner;
+pub mod stop;
+pub mod watch;
+
+use crate::domain::connection::ConnectionUrl;
+use crate::ports::backup::Backups;
+use crate::ports::clock::Clock;
+use crate::ports::command::Commands;
+use crate::ports::database::Database;
+use crate::ports::files::Files;
+use crate::ports::health::Health;
+use crate::ports::sandbox::Sandboxes;
+use crate::ports::source::{Migrations, Source};
+
+/// Everything outside, for one run.
+pub struct World {
+    /// PostgreSQL.
+    pub database: Box<dyn Database>,
+    /// Dumps.
+    pub backups: Box<dyn Backups>,
+    /// Throw-away copies.
+    pub sandboxes: Box<dyn Sandboxes>,
+    /// The user's commands.
+    pub commands: Box<dyn Commands>,
+    /// The application.
+    pub health: Box<dyn Health>,
+    /// The repository.
+    pub source: Box<dyn Source>,
+    /// The migrations folder.
+    pub migrations: Box<dyn Migrations>,
+    /// The run's own folder.
+    pub files: Box<dyn Files>,
+    /// Time.
+    pub clock: Box<dyn Clock>,
+    /// The target.
+    pub target: ConnectionUrl,
+    /// Texts that must not be seen in any output.
+    pub secrets: Vec<String>,
+    /// The host this process runs on.
+    pub host: String,
+    /// This process.
+    pub pid: u32,
+}

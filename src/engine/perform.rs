@@ -1,0 +1,399 @@
+//! Carrying out one effect: which ports are called, in which order. No decision about the run is made here.
+
+use super::runner::{Done, Runner};
+use crate::domain::code::Code;
+use crate::domain::digest::Digest;
+use crate::domain::effect::{DumpPurpose, Effect};
+use crate::domain::event::{Backup, Outcome, UserCommand};
+use crate::domain::failure::{Certainty, Failure};
+use crate::domain::ids::EffectId;
+use crate::domain::migration::Migration;
+use crate::domain::plan::PlanStep;
+use crate::domain::schema::comparison::Comparison;
+use crate::domain::schema::fingerprint::fingerprint;
+use crate::ports::backup::{DumpOrder, RestoreOrder};
+use crate::ports::command::CommandOrder;
+use crate::ports::database::ApplyOrder;
+use std::time::{Duration, Instant};
+
+/// The file of a dump.
+pub(super) fn dump_name(purpose: DumpPurpose, rollbacks: u32) -> String {
+    match purpose {
+        DumpPurpose::Checkpoint | DumpPurpose::Refresh => "backup.dump".to_owned(),
+        DumpPurpose::BeforeRollback if rollbacks <= 1 => "before-rollback.dump".to_owned(),
+        DumpPurpose::BeforeRollback => format!("before-rollback-{rollbacks}.dump"),
+    }
+}
+
+/// What was read at the snapshot of a dump, kept beside it so that a dump whose record is missing need not be taken again.
+pub(super) fn dump_note(name: &str) -> String {
+    format!("{name}.snapshot.json")
+}
+
+impl Runner<'_> {
+    /// Carries out `effect`.
+    pub(super) async fn perform(&mut self, effect: Effect, id: &EffectId) -> Done {
+        let result = match effect {
+            Effect::Preflight => return self.preflight().await,
+            Effect::Dump { purpose } => self.dump(effect, purpose, id).await.map(Outcome::Dump),
+            Effect::CreateSandbox => self.create_sandbox().await,
+            Effect::FillSandbox => self.fill_sandbox(effect).await,
+            Effect::Rehearse => return self.rehearse(effect, id).await,
+            Effect::RunTests => return self.run_tests(id).await,
+            Effect::DropSandbox => {
+                self.sandbox = None;
+                self.before = None;
+                self.world.sandboxes.drop(self.run.id.as_str()).await.map(|()| Outcome::Done)
+            }
+            Effect::PrepareTarget => self.prepare_target().await,
+            Effect::Migrate { step } => self.migrate(effect, step, id).await,
+            Effect::CheckSchema => self.check_schema().await,
+            Effect::RunVerify => return self.run_verify(id).await,
+            Effect::CheckHealth => self.check_health().await,
+            Effect::AssessLoss => self.assess_loss().await,
+            Effect::Restore => self.restore(effect, id).await,
+            Effect::CheckRestored => self.check_restored().await,
+        };
+        match result {
+            Ok(outcome) => outcome.into(),
+            Err(failure) => failure.into(),
+        }
+    }
+
+    /// The tracking table of the migrations folder's format.
+    pub(super) fn tracking_table(&self) -> &'static str {
+        self.run.preflight.as_ref().map_or("dbd.migration", |preflight| preflight.format.reader().tracking().table)
+    }
+
+    /// What an earlier effect brought; its absence is a bug, not a state of the world.
+    fn need<'v, T>(&self, value: Option<&'v T>, what: &str) -> Result<&'v T, Failure> {
+        value.ok_or_else(|| Failure::new(Code::Bug, format!("{}: {what} is missing from its history", self.run.id)))
+    }
+
+    /// The bookkeeping row that goes with `step`, if it is the last of its migration.
+    pub(super) fn bookkeeping(&self, step: &PlanStep) -> Option<String> {
+        let preflight = self.run.preflight.as_ref()?;
+        let pending = preflight.pending.get(step.migration)?;
+        step.last.then(|| preflight.format.reader().insert_sql(&pending.migration, &self.run.id))
+    }
+
+    /// The frozen text of a migration.
+    pub(super) fn text_of(&self, migration: usize) -> Result<String, Failure> {
+        let reference = self.need(self.run.texts.get(migration), "a migration's text")?;
+        let bytes = self.journal.blob(reference)?;
+        String::from_utf8(bytes).map_err(|error| {
+            Failure::new(Code::JournalBroken, format!("{}: a migration's text is not UTF-8", self.run.id)).source(&error)
+        })
+    }
+
+    async fn dump(&mut self, effect: Effect, purpose: DumpPurpose, id: &EffectId) -> Result<Backup, Failure> {
+        let world = self.world;
+        let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
+        let expected = match purpose {
+            DumpPurpose::Checkpoint => Some(&preflight.fingerprint),
+            DumpPurpose::Refresh => self.run.plan.as_ref().map(|plan| &plan.fingerprint_before),
+            DumpPurpose::BeforeRollback => None,
+        };
+        let name = dump_name(purpose, self.run.rollbacks);
+        let path = world.files.path(&name);
+        let snapshot = world.database.snapshot(&world.target, self.tracking_table()).await?;
+        let found = fingerprint(&snapshot.catalog);
+        if let Some(expected) = expected.filter(|expected| **expected != found) {
+            return Err(target_changed(expected, &found));
+        }
+        let order = DumpOrder {
+            url: world.target.clone(),
+            snapshot: snapshot.name.clone(),
+            server_major: preflight.server.version_num / 10_000,
+            path,
+            effect: id.clone(),
+            expected_bytes: u64::try_from(preflight.server.size_bytes).unwrap_or(0),
+        };
+        let watch = self.watch;
+        let dumped = world.backups.dump(&order, &|done, total| watch.progress(effect, done, total)).await?;
+        let backup = Backup {
+            path: world.files.shown(&name),
+            digest: dumped.digest,
+            bytes: dumped.bytes,
+            fingerprint: found,
+            rows: snapshot.rows,
+            xid: snapshot.xid,
+        };
+        world.files.write(&dump_note(&name), &serde_json::to_vec_pretty(&backup).unwrap_or_default())?;
+        if purpose != DumpPurpose::BeforeRollback {
+            self.before = Some(snapshot.catalog);
+            self.write_rollback_state(&backup)?;
+        }
+        Ok(backup)
+    }
+
+    /// `rollback-state.json`: enough to go back by hand, and an anchor of the journal's head outside the journal.
+    fn write_rollback_state(&self, backup: &Backup) -> Result<(), Failure> {
+        let git = self.run.preflight.as_ref().and_then(|preflight| preflight.git.as_ref());
+        let flight = self.run.flight.as_ref();
+        let state = serde_json::json!({
+            "deploymentId": self.run.id.as_str(),
+            "timestamp": crate::domain::time::rfc3339(flight.map_or(self.run.last_ms, |flight| flight.since_ms)),
+            "environment": self.run.id.environment().as_str(),
+            "databaseBackup": backup.path,
+            "gitCommit": git.map(|git| git.commit.as_str()),
+            "gitBranch": git.and_then(|git| git.branch.as_deref()),
+            "canRollback": true,
+            "schemaFingerprint": backup.fingerprint.as_str(),
+            "backupDigest": backup.digest.as_str(),
+            "journal": {"origin": self.journal.origin(), "seq": flight.map(|flight| flight.seq), "head": flight.map(|flight| flight.hash.as_str())},
+        });
+        self.world.files.write("rollback-state.json", &serde_json::to_vec_pretty(&state).unwrap_or_default()).map(|_| ())
+    }
+
+    async fn create_sandbox(&mut self) -> Result<Outcome, Failure> {
+        let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
+        let sandbox = self.world.sandboxes.create(self.run.id.as_str(), &preflight.server, false).await?;
+        let outcome = Outcome::Sandbox { location: sandbox.location.clone(), place: sandbox.place.clone() };
+        self.sandbox = Some(sandbox);
+        Ok(outcome)
+    }
+
+    async fn fill_sandbox(&mut self, effect: Effect) -> Result<Outcome, Failure> {
+        let world = self.world;
+        let sandbox = self.need(self.sandbox.as_ref(), "the sandbox")?.clone();
+        let backup = self.need(self.run.backup.as_ref(), "the backup")?;
+        let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
+        let schema_only = self.run.request.as_ref().is_some_and(|request| request.settings.data == "schema");
+        let watch = self.watch;
+        let path = world.files.path(&dump_name(DumpPurpose::Checkpoint, 0));
+        world
+            .backups
+            .fill(&path, &sandbox.url, sandbox.server_major, &preflight.server.roles, schema_only, &|done, total| {
+                watch.progress(effect, done, total);
+            })
+            .await?;
+        // The backup has now been restored before anybody needs it: it must be what it was taken from.
+        let tracking = self.tracking_table();
+        let copy = world.database.catalog(&sandbox.url, tracking).await?;
+        if fingerprint(&copy) != backup.fingerprint {
+            let mut failure = Failure::new(Code::CopyDiffers, "the backup restored in the sandbox is not what the target is")
+                .hint("the backup cannot be relied on; the differences are named above");
+            if let Some(before) = &self.before {
+                failure = differences(failure, &Comparison::new("sandbox", &copy, "target", before));
+            }
+            return Err(failure);
+        }
+        if !schema_only {
+            let rows = world.database.row_counts(&sandbox.url, tracking).await?;
+            if let Some((table, expected)) = backup.rows.iter().find(|(table, expected)| rows.get(*table) != Some(expected)) {
+                let found = rows.get(table).copied().unwrap_or(0);
+                return Err(Failure::new(Code::CopyDiffers, format!("{table} has {expected} rows in the target and {found} in the restored backup")));
+            }
+        }
+        world.database.act_like(&sandbox.url, &preflight.server).await?;
+        self.before = Some(copy);
+        Ok(Outcome::Done)
+    }
+
+    fn user_command(&self, command: &UserCommand, database_url: &str, output_name: &str, id: &EffectId) -> CommandOrder {
+        let mut environment = vec![
+            ("DATABASE_URL".to_owned(), database_url.to_owned()),
+            ("DBD_RUN_ID".to_owned(), self.run.id.as_str().to_owned()),
+            ("DBD_EFFECT_ID".to_owned(), id.as_str().to_owned()),
+        ];
+        if let Some(app) = self.run.request.as_ref().and_then(|request| request.settings.app_url.clone()) {
+            environment.push(("APP_URL".to_owned(), app));
+        }
+        CommandOrder {
+            command: command.command.clone(),
+            timeout_ms: command.timeout_ms,
+            environment,
+            secrets: self.world.secrets.clone(),
+            output: self.world.files.path(output_name),
+            output_name: output_name.to_owned(),
+            effect: id.clone(),
+        }
+    }
+
+    async fn run_tests(&mut self, id: &EffectId) -> Done {
+        let settings = self.run.request.as_ref().map(|request| &request.settings);
+        let (Some(command), Some(sandbox)) = (settings.and_then(|settings| settings.tests.clone()), &self.sandbox) else {
+            return Failure::new(Code::Bug, format!("{}: tests without a command or a sandbox", self.run.id)).into();
+        };
+        let order = self.user_command(&command, sandbox.url.expose(), "tests.log", id);
+        self.user_ran(&order, Code::TestsFailed, "the tests failed in the sandbox").await
+    }
+
+    async fn run_verify(&mut self, id: &EffectId) -> Done {
+        let Some(command) = self.run.request.as_ref().and_then(|request| request.settings.verify.clone()) else {
+            return Failure::new(Code::Bug, format!("{}: verification without a command", self.run.id)).into();
+        };
+        let order = self.user_command(&command, self.world.target.expose(), "verify.log", id);
+        self.user_ran(&order, Code::VerifyFailed, "the verification command failed").await
+    }
+
+    async fn user_ran(&self, order: &CommandOrder, code: Code, what: &str) -> Done {
+        match self.world.commands.run(order).await {
+            Ok(ran) if ran.report.status == Some(0) => Outcome::Command(ran.report).into(),
+            Ok(ran) => {
+                let status = ran.report.status.map_or_else(|| "a signal".to_owned(), |status| format!("status {status}"));
+                let mut failure = Failure::new(code, format!("{what}: `{}` ended with {status}", order.command));
+                if let Some(counts) = ran.report.counts {
+                    failure = failure.cause(format!("{} passed, {} failed", counts.passed, counts.failed));
+                }
+                failure.causes.extend(ran.tail.iter().rev().take(5).rev().cloned());
+                failure = failure.hint(format!("the whole output is in {}", self.world.files.shown(&order.output_name)));
+                Done::No { failure, partial: Some(Outcome::Command(ran.report)) }
+            }
+            Err(failure) => failure.into(),
+        }
+    }
+
+    async fn prepare_target(&mut self) -> Result<Outcome, Failure> {
+        let world = self.world;
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let found = fingerprint(&world.database.catalog(&world.target, self.tracking_table()).await?);
+        if found != plan.fingerprint_before {
+            return Err(target_changed(&plan.fingerprint_before, &found));
+        }
+        let tracking = plan.format.reader().tracking();
+        world.database.prepare(&world.target, Some(&tracking), &self.holder()).await?;
+        Ok(Outcome::Done)
+    }
+
+    async fn migrate(&mut self, effect: Effect, step: usize, id: &EffectId) -> Result<Outcome, Failure> {
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let one = self.need(plan.steps.get(step), "a step")?;
+        let migration: &Migration =
+            &self.need(self.run.preflight.as_ref().and_then(|preflight| preflight.pending.get(one.migration)), "a migration")?.migration;
+        let text = self.text_of(one.migration)?;
+        // The circuit breaker is for all steps together.
+        let used: u64 = self.run.committed.iter().map(|report| report.duration_ms).sum();
+        let left = plan.migration_timeout_ms.saturating_sub(used);
+        if left == 0 {
+            return Err(Failure::new(Code::MigrationTimeout, format!("the migrations took longer than {} ms", plan.migration_timeout_ms))
+                .hint("raise migration_timeout of the environment, or split the migrations"));
+        }
+        let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let order = ApplyOrder {
+            url: &self.world.target,
+            holder: &holder,
+            effect: id,
+            anchor: &anchor,
+            step: one,
+            file: &migration.file,
+            text: &text,
+            bookkeeping: self.bookkeeping(one),
+            lock_timeout_ms: plan.lock_timeout_ms,
+            lock_budget_ms: plan.lock_budget_ms,
+            statement_timeout_ms: plan.statement_timeout_ms,
+            timeout_ms: left,
+            watch: false,
+            progress: &|text| watch.note(effect, text),
+        };
+        self.world.database.apply(order).await.map(|applied| Outcome::Step(applied.report)).map_err(|not| not.failure)
+    }
+
+    async fn check_schema(&mut self) -> Result<Outcome, Failure> {
+        let world = self.world;
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let catalog = world.database.catalog(&world.target, self.tracking_table()).await?;
+        let found = fingerprint(&catalog);
+        if found != plan.fingerprint_after {
+            let mut failure = Failure::new(Code::SchemaDiffers, "the target's schema is not the one that was rehearsed")
+                .cause(format!("rehearsed {}, found {}", plan.fingerprint_after.short(), found.short()));
+            let rehearsed = fs_err::read(world.files.path(super::rehearse::CATALOG_AFTER));
+            if let Some(rehearsed) = rehearsed.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                failure = differences(failure, &Comparison::new("target", &catalog, "rehearsed", &rehearsed));
+            }
+            return Err(failure.hint("somebody may have changed the target meanwhile, or a migration depends on data or on the clock"));
+        }
+        Ok(Outcome::Fingerprint { fingerprint: found, xid: world.database.next_xid(&world.target).await? })
+    }
+
+    async fn check_health(&mut self) -> Result<Outcome, Failure> {
+        let check = self.need(self.run.request.as_ref().and_then(|request| request.settings.health.as_ref()), "the health check")?;
+        self.world.health.check(check).await.map(|()| Outcome::Done)
+    }
+
+    async fn assess_loss(&mut self) -> Result<Outcome, Failure> {
+        let backup = self.need(self.run.backup.as_ref(), "the backup")?;
+        let own: Vec<String> = self.run.committed.iter().filter_map(|report| report.xid.clone()).collect();
+        let loss = self.world.database.loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &own).await?;
+        Ok(Outcome::Loss(loss))
+    }
+
+    async fn restore(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, Failure> {
+        let world = self.world;
+        let backup = self.need(self.run.backup.as_ref(), "the backup")?;
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
+        let script = world.database.restore_script(
+            &self.holder(),
+            id,
+            &self.anchor(),
+            &backup.rows,
+            &backup.xid,
+            // Whatever goes back is behind everybody's lock already; a little more patience is kinder than giving up.
+            plan.lock_timeout_ms.max(2_000),
+        );
+        let order = RestoreOrder {
+            url: world.target.clone(),
+            server_major: preflight.server.version_num / 10_000,
+            dump: world.files.path(&dump_name(DumpPurpose::Checkpoint, 0)),
+            digest: backup.digest.clone(),
+            keep_schemas: world.database.kept_schemas(&world.target).await?,
+            prologue: script.prologue,
+            epilogue: script.epilogue,
+            effect: id.clone(),
+            lock_timeout_ms: plan.lock_timeout_ms,
+        };
+        let begun = Instant::now();
+        let budget = Duration::from_millis(plan.lock_budget_ms);
+        let mut tries = 0;
+        let mut wait = Duration::from_millis(200);
+        loop {
+            tries += 1;
+            match world.backups.restore(&order).await {
+                Ok(()) => {
+                    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    let report = crate::domain::event::StepReport { duration_ms, tries, xid: None };
+                    return Ok(Outcome::Step(report));
+                }
+                Err(failure)
+                    if failure.certainty == Certainty::Transient && failure.code == Code::LockTimeout && begun.elapsed() + wait < budget =>
+                {
+                    self.watch.note(effect, &format!("{}; trying again", failure.message));
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(3));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn check_restored(&mut self) -> Result<Outcome, Failure> {
+        let world = self.world;
+        let backup = self.need(self.run.backup.as_ref(), "the backup")?;
+        let catalog = world.database.catalog(&world.target, self.tracking_table()).await?;
+        let found = fingerprint(&catalog);
+        if found != backup.fingerprint {
+            let failure = Failure::new(Code::NotRestored, "the target's schema is not the checkpoint's")
+                .cause(format!("checkpoint {}, found {}", backup.fingerprint.short(), found.short()))
+                .hint("compare it with the backup, then decide by hand");
+            return Err(failure);
+        }
+        Ok(Outcome::Fingerprint { fingerprint: found, xid: world.database.next_xid(&world.target).await? })
+    }
+}
+
+fn target_changed(expected: &Digest, found: &Digest) -> Failure {
+    Failure::new(Code::TargetChanged, "the target changed since it was looked at")
+        .cause(format!("looked at {}, found {}", expected.short(), found.short()))
+        .hint("somebody else changed its schema meanwhile; start again once that is over")
+}
+
+/// Names the first differences as causes.
+fn differences(mut failure: Failure, comparison: &Comparison) -> Failure {
+    for judged in comparison.changes.iter().filter(|judged| !judged.change.nested).take(8) {
+        let change = &judged.change;
+        failure = failure.cause(format!("{} {} {}", change.kind.words(), change.object, change.change.as_str()));
+    }
+    failure
+}

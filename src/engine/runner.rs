@@ -1,0 +1,344 @@
+//! Driving one run until it settles, waits, or is stopped.
+
+use super::World;
+use super::stop::{Stop, Urgency};
+use super::watch::Watch;
+use crate::domain::code::Code;
+use crate::domain::effect::Effect;
+use crate::domain::event::{Actor, Artifact, Event, Outcome, Pause, Recorded, Request};
+use crate::domain::evolve::{evolve, fold};
+use crate::domain::failure::{Certainty, Failure};
+use crate::domain::ids::{EffectId, RunId};
+use crate::domain::machine::{End, State};
+use crate::domain::next::{Next, next, poisoned};
+use crate::domain::run::Run;
+use crate::domain::schema::catalog::Catalog;
+use crate::ports::database::{Anchor, Hold, Holder};
+use crate::ports::journal::{AppendFailure, Journal};
+use crate::ports::sandbox::Sandbox;
+use std::time::{Duration, Instant};
+
+/// How long a server that cannot be reached is waited for before the run is left for later.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the loop ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing is left to do.
+    Settled(End),
+    /// It waits for an approval.
+    Waiting,
+    /// A person has to say how it goes on.
+    Halted,
+    /// It was stopped, or the server cannot be reached; `dbd resume` goes on.
+    Interrupted(Option<Failure>),
+}
+
+/// Why the loop broke off. Nothing was recorded of it.
+#[derive(Clone, Debug)]
+pub enum Broken {
+    /// The journal cannot be written or trusted; no effect was started after that.
+    Journal(Failure),
+    /// Another process took the run over.
+    Superseded,
+    /// A bug: an event that the run does not allow.
+    Bug(Failure),
+}
+
+impl Broken {
+    /// The failure to show.
+    #[must_use]
+    pub fn failure(self, run: &RunId) -> Failure {
+        match self {
+            Broken::Journal(failure) | Broken::Bug(failure) => failure,
+            Broken::Superseded => Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
+                .hint(format!("`dbd status {run}` says how it stands")),
+        }
+    }
+}
+
+/// What an effect came to.
+pub(super) enum Done {
+    /// It happened; with blobs to store beside the event.
+    Yes(Outcome, Vec<Vec<u8>>),
+    /// It did not.
+    No { failure: Failure, partial: Option<Outcome> },
+}
+
+impl From<Failure> for Done {
+    fn from(failure: Failure) -> Self {
+        Done::No { failure, partial: None }
+    }
+}
+
+impl From<Outcome> for Done {
+    fn from(outcome: Outcome) -> Self {
+        Done::Yes(outcome, Vec::new())
+    }
+}
+
+/// One run and everything needed to drive it.
+pub struct Runner<'a> {
+    pub(super) world: &'a World,
+    pub(super) journal: &'a mut dyn Journal,
+    pub(super) watch: &'a dyn Watch,
+    pub(super) stop: Stop,
+    actor: Actor,
+    /// The run as far as it is recorded.
+    pub run: Run,
+    epoch: u64,
+    pub(super) hold: Option<Hold>,
+    pub(super) sandbox: Option<Sandbox>,
+    pub(super) before: Option<Catalog>,
+    pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
+}
+
+impl<'a> Runner<'a> {
+    /// A runner for a run that is `run` so far; blank for a new one.
+    pub fn new(world: &'a World, journal: &'a mut dyn Journal, watch: &'a dyn Watch, stop: Stop, actor: Actor, run: Run) -> Self {
+        Self { world, journal, watch, stop, actor, run, epoch: 0, hold: None, sandbox: None, before: None, last_left: None }
+    }
+
+    /// Says what the last run of this target left there, for the drift check.
+    pub fn expect(&mut self, last_left: Option<(RunId, crate::domain::digest::Digest)>) {
+        self.last_left = last_left;
+    }
+
+    /// Records the request, the first event of a run.
+    pub fn request(&mut self, request: Request) -> Result<(), Broken> {
+        self.append(Event::Requested(Box::new(request)), Vec::new())
+    }
+
+    /// Records a decision about the run.
+    pub fn record(&mut self, event: Event) -> Result<(), Broken> {
+        self.append(event, Vec::new())
+    }
+
+    /// Takes the run over: a new epoch, recorded before anything else happens. The target's kernel lock must be held by the caller.
+    pub fn take_over(&mut self) -> Result<(), Broken> {
+        let owner = format!("{} pid {}", self.world.host, self.world.pid);
+        let environment = self.run.id.environment();
+        let now = self.world.clock.now_ms();
+        self.epoch =
+            self.journal.take_epoch(environment.as_str(), &self.run.id, &owner, now).map_err(Broken::Journal)?;
+        let event = Event::LeaseTaken { host: self.world.host.clone(), pid: self.world.pid, epoch: self.epoch };
+        self.append(event, Vec::new())
+    }
+
+    /// Who writes to the target.
+    pub(super) fn holder(&self) -> Holder {
+        Holder {
+            run: self.run.id.clone(),
+            token: format!("{}#{}", self.journal.origin(), self.epoch),
+            owner: format!("{} pid {}", self.world.host, self.world.pid),
+        }
+    }
+
+    /// The anchor of the effect in flight.
+    pub(super) fn anchor(&self) -> Anchor {
+        let (seq, hash) = self.run.flight.as_ref().map(|flight| (flight.seq, flight.hash.clone())).unwrap_or_default();
+        Anchor { origin: self.journal.origin(), seq, hash }
+    }
+
+    /// The identity of an effect of this run.
+    pub(super) fn effect_id(&self, effect: Effect) -> EffectId {
+        let request = match effect {
+            Effect::Migrate { step } => {
+                self.run.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| step.digest.as_str().to_owned())
+            }
+            _ => None,
+        };
+        // A second way back is another effect than the first.
+        let request = format!("{}|{}", request.unwrap_or_default(), self.run.rollbacks);
+        EffectId::derive(&self.journal.origin(), &self.run.id, &effect.name(), request.as_bytes())
+    }
+
+    /// Appends `event`, if the run allows it. Somebody else may have appended meanwhile (a cancellation): then the run is read again, and
+    /// the event appended if it still fits.
+    pub(super) fn append(&mut self, event: Event, blobs: Vec<Vec<u8>>) -> Result<(), Broken> {
+        loop {
+            let now = self.world.clock.now_ms();
+            let draft = Recorded {
+                seq: self.run.seq + 1,
+                rseq: self.run.rseq + 1,
+                ts_ms: now.max(self.run.last_ms),
+                epoch: self.epoch,
+                actor: self.actor.clone(),
+                event: event.clone(),
+                refs: Vec::new(),
+                hash: String::new(),
+            };
+            if let Err(misfit) = evolve(&self.run, &draft) {
+                return Err(Broken::Bug(
+                    Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id)).source(&misfit),
+                ));
+            }
+            match self.journal.append(&self.run.id, self.run.rseq, now, self.epoch, &self.actor, &event, blobs.clone()) {
+                Ok(recorded) => {
+                    self.run = evolve(&self.run, &recorded).map_err(|misfit| {
+                        Broken::Bug(Failure::new(Code::IllegalHistory, format!("{}", self.run.id)).source(&misfit))
+                    })?;
+                    self.watch.recorded(&recorded, &self.run);
+                    return Ok(());
+                }
+                Err(AppendFailure::Stale) => {
+                    let events = self.journal.read(&self.run.id).map_err(Broken::Journal)?;
+                    self.run = fold(&self.run.id, &events).map_err(|misfit| {
+                        Broken::Journal(
+                            Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", self.run.id)).source(&misfit),
+                        )
+                    })?;
+                }
+                Err(AppendFailure::Superseded) => return Err(Broken::Superseded),
+                Err(AppendFailure::Broken(failure)) => return Err(Broken::Journal(failure)),
+            }
+        }
+    }
+
+    /// Drives the run until nothing more can be done without somebody else.
+    pub async fn drive(&mut self) -> Result<Ending, Broken> {
+        if poisoned(&self.run) && !matches!(self.run.state, State::Halted { .. } | State::Settled { .. }) {
+            let failure = Failure::new(
+                Code::TooManyTakeovers,
+                format!("{} was taken over {} times without getting any further", self.run.id, self.run.takeovers),
+            )
+            .hint("find out what kills the process (memory, a time limit) before it is resumed")
+            .hint(format!("`dbd cancel {}` gives it up", self.run.id));
+            return Ok(Ending::Interrupted(Some(failure)));
+        }
+        loop {
+            match next(&self.run) {
+                Next::Record(event) => self.append(event, Vec::new())?,
+                Next::Perform(effect) => {
+                    if self.stop.urgency() > Urgency::No {
+                        return self.pause(Pause::Interrupted, None);
+                    }
+                    if let Some(ending) = self.step(effect).await? {
+                        return Ok(ending);
+                    }
+                }
+                Next::Reconcile(_) => {
+                    if let Some(ending) = self.reconcile().await? {
+                        return Ok(ending);
+                    }
+                }
+                Next::AwaitApproval => {
+                    self.pause(Pause::AwaitingApproval, None)?;
+                    return Ok(Ending::Waiting);
+                }
+                Next::Halted => return Ok(Ending::Halted),
+                Next::Settled(end) => {
+                    self.hold = None;
+                    return Ok(Ending::Settled(end));
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self, why: Pause, failure: Option<Failure>) -> Result<Ending, Broken> {
+        if self.run.paused != Some(why) {
+            self.append(Event::Paused { why }, Vec::new())?;
+        }
+        Ok(Ending::Interrupted(failure))
+    }
+
+    /// One effect: intent, deed, outcome.
+    async fn step(&mut self, effect: Effect) -> Result<Option<Ending>, Broken> {
+        if let Err(failure) = self.hold_target(effect).await {
+            return self.unreachable(failure);
+        }
+        let id = self.effect_id(effect);
+        let attempt = 1 + u32::try_from(self.run.past.iter().filter(|past| past.effect == effect).count()).unwrap_or(0);
+        self.append(Event::Intended { effect, id: id.clone(), attempt }, Vec::new())?;
+        let begun = Instant::now();
+        let stop = self.stop.clone();
+        let done = tokio::select! {
+            biased;
+            // Stopped now: the intent stands, and whoever resumes will find out what became of it.
+            () = stop.now() => return Ok(Some(Ending::Interrupted(None))),
+            done = self.try_perform(effect, &id) => done,
+        };
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match done {
+            Done::Yes(outcome, blobs) => self.append(Event::Succeeded { id, outcome, duration_ms }, blobs)?,
+            Done::No { failure, .. } if failure.code == Code::LostOwnership => return Err(Broken::Superseded),
+            // Not to know is no outcome: the next turn of the loop fences and looks.
+            Done::No { failure, .. } if failure.certainty == Certainty::InDoubt && self.beyond_preparing() => {
+                self.watch.note(effect, &format!("{}; looking what became of it", failure.message));
+            }
+            Done::No { failure, .. } if failure.certainty == Certainty::Transient && self.beyond_preparing() && unreachable_code(failure.code) => {
+                return Ok(Some(Ending::Interrupted(Some(failure))));
+            }
+            Done::No { failure, partial } => self.append(Event::Failed { id, failure, partial, duration_ms }, Vec::new())?,
+        }
+        Ok(None)
+    }
+
+    /// While the target may have changed, a server that is away for a moment is waited for.
+    async fn try_perform(&mut self, effect: Effect, id: &EffectId) -> Done {
+        let deadline = Instant::now() + PATIENCE;
+        let mut wait = Duration::from_millis(200);
+        loop {
+            let done = self.perform(effect, id).await;
+            match &done {
+                Done::No { failure, .. }
+                    if failure.certainty == Certainty::Transient
+                        && unreachable_code(failure.code)
+                        && self.beyond_preparing()
+                        && Instant::now() + wait < deadline =>
+                {
+                    self.watch.note(effect, &format!("{}; trying again", failure.message));
+                }
+                _ => return done,
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(3));
+        }
+    }
+
+    /// Whether the target may have been changed by this run.
+    pub(super) fn beyond_preparing(&self) -> bool {
+        matches!(self.run.state, State::Forward { .. } | State::Verifying { .. } | State::Rolling { .. })
+    }
+
+    /// From the first effect that changes the target on, this process holds the target's lock, and its lease is the one that counts.
+    async fn hold_target(&mut self, effect: Effect) -> Result<(), Failure> {
+        let wanted = self.beyond_preparing() || effect == Effect::PrepareTarget;
+        if !wanted || self.hold.is_some() {
+            return Ok(());
+        }
+        self.take_hold().await?;
+        if self.world.database.is_prepared(&self.world.target).await? {
+            self.world.database.take_lease(&self.world.target, &self.holder()).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the target's lock, unless the server is behind a pooler, where a lock of a session means nothing.
+    pub(super) async fn take_hold(&mut self) -> Result<(), Failure> {
+        if self.hold.is_some() || self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled) {
+            return Ok(());
+        }
+        let owner = format!("{}:{}", self.world.host, self.world.pid);
+        self.hold = Some(self.world.database.hold(&self.world.target, &self.run.id, &owner).await?);
+        Ok(())
+    }
+
+    /// The target cannot be had right now: with nothing in flight the run rests.
+    fn unreachable(&mut self, failure: Failure) -> Result<Option<Ending>, Broken> {
+        if self.run.flight.is_none() {
+            return self.pause(Pause::Unreachable, Some(failure)).map(Some);
+        }
+        Ok(Some(Ending::Interrupted(Some(failure))))
+    }
+
+    /// Writes a file of the run and returns what is to be recorded of it.
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<Artifact, Failure> {
+        self.world.files.write(name, bytes)
+    }
+}
+
+/// Codes that say the server is away rather than that something is wrong.
+pub(super) fn unreachable_code(code: Code) -> bool {
+    matches!(code, Code::CannotConnect | Code::ConnectionLost | Code::QueryFailed | Code::InDoubt)
+}
