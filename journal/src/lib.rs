@@ -1,1 +1,46 @@
-//! x
+//! An append-only, hash-chained event store in one SQLite file.
+//!
+//! It keeps events of *runs*. Every event has a place in the journal (`seq`) and a place in its run (`rseq`), both without gaps. It
+//! is stored as one line of JSON, hashed exactly as stored, and its hash covers the hash before it. What the events mean is
+//! their writer's business: bodies are opaque JSON here.
+//!
+//! ```text
+//!   genesis ──▶ event 1 ──▶ event 2 ──▶ event 3   one chain through the file, whichever run an event belongs to
+//!               run A/1     run B/1     run A/2   a gap-free stream for each run
+//! ```
+//!
+//! What it promises:
+//! - an append that returned is on the disk: one commit, one `fdatasync` ([`Journal::append`]);
+//! - a writer that did not know the run's last event is told so, and nothing is written ([`AppendError::Conflict`]);
+//! - when a commit fails nobody knows what is on the disk: the journal refuses further use ([`AppendError::Unknown`]) and the
+//!   process should end, so that the next one reads what is really there;
+//! - what is read was verified while it was read: hash, link, and columns against the record.
+//!
+//! What it cannot promise: the chain is tamper-evident, not tamper-proof, and a tail that was cut off leaves a shorter but valid
+//! chain. Keep the [`Head`] somewhere else to notice. `README.md` describes the file format for other readers.
+//!
+//! Absent on purpose: a clock (times come in as values), snapshots of state, knowledge of what is being journaled, threads.
+
+mod blob;
+pub mod chain;
+mod entry;
+mod error;
+mod lease;
+mod open;
+mod schema;
+mod store;
+mod verify;
+
+pub use blob::{BlobRef, MAX_BLOB_LEN};
+pub use entry::{Appended, Entry, Head, MAX_ACTOR_LEN, MAX_BODY_LEN, MAX_NAME_LEN, NewEvent, RunHead};
+pub use error::{
+    AppendError, BlobError, CheckpointError, LeaseError, LockError, OpenError, PurgeError, ReadError, Unusable,
+};
+pub use lease::{Holder, Lease, LeaseRow, LockOwner, TargetLock, lock_target};
+pub use open::OpenOptions;
+pub use schema::{APPLICATION_ID, SCHEMA_VERSION};
+pub use store::Journal;
+pub use verify::{Bad, Verdict, Why};
+
+/// JSON text as it was written, never parsed and printed again. Re-exported so that callers need not match the version.
+pub use serde_json::value::RawValue;
