@@ -1,6 +1,7 @@
 //! SQL as text: quoting what goes in, shortening and masking what is shown.
 //!
-//! PostgreSQL's own scanner does the reading, so that a string, a dollar quote and a comment are what the server takes them for.
+//! PostgreSQL's own scanner does the reading, so that a string, a dollar quote and a comment are what the server takes
+//! them for.
 
 use pg_query::protobuf::{KeywordKind, ScanToken, Token};
 use std::borrow::Cow;
@@ -11,7 +12,8 @@ const SUMMARY_CHARS: usize = 80;
 /// What stands in for a string that may hold a secret.
 const MASK: &str = "'…'";
 
-/// An identifier as SQL needs it: in double quotes unless it means the same without, as the server's `quote_ident` decides.
+/// An identifier as SQL needs it: in double quotes unless it means the same without, as the server's `quote_ident`
+/// decides.
 #[must_use]
 pub fn quote_ident(name: &str) -> String {
     let mut bytes = name.bytes();
@@ -26,14 +28,16 @@ fn is_keyword(word: &str) -> bool {
     tokens.iter().any(|token| !matches!(token.keyword_kind(), KeywordKind::NoKeyword | KeywordKind::UnreservedKeyword))
 }
 
-/// A string literal, right whatever `standard_conforming_strings` says. The text must hold no NUL, as no PostgreSQL text can.
+/// A string literal, right whatever `standard_conforming_strings` says. The text must hold no NUL, as no PostgreSQL
+/// text can.
 #[must_use]
 pub fn quote_literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if doubled.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
 }
 
-/// One line of at most 80 characters that says which statement this is: secrets masked, comments left out, white space folded.
+/// One line of at most 80 characters that says which statement this is: secrets masked, comments left out, white space
+/// folded.
 #[must_use]
 pub fn summary(sql: &str) -> String {
     let shown = redact(sql);
@@ -66,8 +70,9 @@ pub fn summary(sql: &str) -> String {
 
 /// The text with every string that may hold a secret masked; the text itself when there is none.
 ///
-/// All strings of a statement that speaks of a password, a connection or the options of a server are masked, and elsewhere those that
-/// look like a URL or a connection string. Text that does not scan keeps nothing from its first quote on.
+/// All strings of a statement that speaks of a password, a connection or the options of a server are masked, and
+/// elsewhere those that look like a URL or a connection string. Text that does not scan keeps nothing from its first
+/// quote on.
 #[must_use]
 pub fn redact(sql: &str) -> Cow<'_, str> {
     let Some(tokens) = scan(sql) else { return mask_unscannable(sql) };

@@ -1,7 +1,8 @@
-//! Drizzle 0.x: `meta/_journal.json` names the migrations, `<tag>.sql` holds each, `drizzle.__drizzle_migrations` keeps track.
+//! Drizzle 0.x: `meta/_journal.json` names the migrations, `<tag>.sql` holds each, `drizzle.__drizzle_migrations` keeps
+//! track.
 //!
-//! Drizzle itself applies what is stamped later than the newest row, and so silently skips a migration that was merged late. dbd
-//! asks of each entry by itself whether it is applied.
+//! Drizzle itself applies what is stamped later than the newest row, and so silently skips a migration that was merged
+//! late. dbd asks of each entry by itself whether it is applied.
 
 use super::{
     AppliedRow, Bookkeeping, Folder, Format, FormatReader, Migration, MigrationSet, Standing, Tracking, read_file,
@@ -99,15 +100,16 @@ CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
         format!("DELETE FROM drizzle.__drizzle_migrations WHERE hash = {hash} AND created_at = {when}")
     }
 
-    /// An entry is applied when a row has its hash. Two entries may hold the same text, so each row answers for one entry, and the
-    /// row with the entry's own stamp is preferred.
+    /// An entry is applied when a row has its hash. Two entries may hold the same text, so each row answers for one
+    /// entry, and the row with the entry's own stamp is preferred.
     fn standing(&self, set: &MigrationSet, rows: &[AppliedRow]) -> Standing {
         let stamps: Vec<(Vec<String>, String)> = set.migrations.iter().map(hashes_and_when).collect();
         let whens: BTreeSet<&str> = stamps.iter().map(|(_, when)| when.as_str()).collect();
         let mut owner: Vec<Option<usize>> = vec![None; set.migrations.len()];
         let mut used = vec![false; rows.len()];
         let mut changed = vec![false; set.migrations.len()];
-        // In this order: the very row; a row with the hash whose stamp was edited since; a row with the stamp but another hash.
+        // In this order: the very row; a row with the hash whose stamp was edited since; a row with the stamp but
+        // another hash.
         for pass in 0..3 {
             for (index, (hashes, when)) in stamps.iter().enumerate() {
                 if owner[index].is_some() {
@@ -221,7 +223,8 @@ fn stamp(migration: &Migration) -> (&str, i64) {
     }
 }
 
-/// Every hash the migration's row may have, its own first: the line endings of another checkout do not make another migration.
+/// Every hash the migration's row may have, its own first: the line endings of another checkout do not make another
+/// migration.
 fn hashes_and_when(migration: &Migration) -> (Vec<String>, String) {
     let (own, when) = stamp(migration);
     let others = standing::variants(&migration.text).map(|text| hash(text.as_bytes()));

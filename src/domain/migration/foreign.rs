@@ -1,7 +1,7 @@
 //! Folders of tools that dbd recognises but does not read yet.
 //!
-//! Reading such a folder as plain SQL would apply again what its own tool has applied already, or run a file's way back right
-//! after its way forward. So they are refused by name. A tool leaves this list when it gets a reader.
+//! Reading such a folder as plain SQL would apply again what its own tool has applied already, or run a file's way back
+//! right after its way forward. So they are refused by name. A tool leaves this list when it gets a reader.
 
 use super::{Folder, split::BOM};
 use crate::domain::code::Code;

@@ -1,7 +1,8 @@
 //! Migrations as values: what a folder holds, how it is cut into units, how the tool that owns it keeps track.
 //!
-//! Pure. Files arrive as bytes in a [`Folder`]; what a database has applied arrives as [`AppliedRow`]s. One file beside this one
-//! per format; adding a format means adding one file, its variants of [`Format`] and [`Bookkeeping`], and its line in [`formats`].
+//! Pure. Files arrive as bytes in a [`Folder`]; what a database has applied arrives as [`AppliedRow`]s. One file beside
+//! this one per format; adding a format means adding one file, its variants of [`Format`] and [`Bookkeeping`], and its
+//! line in [`formats`].
 
 mod drizzle;
 mod foreign;
@@ -215,8 +216,8 @@ pub struct Tracking {
     pub table: &'static str,
     /// Makes the table if it is not there; may hold several statements; harmless to repeat.
     pub create: &'static str,
-    /// One row per applied migration, an [`AppliedRow`]: `(key text, digest text)`, the second may be null; only valid when the
-    /// table exists.
+    /// One row per applied migration, an [`AppliedRow`]: `(key text, digest text)`, the second may be null; only valid
+    /// when the table exists.
     pub read: &'static str,
     /// The advisory lock the owning tool takes, as the SQL expression of its `bigint` key, if it takes one.
     pub advisory_lock: Option<&'static str>,
@@ -227,7 +228,8 @@ pub struct Tracking {
 pub struct AppliedRow {
     /// What identifies the migration.
     pub key: String,
-    /// What the row says beside it, if anything: dbd's is the digest of the content, Drizzle's the `created_at` in milliseconds.
+    /// What the row says beside it, if anything: dbd's is the digest of the content, Drizzle's the `created_at` in
+    /// milliseconds.
     pub digest: Option<String>,
 }
 
@@ -292,7 +294,8 @@ pub trait FormatReader: Sync {
     /// Reads the folder. A folder without migrations gives an empty set.
     ///
     /// # Errors
-    /// A migration that cannot be read, does not parse, cannot be resumed or has a double; a broken journal of the tool.
+    /// A migration that cannot be read, does not parse, cannot be resumed or has a double; a broken journal of the
+    /// tool.
     fn read(&self, folder: &Folder) -> Result<MigrationSet, Failure>;
 
     /// The table the owning tool keeps track in.
@@ -301,7 +304,8 @@ pub trait FormatReader: Sync {
     /// What identifies the migration in that table: the [`AppliedRow::key`] of its row.
     fn key(&self, migration: &Migration) -> String;
 
-    /// One `INSERT` that records the migration as the owning tool would, to be run in the migration's last transaction.
+    /// One `INSERT` that records the migration as the owning tool would: in the last unit's transaction, or after it if
+    /// that runs alone.
     fn insert_sql(&self, migration: &Migration, run: &RunId) -> String;
 
     /// One `DELETE` that takes exactly that record back.
@@ -311,8 +315,8 @@ pub trait FormatReader: Sync {
     fn standing(&self, set: &MigrationSet, rows: &[AppliedRow]) -> Standing;
 }
 
-/// The formats dbd reads, the most particular first. Plain SQL, which would take almost any folder for its own, is the last, and is
-/// asked only when no tool dbd merely recognises claims the folder.
+/// The formats dbd reads, the most particular first. Plain SQL, which would take almost any folder for its own, is the
+/// last, and is asked only when no tool dbd merely recognises claims the folder.
 #[must_use]
 pub fn formats() -> &'static [&'static dyn FormatReader] {
     &[&drizzle::Drizzle, &sql::Sql]
@@ -332,8 +336,8 @@ impl Format {
 /// Reads a folder of migrations.
 ///
 /// # Errors
-/// [`Code::UnsupportedFormat`] when it belongs to a tool dbd does not read yet, [`Code::NoMigrations`] when the format is to be
-/// found out and nothing in the folder is a migration, and whatever the format's reader refuses.
+/// [`Code::UnsupportedFormat`] when it belongs to a tool dbd does not read yet, [`Code::NoMigrations`] when the format
+/// is to be found out and nothing in the folder is a migration, and whatever the format's reader refuses.
 pub fn read_folder(folder: &Folder, choice: FormatChoice) -> Result<MigrationSet, Failure> {
     match choice {
         FormatChoice::Given(format) => {

@@ -1,13 +1,14 @@
 //! Cutting a migration's text into statements, and the statements into units.
 //!
-//! PostgreSQL's own parser finds the statements, so that a semicolon in a string, a dollar quote, a comment or a function's body
-//! is never taken for an end. Three rules make units of them:
+//! PostgreSQL's own parser finds the statements, so that a semicolon in a string, a dollar quote, a comment or a
+//! function's body is never taken for an end. Three rules make units of them:
 //!
 //! 1. Statements that PostgreSQL refuses in a transaction run alone, outside any.
-//! 2. The file's own `BEGIN` and `COMMIT` are borders between units and are dropped: dbd opens and commits each unit itself,
-//!    because its record of the unit commits together with the unit.
-//! 3. A value added by `ALTER TYPE ... ADD VALUE` may be used only after the commit. So a unit ends after such statements when
-//!    others follow, except between the file's own `BEGIN` and `COMMIT`, whose writer asked for one transaction.
+//! 2. The file's own `BEGIN` and `COMMIT` are borders between units and are dropped: dbd opens and commits each unit
+//!    itself, because its record of the unit commits together with the unit.
+//! 3. A value added by `ALTER TYPE ... ADD VALUE` may be used only after the commit. So a unit ends after such
+//!    statements when others follow, except between the file's own `BEGIN` and `COMMIT`, whose writer asked for one
+//!    transaction.
 //!
 //! Everything else between two borders is one transaction.
 
@@ -88,8 +89,8 @@ impl std::error::Error for SplitError {}
 
 /// Cuts a text into units. A text without statements gives none.
 ///
-/// Every token that is neither a comment, a closing semicolon nor the file's own `BEGIN` or `COMMIT` lies in exactly one span, and
-/// the spans are in the text's order. A byte order mark in front is skipped; offsets count it.
+/// Every token that is neither a comment, a closing semicolon nor the file's own `BEGIN` or `COMMIT` lies in exactly
+/// one span, and the spans are in the text's order. A byte order mark in front is skipped; offsets count it.
 ///
 /// # Errors
 /// The text does not parse, steers its transaction in a way dbd cannot resume, or needs psql.
@@ -114,7 +115,8 @@ pub fn split_at(text: &str, separator: &str) -> Result<Vec<Unit>, SplitError> {
     }
 }
 
-/// The statements before unit `before` that change the session for what comes after: `SET`, `RESET`, `SET ROLE`, not `SET LOCAL`.
+/// The statements before unit `before` that change the session for what comes after: `SET`, `RESET`, `SET ROLE`, not
+/// `SET LOCAL`.
 ///
 /// A run that continues at that unit in a new session has to repeat them first, or `search_path` would not be what the
 /// statements were written for. The units must belong to `text`.
@@ -196,8 +198,9 @@ fn parse_one(sql: &str) -> Result<NodeEnum, pg_query::Error> {
 fn role(sql: &str, tokens: &[ScanToken]) -> Role {
     match parse_one(sql) {
         Ok(node) => statement::role(&node),
-        // Protocol Buffers stop at a hundred levels, so the tree of a long UNION or a long sum cannot be read. Of the statements that
-        // may hold one, only an index can be built outside a transaction, and it must not be taken for what it is not.
+        // Protocol Buffers stop at a hundred levels, so the tree of a long UNION or a long sum cannot be read. Of the
+        // statements that may hold one, only an index can be built outside a transaction, and it must not be taken for
+        // what it is not.
         Err(_) if builds_index_concurrently(tokens) => Role::Refused(Refusal {
             code: Code::UnreadableMigration,
             message: "the index's expression is nested too deeply to be read".to_owned(),
@@ -346,8 +349,9 @@ fn near(message: &str) -> Option<&str> {
 
 /// The byte at which the parser gave up.
 ///
-/// The parser's binding tells the message but not the cursor. A parser that reads from left to right answers it all the same: the
-/// offending token is the last one of the shortest beginning that already gives the same error, and every shorter beginning merely ends too soon.
+/// The parser's binding tells the message but not the cursor. A parser that reads from left to right answers it all the
+/// same: the offending token is the last one of the shortest beginning that already gives the same error, and every
+/// shorter beginning merely ends too soon.
 fn locate(text: &str, message: &str) -> usize {
     let fails = |end: usize| match pg_query::split_with_parser(&text[..end]) {
         Err(pg_query::Error::Split(found)) => found == message || !found.ends_with("at end of input"),

@@ -1,9 +1,10 @@
-//! Plain SQL files in one folder, ordered by the number or the time in front of their names, tracked in `dbd.migration`.
+//! Plain SQL files in one folder, ordered by the number or the time in front of their names, tracked in
+//! `dbd.migration`.
 //!
 //! `0003_add_price.sql`, `3-add-price.up.sql` with `3-add-price.down.sql`, `20240131120000_add_price.sql`,
-//! `2024-01-31_add_price.sql`, `v1.10_add_price.sql`. Numbers are compared as numbers, whatever their width. Two files with the
-//! same number are refused, for nobody can know which comes first; two of the same day go by name. Without any numbers the names
-//! alone give the order, as long as they give only one.
+//! `2024-01-31_add_price.sql`, `v1.10_add_price.sql`. Numbers are compared as numbers, whatever their width. Two files
+//! with the same number are refused, for nobody can know which comes first; two of the same day go by name. Without any
+//! numbers the names alone give the order, as long as they give only one.
 
 use super::{
     AppliedRow, Bookkeeping, Down, Folder, Format, FormatReader, Migration, MigrationSet, ReadFile, Standing, Tracking,

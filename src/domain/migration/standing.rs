@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 /// The set held against the rows of its tracking table, whose order does not matter.
 ///
-/// Every migration is in exactly one of `applied` and `pending`; one that changed after it was applied is in `applied`. With
-/// `errors` a deployment must not start.
+/// Every migration is in exactly one of `applied` and `pending`; one that changed after it was applied is in `applied`.
+/// With `errors` a deployment must not start.
 #[must_use]
 pub fn standing(set: &MigrationSet, rows: &[AppliedRow]) -> Standing {
     set.format.reader().standing(set, rows)

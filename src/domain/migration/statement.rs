@@ -38,10 +38,11 @@ fn refused(code: Code, message: impl Into<String>, hint: &'static str) -> Role {
     Role::Refused(Refusal { code, message: message.into(), hint })
 }
 
-/// The role of a statement. Every command that calls `PreventInTransactionBlock` in PostgreSQL 13 to 18 and can be told from its text is `Alone`.
+/// The role of a statement. Every command that calls `PreventInTransactionBlock` in PostgreSQL 13 to 18 and can be told
+/// from its text is `Alone`.
 ///
-/// Not told from the text: `REINDEX` and `CLUSTER` of a partitioned table, and a procedure that commits. They are left in their
-/// transaction, where the rehearsal shows what PostgreSQL says.
+/// Not told from the text: `REINDEX` and `CLUSTER` of a partitioned table, and a procedure that commits. They are left
+/// in their transaction, where the rehearsal shows what PostgreSQL says.
 pub(super) fn role(node: &NodeEnum) -> Role {
     use AloneProbe::{Repeatable, Unknown};
     let alone = Role::Alone;
