@@ -277,6 +277,7 @@ impl Runner<'_> {
             effect: id,
             anchor: &anchor,
             step: one,
+            units: &migration.units,
             file: &migration.file,
             text: &text,
             bookkeeping: self.bookkeeping(one),

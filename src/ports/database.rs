@@ -4,7 +4,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::{Loss, ServerFacts, StepReport};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
-use crate::domain::migration::{AppliedRow, Tracking};
+use crate::domain::migration::{AppliedRow, Tracking, Unit};
 use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
 use crate::domain::schema::catalog::Catalog;
@@ -66,6 +66,8 @@ pub struct ApplyOrder<'a> {
     pub anchor: &'a Anchor,
     /// The step.
     pub step: &'a PlanStep,
+    /// All units of its migration: what earlier ones set for the session is set again.
+    pub units: &'a [Unit],
     /// The migration's file, for messages.
     pub file: &'a str,
     /// The migration's frozen text.

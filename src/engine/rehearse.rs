@@ -1,0 +1,233 @@
+//! The rehearsal: the very code that will change the target changes the sandbox, and everything it does is written down.
+
+use super::runner::{Done, Runner};
+use crate::domain::code::Code;
+use crate::domain::decide;
+use crate::domain::effect::Effect;
+use crate::domain::event::{Artifact, Outcome, Rehearsal};
+use crate::domain::failure::Failure;
+use crate::domain::finding::{Finding, Severity};
+use crate::domain::ids::EffectId;
+use crate::domain::migration::UnitMode;
+use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, StatementTrace, forecast};
+use crate::domain::schema::catalog::{Catalog, Kind};
+use crate::domain::schema::comparison::{Comparison, counts};
+use crate::domain::schema::compat::{Breaking, Judged};
+use crate::domain::schema::diff::{Change, ChangeKind};
+use crate::domain::schema::fingerprint::fingerprint;
+use crate::ports::database::ApplyOrder;
+use std::collections::BTreeMap;
+
+/// The catalog the target must have afterwards, kept beside the run so that a difference can be named.
+pub(super) const CATALOG_AFTER: &str = "catalog-after.json";
+
+/// What the sandbox went through.
+struct Trace {
+    migrations: Vec<MigrationTrace>,
+    transactions: Vec<Vec<StatementTrace>>,
+    failure: Option<Failure>,
+}
+
+impl Runner<'_> {
+    /// Applies the pending migrations to the sandbox and says what they did.
+    pub(super) async fn rehearse(&mut self, effect: Effect, id: &EffectId) -> Done {
+        match self.try_rehearse(effect, id).await {
+            Ok(done) => done,
+            Err(failure) => failure.into(),
+        }
+    }
+
+    async fn try_rehearse(&mut self, effect: Effect, id: &EffectId) -> Result<Done, Failure> {
+        let missing = |what: &str| Failure::new(Code::Bug, format!("{}: {what} is missing at the rehearsal", self.run.id));
+        let sandbox = self.sandbox.clone().ok_or_else(|| missing("the sandbox"))?;
+        let before = self.before.clone().ok_or_else(|| missing("the catalog"))?;
+        let preflight = self.run.preflight.as_ref().ok_or_else(|| missing("the preflight"))?;
+        let url = sandbox.url.acting_as(&preflight.server.role);
+        let tracking = preflight.format.reader().tracking();
+        let world = self.world;
+        world.database.prepare(&url, Some(&tracking), &self.holder()).await?;
+        let rows_before = world.database.row_counts(&sandbox.url, tracking.table).await?;
+
+        let trace = self.apply_all(effect, &url, id).await?;
+        let transactions: Vec<Vec<&StatementTrace>> = trace.transactions.iter().map(|one| one.iter().collect()).collect();
+        let forecast = forecast(&transactions);
+        let document = serde_json::json!({
+            "schema": "dbd.rehearsal/1",
+            "migrations": trace.migrations,
+            "forecast": forecast,
+            "reverse": {"proven": false, "method": "none", "loses": []},
+        });
+        let mut artifacts = vec![self.write_json("rehearsal.json", &document)?];
+        if let Some(failure) = trace.failure {
+            return Ok(Done::No { failure, partial: None });
+        }
+
+        let after = world.database.catalog(&sandbox.url, tracking.table).await?;
+        let rows_after = world.database.row_counts(&sandbox.url, tracking.table).await?;
+        let comparison = Comparison::new("after the migrations", &after, "before", &before);
+        artifacts.push(self.write_json("schema-comparison.json", &crate::domain::report::comparison_json(&comparison))?);
+        artifacts.push(self.write_json(CATALOG_AFTER, &serde_json::to_value(&after).unwrap_or_default())?);
+        let findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
+        let timings = preflight
+            .pending
+            .iter()
+            .map(|pending| {
+                let trace = trace.migrations.iter().find(|trace| trace.id == pending.migration.id.as_str());
+                MigrationTiming {
+                    id: pending.migration.id.clone(),
+                    statements: pending.migration.units.iter().map(|unit| unit.statements.len()).sum(),
+                    duration_ms: trace.map_or(0, |trace| trace.duration_ms),
+                }
+            })
+            .collect();
+        let changes: Vec<Change> = comparison.changes.iter().map(|judged| judged.change.clone()).collect();
+        Ok(Outcome::Rehearsal(Box::new(Rehearsal {
+            migrations: timings,
+            fingerprint_before: fingerprint(&before),
+            fingerprint_after: fingerprint(&after),
+            changes: counts(&changes),
+            findings,
+            forecast,
+            artifacts,
+        }))
+        .into())
+    }
+
+    /// Every step of every pending migration, in the transaction shape that will be used on the target.
+    async fn apply_all(&self, effect: Effect, url: &crate::domain::connection::ConnectionUrl, id: &EffectId) -> Result<Trace, Failure> {
+        let preflight = self.run.preflight.as_ref();
+        let pending = preflight.map(|preflight| preflight.pending.as_slice()).unwrap_or_default();
+        let settings = self.run.request.as_ref().map(|request| &request.settings);
+        let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let mut trace = Trace { migrations: Vec::new(), transactions: Vec::new(), failure: None };
+        for (place, step) in decide::steps(pending).iter().enumerate() {
+            let migration = &pending[step.migration].migration;
+            let text = self.text_of(step.migration)?;
+            let order = ApplyOrder {
+                url,
+                holder: &holder,
+                effect: &EffectId::derive(&anchor.origin, &self.run.id, &format!("rehearse {}", place + 1), id.as_str().as_bytes()),
+                anchor: &anchor,
+                step,
+                units: &migration.units,
+                file: &migration.file,
+                text: &text,
+                bookkeeping: self.bookkeeping(step),
+                lock_timeout_ms: settings.map_or(500, |settings| settings.lock_timeout_ms),
+                lock_budget_ms: settings.map_or(60_000, |settings| settings.lock_budget_ms),
+                statement_timeout_ms: settings.and_then(|settings| settings.statement_timeout_ms),
+                timeout_ms: settings.map_or(300_000, |settings| settings.migration_timeout_ms),
+                watch: true,
+                progress: &|text| watch.note(effect, text),
+            };
+            let (statements, failure) = match self.world.database.apply(order).await {
+                Ok(applied) => (applied.trace, None),
+                Err(not) => (not.trace, Some(not.failure)),
+            };
+            let took: u64 = statements.iter().map(|statement| statement.duration_ms).sum();
+            if trace.migrations.last().is_none_or(|last| last.id != migration.id.as_str()) {
+                trace.migrations.push(MigrationTrace { id: migration.id.as_str().to_owned(), ..MigrationTrace::default() });
+            }
+            if let Some(last) = trace.migrations.last_mut() {
+                last.duration_ms += took;
+                last.statements.extend(statements.iter().cloned());
+            }
+            match step.mode {
+                UnitMode::Transaction => trace.transactions.push(statements),
+                UnitMode::Alone { .. } => trace.transactions.extend(statements.into_iter().map(|one| vec![one])),
+            }
+            if failure.is_some() {
+                trace.failure = failure;
+                break;
+            }
+        }
+        Ok(trace)
+    }
+
+    /// What the comparison and the rows say: lost data refuses the run, what may break something warns.
+    async fn findings(
+        &self,
+        comparison: &Comparison,
+        before: &Catalog,
+        rows_before: &BTreeMap<String, i64>,
+        rows_after: &BTreeMap<String, i64>,
+    ) -> Result<Vec<Finding>, Failure> {
+        let mut findings = Vec::new();
+        for judged in comparison.changes.iter().filter(|judged| judged.breaking > Breaking::No && !judged.change.nested) {
+            let losing = self.loses_data(judged, before, rows_before).await?;
+            for verdict in judged.verdicts.iter().filter(|verdict| verdict.breaking > Breaking::No) {
+                let about_data = verdict.code.ends_with("removed") || judged.lossy;
+                let severity = if losing.is_some() && about_data { Severity::Error } else { Severity::Warning };
+                let object = judged.change.object.clone();
+                let mut message = format!("{} {} {}", judged.change.kind.words(), object, judged.change.change.as_str());
+                if !verdict.reason.is_empty() {
+                    message = format!("{message}: {}", verdict.reason);
+                }
+                if severity == Severity::Error
+                    && let Some(losing) = &losing
+                {
+                    message = format!("{message}; {losing}");
+                }
+                findings.push(Finding { code: verdict.code.clone(), severity, object, message, allowed: false });
+            }
+            // A type that silently changes values is a loss whatever else is said about it.
+            if judged.lossy && losing.is_some() && judged.verdicts.iter().all(|verdict| verdict.breaking == Breaking::No) {
+                findings.push(Finding {
+                    code: "column_values_changed".to_owned(),
+                    severity: Severity::Error,
+                    object: judged.change.object.clone(),
+                    message: format!("{}: {}", judged.change.object, losing.unwrap_or_default()),
+                    allowed: false,
+                });
+            }
+        }
+        for (table, before) in rows_before {
+            if let Some(after) = rows_after.get(table).filter(|after| *after < before) {
+                findings.push(Finding {
+                    code: "rows_removed".to_owned(),
+                    severity: Severity::Error,
+                    object: table.clone(),
+                    message: format!("{table} loses {} of its {before} rows", before - after),
+                    allowed: false,
+                });
+            }
+        }
+        findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)).then(a.code.cmp(&b.code)));
+        Ok(findings)
+    }
+
+    /// Whether a change takes stored data with it, and what.
+    async fn loses_data(&self, judged: &Judged, before: &Catalog, rows: &BTreeMap<String, i64>) -> Result<Option<String>, Failure> {
+        let change = &judged.change;
+        let count = |table: &str| rows.get(table).copied().unwrap_or(0);
+        match (change.kind, change.change) {
+            // A removed table refuses the run even when it is empty here: it may not be when the run reaches it.
+            (Kind::Table, ChangeKind::Removed) => Ok(Some(match count(&change.object) {
+                1 => "its 1 row goes with it".to_owned(),
+                rows => format!("its {rows} rows go with it"),
+            })),
+            (Kind::MaterializedView, _) => Ok(None),
+            (Kind::Schema, ChangeKind::Removed) => Ok(None),
+            (Kind::Column, ChangeKind::Removed) => {
+                let key = change.key();
+                let Some(table) = before.get(&key).and_then(|object| object.parent.as_ref()) else { return Ok(None) };
+                if count(&table.name) == 0 {
+                    return Ok(None);
+                }
+                // The sandbox no longer has the column; the target still does.
+                let has = self.world.database.column_has_values(&self.world.target, &table.name, key.last_part()).await?;
+                Ok(has.then(|| "it holds values".to_owned()))
+            }
+            (Kind::Column, ChangeKind::Modified) if judged.lossy => {
+                let table = before.get(&change.key()).and_then(|object| object.parent.as_ref());
+                let rows = table.map_or(0, |table| count(&table.name));
+                Ok((rows > 0).then(|| format!("the new type cannot hold every value of its {rows} rows exactly")))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn write_json(&self, name: &str, value: &serde_json::Value) -> Result<Artifact, Failure> {
+        self.write_file(name, &serde_json::to_vec_pretty(value).unwrap_or_default())
+    }
+}
