@@ -9,4 +9,5 @@ pub mod digest;
 pub mod failure;
 pub mod ids;
 pub mod migration;
+pub mod schema;
 pub mod secret;
