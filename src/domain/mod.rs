@@ -21,6 +21,7 @@ pub mod plan;
 pub mod recovery;
 pub mod rehearsal;
 pub mod run;
+pub mod schema;
 pub mod secret;
 pub mod sql;
 pub mod time;

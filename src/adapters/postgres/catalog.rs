@@ -1,0 +1,203 @@
+//! Reads the catalog of a database into a [`Catalog`].
+//!
+//! One statement reads everything, so what comes back is one moment's schema. PostgreSQL deparses the definitions itself
+//! (`pg_get_*def`), with the settings that shape its text pinned, so that the same schema gives the same words on every server
+//! and for every role. Deparsing a view takes an `ACCESS SHARE` lock on its tables; a caller that must not wait sets `lock_timeout`.
+
+use super::catalog_queries as queries;
+use crate::domain::schema::{Catalog, Kind, Object, ObjectKey};
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{FromSql, Json, Type};
+use tokio_postgres::{Error, GenericClient};
+
+/// What is left out of a catalog, beyond the system's, extensions' and dbd's own objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exclude {
+    /// Tables, as `schema.table`, quoted or not: the tracking tables of migration tools.
+    ///
+    /// Their indexes and sequences go with them, and so does a schema (other than `public`) that holds nothing else.
+    pub tables: Vec<String>,
+}
+
+impl Exclude {
+    /// Leaves out these tables.
+    pub fn tables<T: Into<String>>(tables: impl IntoIterator<Item = T>) -> Self {
+        Self { tables: tables.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// The settings that shape how PostgreSQL deparses, and what they are while a catalog is read.
+const PINNED: &[(&str, &str)] = &[
+    ("search_path", "pg_catalog"),
+    ("quote_all_identifiers", "off"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    // Compiling this statement takes longer than running it.
+    ("jit", "off"),
+];
+
+/// How often a read is begun again when an object vanished beneath it.
+const ATTEMPTS: u32 = 3;
+
+/// Reads every object of the user's in the database that `client` is connected to.
+///
+/// Works on a connection of its own as well as within the caller's open transaction, whose snapshot it then sees and whose settings
+/// are put back before it returns. Outside a transaction it opens a read-only one for itself; if this future is dropped before it
+/// is done, that transaction stays open, so the connection should then be closed. Needs no privileges beyond connecting.
+///
+/// # Errors
+/// Whatever PostgreSQL says. Within a transaction the caller has to roll it back, as after any error; outside of one, a
+/// read that failed because an object was dropped meanwhile is tried again.
+pub async fn read_catalog<C: GenericClient>(client: &C, exclude: &Exclude) -> Result<Catalog, Error> {
+    if in_transaction(client).await? {
+        let before = pin(client).await?;
+        let catalog = read_objects(client, exclude).await?;
+        unpin(client, &before).await?;
+        return Ok(catalog);
+    }
+    let mut attempt = 1;
+    loop {
+        client.batch_execute("begin isolation level repeatable read read only").await?;
+        let read = async {
+            pin(client).await?;
+            read_objects(client, exclude).await
+        };
+        match read.await {
+            Ok(catalog) => {
+                client.batch_execute("commit").await?;
+                return Ok(catalog);
+            }
+            Err(error) => {
+                // The first error is the one to tell; a connection that is gone cannot roll back.
+                let rolled_back = client.batch_execute("rollback").await;
+                if rolled_back.is_err() || attempt == ATTEMPTS || !vanished(&error) {
+                    return Err(error);
+                }
+                attempt += 1;
+            }
+        }
+    }
+}
+
+/// Counts the rows of every ordinary table of the user's that `exclude` does not name, exactly.
+///
+/// Keys are `schema.table`, quoted as SQL needs. Partitions and inheritance children are counted as tables of their own;
+/// partitioned and foreign tables are not in it. Reads every table once, so it takes as long as that does; give it a transaction
+/// with a snapshot if the counts must be of one moment.
+///
+/// # Errors
+/// Whatever PostgreSQL says, above all that the role may not read a table.
+pub async fn row_counts<C: GenericClient>(client: &C, exclude: &Exclude) -> Result<BTreeMap<String, i64>, Error> {
+    let tables = client.query(queries::ORDINARY_TABLES, &[&exclude.tables]).await?;
+    let tables = tables.iter().map(|row| row.try_get("name")).collect::<Result<Vec<String>, _>>()?;
+    let mut counts = BTreeMap::new();
+    // Enough at once to save round trips, few enough to plan quickly.
+    for tables in tables.chunks(50) {
+        for row in client.query(&queries::row_counts(tables), &[]).await? {
+            counts.insert(row.try_get("name")?, row.try_get("rows")?);
+        }
+    }
+    Ok(counts)
+}
+
+/// Whether the connection has a transaction open.
+///
+/// A setting made for the transaction is gone by the next statement exactly if there is none.
+async fn in_transaction<C: GenericClient>(client: &C) -> Result<bool, Error> {
+    client.query_one("select pg_catalog.set_config('dbd.in_transaction', 'yes', true)", &[]).await?;
+    let row = client
+        .query_one(
+            "select coalesce(pg_catalog.current_setting('dbd.in_transaction', true), '') operator(pg_catalog.=) 'yes'",
+            &[],
+        )
+        .await?;
+    row.try_get(0)
+}
+
+/// Pins the settings for the transaction, and tells what they were.
+async fn pin<C: GenericClient>(client: &C) -> Result<Vec<(String, String)>, Error> {
+    let names: Vec<&str> = PINNED.iter().map(|(name, _)| *name).collect();
+    let rows = client
+        .query("select n, pg_catalog.current_setting(n) from pg_catalog.unnest($1::pg_catalog.text[]) as n", &[&names])
+        .await?;
+    let before =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<Vec<(String, String)>, Error>>()?;
+    let pinned: Vec<(String, String)> =
+        PINNED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    unpin(client, &pinned).await?;
+    Ok(before)
+}
+
+/// Gives the settings these values until the transaction ends.
+async fn unpin<C: GenericClient>(client: &C, settings: &[(String, String)]) -> Result<(), Error> {
+    let (names, values): (Vec<&str>, Vec<&str>) =
+        settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).unzip();
+    client
+        .query(
+            "select pg_catalog.set_config(n, v, true) \
+               from rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) as s (n, v)",
+            &[&names, &values],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result<Catalog, Error> {
+    let version = client.query_one("select current_setting('server_version_num')::int", &[]).await?.try_get(0)?;
+    let rows = client.query(&queries::objects(version), &[&exclude.tables]).await?;
+    let mut catalog = Catalog::default();
+    for row in rows {
+        let KindColumn(kind) = row.try_get("kind")?;
+        let name: String = row.try_get("name")?;
+        let parent: Option<KeyColumn> = row.try_get("parent")?;
+        let Json(attributes) = row.try_get("attributes")?;
+        let object = Object { parent: parent.map(|KeyColumn(key)| key), inherited: row.try_get("inherited")?, attributes };
+        catalog.insert(ObjectKey::new(kind, name), object);
+    }
+    Ok(catalog)
+}
+
+/// Whether the error is that of an object dropped between the snapshot and its deparsing, which looks at the newest state.
+fn vanished(error: &Error) -> bool {
+    let Some(database) = error.as_db_error() else { return false };
+    let states = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_OBJECT, SqlState::UNDEFINED_FUNCTION];
+    states.contains(database.code())
+        || (*database.code() == SqlState::INTERNAL_ERROR
+            && ["cache lookup failed", "could not open relation", "could not find"]
+                .iter()
+                .any(|text| database.message().contains(text)))
+}
+
+/// A column that holds a kind.
+struct KindColumn(Kind);
+
+impl<'a> FromSql<'a> for KindColumn {
+    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        let text = <&str>::from_sql(kind, raw)?;
+        Kind::parse(text).map(Self).ok_or_else(|| format!("no such kind of object: {text}").into())
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <&str as FromSql>::accepts(kind)
+    }
+}
+
+/// A column that holds a key, `kind:name`.
+struct KeyColumn(ObjectKey);
+
+impl<'a> FromSql<'a> for KeyColumn {
+    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        let text = <&str>::from_sql(kind, raw)?;
+        ObjectKey::parse(text).map(Self).ok_or_else(|| format!("not an object's key: {text}").into())
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <&str as FromSql>::accepts(kind)
+    }
+}

@@ -1,0 +1,172 @@
+//! A throw-away PostgreSQL server, started by the first test that asks and gone with the test process.
+//!
+//! How it goes: a shell waits on a pipe whose other end this process holds and never writes to. However the process ends, even by
+//! `kill -9`, the pipe closes, and the shell stops the server and removes its folder. No test has to clean up.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio_postgres::{Client, NoTls};
+
+/// The server of this test process. Every test takes a [`database`] of its own.
+pub struct Server {
+    /// The folder of the socket.
+    pub socket: PathBuf,
+    /// The folder of the programs.
+    pub bin: PathBuf,
+    /// The server lives as long as this is open.
+    _alive: ChildStdin,
+}
+
+/// The superuser of the test server.
+pub const USER: &str = "postgres";
+
+/// The server, started at the first call.
+///
+/// # Panics
+/// If PostgreSQL's programs are not installed, or the server does not start; the message holds its own words.
+pub fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(start)
+}
+
+/// A new, empty database, and a connection to it.
+pub async fn database() -> Client {
+    connect(&create_database().await).await
+}
+
+/// Creates an empty database and tells its name.
+pub async fn create_database() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let admin = connect("postgres").await;
+    admin.batch_execute(&format!("create database {name} template template0")).await.expect("a database can be created");
+    name
+}
+
+/// Connects to one of the server's databases as its superuser.
+pub async fn connect(database: &str) -> Client {
+    let server = server();
+    let (client, connection) = tokio_postgres::Config::new()
+        .host_path(&server.socket)
+        .user(USER)
+        .dbname(database)
+        .application_name("dbd tests")
+        .connect(NoTls)
+        .await
+        .expect("the test server takes connections");
+    tokio::spawn(connection);
+    client
+}
+
+/// Runs one of PostgreSQL's client programs against the server and gives what it wrote to stdout.
+pub fn program(name: &str, arguments: &[&str]) -> String {
+    let server = server();
+    let output = Command::new(server.bin.join(name))
+        .arg("--host")
+        .arg(&server.socket)
+        .args(["--username", USER])
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{name} cannot be run: {error}"));
+    assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("its output is UTF-8")
+}
+
+fn start() -> Server {
+    let bin = programs();
+    let base = std::env::temp_dir();
+    remove_stale(&base);
+    let home = base.join(format!("dbd-test-pg-{}", std::process::id()));
+    fs_err::create_dir_all(&home).expect("the temporary folder can be written");
+
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(SUPERVISE).arg("supervise").arg(&bin).arg(&home).arg(USER);
+    if rustix::process::geteuid().is_root() {
+        // PostgreSQL refuses to run as root.
+        let (uid, gid) = ordinary_user();
+        std::os::unix::fs::chown(&home, Some(uid), Some(gid)).expect("root can give a folder away");
+        shell.uid(uid).gid(gid);
+    }
+    let mut child = shell
+        .current_dir("/")
+        // Ctrl-C at the terminal then reaches this process alone, and the pipe tells the shell.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell can be started");
+    let stdout = child.stdout.take().expect("it was piped");
+    let alive = child.stdin.take().expect("it was piped");
+    // The shell says `ready` once the server is, and ends its output if it could not be started.
+    let ready = BufReader::new(stdout).lines().map_while(Result::ok).any(|line| line == "ready");
+    let log = || fs_err::read_to_string(home.join("log")).unwrap_or_default();
+    assert!(ready, "the test server did not start:\n{}", log());
+    Server { socket: home, bin, _alive: alive }
+}
+
+/// `$1` the programs, `$2` the folder, `$3` the superuser.
+const SUPERVISE: &str = r#"
+trap '' INT TERM HUP
+umask 077
+cd "$2" || exit 1
+end() {
+  [ -f data/postmaster.pid ] && "$1/pg_ctl" --pgdata data --mode immediate --wait stop >>log 2>&1
+  cd / && rm -rf "$2"
+}
+"$1/initdb" --pgdata data --username "$3" --auth trust --encoding UTF8 --locale C --no-sync >log 2>&1 &&
+"$1/pg_ctl" --pgdata data --wait --log log --options "-c listen_addresses='' -c unix_socket_directories='$2' \
+  -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200 -c wal_level=logical" start >>log 2>&1 </dev/null &&
+echo ready || exec >&-
+while read -r _; do :; done
+end "$1" "$2"
+"#;
+
+/// The uid and gid of `postgres`, else of `nobody`.
+fn ordinary_user() -> (u32, u32) {
+    let users = fs_err::read_to_string("/etc/passwd").expect("the machine has users");
+    let find = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let fields: Vec<&str> = line.split(':').collect();
+        Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+    };
+    find("postgres").or_else(|| find("nobody")).expect("an ordinary user to run the server as")
+}
+
+/// The folder of `initdb`: `PG_BIN`, else on the PATH, else the newest under `/usr/lib/postgresql`.
+#[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
+fn programs() -> PathBuf {
+    let has_server = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file();
+    if let Some(folder) = std::env::var_os("PG_BIN").map(PathBuf::from) {
+        assert!(has_server(&folder), "PG_BIN is {}, where there is no initdb", folder.display());
+        return folder;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if let Some(folder) = std::env::split_paths(&path).find(has_server) {
+        return folder;
+    }
+    let versions = fs_err::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin"))))
+        .filter(|(_, folder)| has_server(folder))
+        .max();
+    newest.map(|(_, folder)| folder).expect("PostgreSQL's programs are not installed; set PG_BIN to their folder")
+}
+
+/// Removes the folders of test processes that are gone and whose shell was killed as well.
+fn remove_stale(base: &Path) {
+    for entry in fs_err::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("dbd-test-pg-")?.parse().ok());
+        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { continue };
+        let alive = |pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH);
+        let postmaster = fs_err::read_to_string(entry.path().join("data/postmaster.pid")).unwrap_or_default();
+        let postmaster = postmaster.lines().next().and_then(|line| line.trim().parse().ok());
+        if !alive(pid) && !postmaster.and_then(rustix::process::Pid::from_raw).is_some_and(alive) {
+            let _ = fs_err::remove_dir_all(entry.path());
+        }
+    }
+}
