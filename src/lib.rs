@@ -1,3 +1,5 @@
 //! `dbd` deploys PostgreSQL migrations: rehearsed on real data, safe to kill anywhere, taken back by itself.
 
+pub mod cli;
+pub mod config;
 pub mod domain;
