@@ -1,3 +1,6 @@
 //! The command line.
 
+pub mod error;
+pub mod exit;
 pub mod render;
+pub mod shell;

@@ -21,6 +21,15 @@ impl ConnectionUrl {
     /// # Errors
     /// [`Code::BadDatabaseUrl`]; the message never repeats the text, as it may hold a password.
     pub fn parse(text: &str) -> Result<Self, Failure> {
+        Self::parse_with_default_user(text, None)
+    }
+
+    /// Reads a URL like [`ConnectionUrl::parse`]; one that names no user is taken to mean `default_user`, as libpq does with the
+    /// name of the operating system's user.
+    ///
+    /// # Errors
+    /// [`Code::BadDatabaseUrl`]; the message never repeats the text, as it may hold a password.
+    pub fn parse_with_default_user(text: &str, default_user: Option<&str>) -> Result<Self, Failure> {
         let bad = |why: &str| {
             Failure::new(Code::BadDatabaseUrl, format!("the database URL cannot be read: {why}")).hint(
                 "write it as postgres://user:password@host:5432/database, with special characters percent-encoded",
@@ -30,8 +39,9 @@ impl ConnectionUrl {
         if text.is_empty() {
             return Err(bad("it is empty"));
         }
-        // `postgres://user@/db?host=/socket` has no host, which the `url` crate takes only for unknown schemes.
-        let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
+        // `postgres://user@/db?host=/socket` is fine for libpq, but the `url` crate wants a host after a user.
+        let with_host = insert_host(text);
+        let url = Url::parse(with_host.as_deref().unwrap_or(text)).map_err(|error| bad(&error.to_string()))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
             return Err(bad(&format!("its scheme is `{}`, not `postgres`", url.scheme())));
         }
@@ -39,12 +49,16 @@ impl ConnectionUrl {
             return Err(bad("`//` is missing after the scheme"));
         }
         let password = url.password().map(|password| Secret::new(decode(password)));
-        let this = Self { url, password };
-        if this.host().is_empty() {
+        let mut this = Self { url, password };
+        if this.host().is_empty() || (with_host.is_some() && this.option("host").is_none()) {
             return Err(bad("it names no host"));
         }
         if this.user().is_empty() {
-            return Err(bad("it names no user"));
+            let user =
+                default_user.map(str::trim).filter(|user| !user.is_empty()).ok_or_else(|| bad("it names no user"))?;
+            if this.url.set_username(user).is_err() {
+                this.url.query_pairs_mut().append_pair("user", user);
+            }
         }
         Ok(this)
     }
@@ -189,6 +203,13 @@ impl ConnectionUrl {
     }
 }
 
+/// The URL with `localhost` after a user that no host follows; `None` if there is no such gap.
+fn insert_host(text: &str) -> Option<String> {
+    let start = text.find("://")? + 3;
+    let end = text[start..].find(['/', '?', '#']).map_or(text.len(), |at| start + at);
+    text[start..end].ends_with('@').then(|| format!("{}localhost{}", &text[..end], &text[end..]))
+}
+
 fn decode(text: &str) -> String {
     // form_urlencoded would turn `+` into a blank; in user, password and path it stands for itself.
     url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B").replace('&', "%26")).as_bytes())
@@ -234,6 +255,25 @@ mod tests {
         }
         let url = ConnectionUrl::of_socket("/tmp/x", "postgres", "copy");
         assert_eq!((url.host().as_str(), url.user().as_str(), url.database().as_str()), ("/tmp/x", "postgres", "copy"));
+    }
+
+    #[test]
+    fn a_missing_user_is_filled_in() {
+        for text in ["postgres://db.example.com/shop", "postgres:///shop?host=/run/pg", "postgres://:pw@h/shop"] {
+            let url = ConnectionUrl::parse_with_default_user(text, Some("m@e")).unwrap();
+            assert_eq!((url.user().as_str(), url.database().as_str()), ("m@e", "shop"), "{text}");
+            assert_eq!(ConnectionUrl::parse(url.expose()).unwrap().user(), "m@e", "{text}");
+            assert!(ConnectionUrl::parse_with_default_user(text, Some(" ")).is_err(), "{text}");
+        }
+        let url = ConnectionUrl::parse_with_default_user("postgres://you@h/shop", Some("me")).unwrap();
+        assert_eq!(url.user(), "you");
+    }
+
+    #[test]
+    fn a_user_without_a_host_needs_a_socket() {
+        let url = ConnectionUrl::parse("postgres://me:pw@/shop?host=/run/pg").unwrap();
+        assert_eq!((url.host().as_str(), url.user().as_str()), ("/run/pg", "me"));
+        assert!(ConnectionUrl::parse("postgres://me@/shop").is_err());
     }
 
     #[test]
