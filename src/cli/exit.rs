@@ -119,6 +119,7 @@ impl ExitCode {
             | Code::MissingMigration
             | Code::OutOfOrder
             | Code::OrphanFile
+            | Code::EmptyMigration
             | Code::UnsupportedFormat
             | Code::TransactionControl
             | Code::ChangedSincePlan

@@ -52,6 +52,8 @@ pub struct World {
     pub clock: Box<dyn Clock>,
     /// The target.
     pub target: ConnectionUrl,
+    /// A comparison as it is written beside the run.
+    pub comparison_json: fn(&crate::domain::schema::comparison::Comparison) -> serde_json::Value,
     /// Texts that must not be seen in any output.
     pub secrets: Vec<String>,
     /// The host this process runs on.

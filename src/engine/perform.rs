@@ -43,7 +43,7 @@ impl Runner<'_> {
             Effect::DropSandbox => {
                 self.sandbox = None;
                 self.before = None;
-                self.world.sandboxes.drop(self.run.id.as_str()).await.map(|()| Outcome::Done)
+                self.world.sandboxes.remove(self.run.id.as_str()).await.map(|()| Outcome::Done)
             }
             Effect::PrepareTarget => self.prepare_target().await,
             Effect::Migrate { step } => self.migrate(effect, step, id).await,
@@ -285,6 +285,7 @@ impl Runner<'_> {
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,
             timeout_ms: left,
+            pooled: self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled),
             watch: false,
             progress: &|text| watch.note(effect, text),
         };

@@ -63,7 +63,7 @@ impl Runner<'_> {
                 let commands = world.commands.fence(&flight.id).await?;
                 let programs = world.backups.fence(&flight.id).await?;
                 self.sandbox = None;
-                world.sandboxes.drop(self.run.id.as_str()).await?;
+                world.sandboxes.remove(self.run.id.as_str()).await?;
                 Ok(Fenced::after(flight.id.clone(), format!("{}; {}; the sandbox is removed", commands.evidence(), programs.evidence())))
             }
             Effect::RunVerify => world.commands.fence(&flight.id).await,

@@ -65,7 +65,7 @@ impl Runner<'_> {
         let after = world.database.catalog(&sandbox.url, tracking.table).await?;
         let rows_after = world.database.row_counts(&sandbox.url, tracking.table).await?;
         let comparison = Comparison::new("after the migrations", &after, "before", &before);
-        artifacts.push(self.write_json("schema-comparison.json", &crate::domain::report::comparison_json(&comparison))?);
+        artifacts.push(self.write_json("schema-comparison.json", &(world.comparison_json)(&comparison))?);
         artifacts.push(self.write_json(CATALOG_AFTER, &serde_json::to_value(&after).unwrap_or_default())?);
         let findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
         let timings = preflight
@@ -117,6 +117,7 @@ impl Runner<'_> {
                 lock_budget_ms: settings.map_or(60_000, |settings| settings.lock_budget_ms),
                 statement_timeout_ms: settings.and_then(|settings| settings.statement_timeout_ms),
                 timeout_ms: settings.map_or(300_000, |settings| settings.migration_timeout_ms),
+                pooled: false,
                 watch: true,
                 progress: &|text| watch.note(effect, text),
             };

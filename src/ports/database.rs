@@ -82,6 +82,8 @@ pub struct ApplyOrder<'a> {
     pub statement_timeout_ms: Option<u64>,
     /// How long the step may take in all, in milliseconds.
     pub timeout_ms: u64,
+    /// Whether the URL leads through a pooler in transaction mode, where a session cannot be marked.
+    pub pooled: bool,
     /// Whether to watch each statement: locks, rewrites, what the server says it scans and builds.
     pub watch: bool,
     /// A statement begins or a lock is waited for: what to show.

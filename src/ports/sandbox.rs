@@ -43,7 +43,7 @@ pub trait Sandboxes {
     async fn create(&self, run: &str, like: &ServerFacts, persistent: bool) -> Result<Sandbox, Failure>;
 
     /// Removes the sandboxes named after `run`, and whatever is at work in them. Removing what is gone is no error.
-    async fn drop(&self, run: &str) -> Result<(), Failure>;
+    async fn remove(&self, run: &str) -> Result<(), Failure>;
 
     /// Every sandbox on this machine and on the configured server.
     async fn list(&self) -> Result<Vec<Listed>, Failure>;

@@ -9,7 +9,7 @@ use super::observe::Observer;
 use crate::domain::code::Code;
 use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
-use crate::domain::migration::{AloneProbe, Span, UnitMode};
+use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings};
 use crate::domain::rehearsal::StatementTrace;
 use crate::ports::database::{Applied, ApplyOrder, NotApplied};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -95,6 +95,15 @@ async fn once(order: &ApplyOrder<'_>, left: Duration, trace: &mut Vec<StatementT
          WHERE pg_catalog.current_setting('server_version_num')::integer >= 140000;",
     );
     session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
+    // The name can be changed by the migration itself; the lock cannot be lost, so the fence finds this session by both.
+    if !order.pooled {
+        let lock = "SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext($1))";
+        session.client.execute(lock, &[&order.effect.as_str()]).await.map_err(|error| ours(order, "marking the session", &error))?;
+    }
+    // What earlier units of the migration set for their session counts for this one too.
+    for span in session_settings(order.text, order.units, order.step.unit) {
+        session.client.simple_query(span.of(order.text)).await.map_err(|error| theirs(order, Some(&span), &error, ""))?;
+    }
     let observer = match order.watch {
         true => Some(Observer::begin(&session.client).await.map_err(|error| ours(order, "looking at the catalog", &error))?),
         false => None,

@@ -122,8 +122,11 @@ pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Fai
             .client
             .query_one(
                 "SELECT count(*), count(*) FILTER (WHERE pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity \
-                 WHERE application_name = $1 AND datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()",
-                &[&name],
+                 WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND (application_name = $1 OR pid IN ( \
+                   SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 \
+                   AND classid::bigint = (pg_catalog.hashtext('dbd effect')::bigint & 4294967295) \
+                   AND objid::bigint = (pg_catalog.hashtext($2)::bigint & 4294967295)))",
+                &[&name, &effect.as_str()],
             )
             .await
             .map_err(|error| failed(&error))?;

@@ -2,6 +2,7 @@
 
 mod apply;
 pub mod catalog;
+mod catalog_queries;
 mod connect;
 mod facts;
 mod ledger;
