@@ -180,7 +180,7 @@ mod tests {
             let page = code.page();
             assert!(page.starts_with(&format!("# {code}: {}\n", code.title())), "{code}");
             let lines = page.lines().count();
-            assert!((8..=30).contains(&lines), "{code} has {lines} lines");
+            assert!((8..=25).contains(&lines), "{code} has {lines} lines");
             for heading in ["## What to do\n", "## Example\n"] {
                 assert_eq!(page.matches(heading).count(), 1, "{code}: {heading}");
             }
