@@ -1,0 +1,140 @@
+//! Files: a run's own folder, and the migrations folder.
+
+use crate::domain::code::Code;
+use crate::domain::digest::Digest;
+use crate::domain::event::Artifact;
+use crate::domain::failure::Failure;
+use crate::domain::migration::{Folder, FormatChoice, MigrationSet, read_folder};
+use crate::ports::files::Files;
+use crate::ports::source::Migrations;
+use fs_err as fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// The folder of one run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+    artifacts: PathBuf,
+    folder: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder `run` below the artifacts folder. Nothing is made before something is written.
+    #[must_use]
+    pub fn new(root: &Path, artifacts: &Path, run: &str) -> Self {
+        Self { root: root.to_owned(), artifacts: artifacts.to_owned(), folder: artifacts.join(run) }
+    }
+
+    /// Makes the folder, with a `.gitignore` above it: dumps hold data and belong in no repository.
+    ///
+    /// # Errors
+    /// [`Code::FileUnwritable`] or [`Code::DiskFull`].
+    pub fn make(&self) -> Result<(), Failure> {
+        fs::create_dir_all(&self.folder).map_err(|error| failed(&self.folder, &error))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let private = std::fs::Permissions::from_mode(0o700);
+            fs::set_permissions(&self.folder, private).map_err(|error| failed(&self.folder, &error))?;
+        }
+        let ignore = self.artifacts.join(".gitignore");
+        if !ignore.exists() {
+            fs::write(&ignore, "*\n").map_err(|error| failed(&ignore, &error))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    if error.kind() == ErrorKind::StorageFull {
+        return Failure::new(Code::DiskFull, format!("{} cannot be written: the disk is full", path.display()))
+            .hint("make room, or put the artifacts elsewhere with [artifacts] dir");
+    }
+    Failure::new(Code::FileUnwritable, format!("{} cannot be written", path.display()))
+        .source(error)
+        .hint("check the permissions of the folder, or name another with [artifacts] dir")
+}
+
+impl Files for RunFolder {
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<Artifact, Failure> {
+        self.make()?;
+        let path = self.folder.join(name);
+        let fail = |error: std::io::Error| failed(&path, &error);
+        let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(&self.folder).map_err(fail)?;
+        file.write_all(bytes).map_err(fail)?;
+        file.as_file().sync_all().map_err(fail)?;
+        file.persist(&path).map_err(|error| failed(&path, &error.error))?;
+        // The new name is durable once its folder is.
+        fs::File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+        Ok(Artifact { name: name.to_owned(), digest: Digest::of(bytes), bytes: bytes.len() as u64 })
+    }
+
+    fn look(&self, name: &str) -> Option<Artifact> {
+        let bytes = fs::read(self.folder.join(name)).ok()?;
+        Some(Artifact { name: name.to_owned(), digest: Digest::of(&bytes), bytes: bytes.len() as u64 })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn shown(&self, name: &str) -> String {
+        let path = if name.is_empty() { self.folder.clone() } else { self.folder.join(name) };
+        path.strip_prefix(&self.root).unwrap_or(&path).display().to_string()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        // The folder may not be there yet: ask the nearest that is.
+        let there = self.folder.ancestors().find(|folder| folder.exists())?;
+        let stat = rustix::fs::statvfs(there).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// The migrations folder of a project.
+#[derive(Clone, Debug)]
+pub struct MigrationsFolder {
+    /// The folder, or why none was found.
+    pub dir: Result<PathBuf, Failure>,
+    /// How people see it: relative to the project's root.
+    pub shown: String,
+    /// The format it is to be read as.
+    pub choice: FormatChoice,
+}
+
+impl MigrationsFolder {
+    /// Every file below the folder that may matter to a format: no more than two folders deep, and none of more than 32 MiB.
+    fn folder(&self, dir: &Path) -> Result<Folder, Failure> {
+        let mut folder = Folder { dir: self.shown.clone(), ..Folder::default() };
+        let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
+            Failure::new(Code::FileUnreadable, format!("{} cannot be read", path.display())).cause(error)
+        };
+        let mut open = vec![(dir.to_owned(), String::new(), 0)];
+        while let Some((path, prefix, depth)) = open.pop() {
+            for entry in fs::read_dir(&path).map_err(|error| unreadable(&path, &error))? {
+                let entry = entry.map_err(|error| unreadable(&path, &error))?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with('.') {
+                    continue;
+                }
+                let (inner, shown) = (entry.path(), format!("{prefix}{name}"));
+                let metadata = fs::metadata(&inner).map_err(|error| unreadable(&inner, &error))?;
+                if metadata.is_dir() && depth < 2 {
+                    open.push((inner, format!("{shown}/"), depth + 1));
+                } else if metadata.is_file() && metadata.len() <= 32 * 1024 * 1024 {
+                    let bytes = fs::read(&inner).map_err(|error| unreadable(&inner, &error))?;
+                    folder.files.insert(shown, bytes);
+                }
+            }
+        }
+        Ok(folder)
+    }
+}
+
+impl Migrations for MigrationsFolder {
+    fn read(&self) -> Result<MigrationSet, Failure> {
+        let dir = self.dir.clone()?;
+        read_folder(&self.folder(&dir)?, self.choice)
+    }
+}

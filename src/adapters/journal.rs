@@ -1,0 +1,219 @@
+//! [`Journal`] over the append-only store of `dbd-journal`.
+//!
+//! Appends run on the caller's thread: the loop waits for each one anyway, as nothing may leave before its intent is durable.
+
+use crate::domain::code::Code;
+use crate::domain::codec;
+use crate::domain::event::{Actor, Event, Recorded};
+use crate::domain::failure::Failure;
+use crate::domain::ids::RunId;
+use crate::ports::journal::{AppendFailure, Journal, RunHead};
+use dbd_journal::{AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Unusable, chain, lock_target};
+use serde_json::value::{RawValue, to_raw_value};
+use std::path::{Path, PathBuf};
+
+/// The journal of one project.
+pub struct SqliteJournal {
+    store: dbd_journal::Journal,
+    path: PathBuf,
+    by: Box<RawValue>,
+    host: String,
+    pid: u32,
+}
+
+impl SqliteJournal {
+    /// Opens the journal for writing; makes it if it is not there.
+    ///
+    /// # Errors
+    /// A [`Failure`] with a code of 08xx that names the file.
+    pub fn open(path: &Path, host: &str, pid: u32, now_ms: i64) -> Result<Self, Failure> {
+        let store = dbd_journal::Journal::open(path, &OpenOptions::new(origin(host, pid, now_ms), now_ms)).map_err(|error| opening(path, &error))?;
+        Ok(Self::over(store, path, host, pid))
+    }
+
+    /// Opens the journal for reading; `None` if there is none.
+    ///
+    /// # Errors
+    /// A [`Failure`] with a code of 08xx that names the file.
+    pub fn open_read_only(path: &Path, host: &str) -> Result<Option<Self>, Failure> {
+        match dbd_journal::Journal::open_read_only(path) {
+            Ok(store) => Ok(Some(Self::over(store, path, host, 0))),
+            Err(OpenError::Missing { .. }) => Ok(None),
+            Err(error) => Err(opening(path, &error)),
+        }
+    }
+
+    fn over(store: dbd_journal::Journal, path: &Path, host: &str, pid: u32) -> Self {
+        let by = to_raw_value(&serde_json::json!({"dbd": env!("CARGO_PKG_VERSION")})).unwrap_or_default();
+        Self { store, path: path.to_owned(), by, host: host.to_owned(), pid }
+    }
+
+    /// The store beneath, for verification.
+    #[must_use]
+    pub fn store(&self) -> &dbd_journal::Journal {
+        &self.store
+    }
+
+    fn broken(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+        Failure::new(Code::JournalBroken, format!("{}: {what}", self.path.display()))
+            .source(error)
+            .hint("`dbd audit verify` says which event is the first bad one and what is still provable before it")
+    }
+
+    fn unusable(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+        Failure::new(Code::JournalUnusable, format!("{}: {what}", self.path.display()))
+            .source(error)
+            .hint("nothing more was started; check the disk and the permissions, then `dbd resume`")
+    }
+
+    fn recorded(&self, entry: &Entry) -> Result<Recorded, Failure> {
+        let what = format!("event {} cannot be read", entry.seq);
+        let event = codec::decode(&entry.kind, entry.v, entry.body.get()).map_err(|error| self.broken(&what, &error))?;
+        let actor = serde_json::from_str(entry.actor.get()).map_err(|error| self.broken(&what, &error))?;
+        Ok(Recorded {
+            seq: entry.seq,
+            rseq: entry.rseq,
+            ts_ms: entry.ts_ms,
+            epoch: entry.epoch,
+            actor,
+            event,
+            refs: entry.refs.iter().map(ToString::to_string).collect(),
+            hash: chain::printed(&entry.hash),
+        })
+    }
+}
+
+/// A name for a new journal: the host, and what tells it from another journal of that host.
+fn origin(host: &str, pid: u32, now_ms: i64) -> String {
+    format!("dbd/{host}/{now_ms:x}-{pid:x}")
+}
+
+fn opening(path: &Path, error: &OpenError) -> Failure {
+    let shown = path.display();
+    match error {
+        OpenError::NetworkFileSystem { .. } => Failure::new(Code::JournalOnNetwork, format!("{shown} is on a network file system"))
+            .source(error)
+            .hint("put the journal on a local disk with [journal] path"),
+        OpenError::NotAJournal { .. } | OpenError::Damaged { .. } | OpenError::Altered { .. } => {
+            Failure::new(Code::JournalBroken, format!("{shown} is no journal that can be trusted"))
+                .source(error)
+                .hint("`dbd audit verify` says what is wrong with it; a copy from a backup may be whole")
+        }
+        _ => Failure::new(Code::JournalUnusable, format!("{shown} cannot be opened"))
+            .source(error)
+            .hint("check that the folder exists, is writable and has room"),
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn origin(&self) -> String {
+        self.store.origin().to_owned()
+    }
+
+    fn append(
+        &mut self,
+        run: &RunId,
+        expected_rseq: u64,
+        now_ms: i64,
+        epoch: u64,
+        actor: &Actor,
+        event: &Event,
+        blobs: Vec<Vec<u8>>,
+    ) -> Result<Recorded, AppendFailure> {
+        let raw = |text: String| RawValue::from_string(text).unwrap_or_default();
+        let new = NewEvent {
+            run: run.as_str().to_owned(),
+            expected_rseq,
+            ts_ms: now_ms,
+            kind: event.kind().to_owned(),
+            v: codec::VERSION,
+            cause: None,
+            epoch,
+            actor: to_raw_value(actor).unwrap_or_default(),
+            by: self.by.clone(),
+            body: raw(codec::encode(event)),
+            blobs,
+        };
+        match self.store.append(new) {
+            Ok(appended) => Ok(Recorded {
+                seq: appended.seq,
+                rseq: appended.rseq,
+                ts_ms: appended.ts_ms,
+                epoch,
+                actor: actor.clone(),
+                event: event.clone(),
+                refs: appended.refs.iter().map(ToString::to_string).collect(),
+                hash: chain::printed(&appended.hash),
+            }),
+            Err(AppendError::Conflict { .. }) => Err(AppendFailure::Stale),
+            Err(AppendError::StaleEpoch { .. }) => Err(AppendFailure::Superseded),
+            Err(error @ AppendError::Unusable(Unusable::Newer { .. })) => {
+                let failure = Failure::new(Code::JournalNewer, format!("{} was written by a newer dbd", self.path.display()));
+                Err(AppendFailure::Broken(failure.source(&error).hint("use that version, or newer")))
+            }
+            Err(error @ AppendError::Broken(_)) => Err(AppendFailure::Broken(self.broken("its last event is damaged", &error))),
+            Err(error) => Err(AppendFailure::Broken(self.unusable("it could not be written", &error))),
+        }
+    }
+
+    fn read(&self, run: &RunId) -> Result<Vec<Recorded>, Failure> {
+        let entries = self.store.events(run.as_str()).map_err(|error| self.broken("it cannot be trusted", &error))?;
+        entries.iter().map(|entry| self.recorded(entry)).collect()
+    }
+
+    fn runs(&self) -> Result<Vec<RunHead>, Failure> {
+        let heads = self.store.runs().map_err(|error| self.broken("it cannot be read", &error))?;
+        Ok(heads
+            .into_iter()
+            .filter_map(|head| {
+                RunId::parse(&head.run).map(|run| RunHead { run, first_ms: head.first_ts_ms, last_ms: head.last_ts_ms })
+            })
+            .collect())
+    }
+
+    fn blob(&self, reference: &str) -> Result<Vec<u8>, Failure> {
+        let name: BlobRef = reference.parse().map_err(|error| self.broken("a reference cannot be read", &error))?;
+        self.store.blob(&name).map_err(|error| self.broken("a stored text is damaged", &error))?.ok_or_else(|| {
+            Failure::new(Code::JournalBroken, format!("{}: the text {reference} was purged", self.path.display()))
+                .hint("a run whose texts were purged cannot go on")
+        })
+    }
+
+    fn head(&self) -> Result<(u64, String), Failure> {
+        let head = self.store.head().map_err(|error| self.broken("it cannot be read", &error))?;
+        Ok((head.seq, chain::printed(&head.hash)))
+    }
+
+    fn lock(&self, target: &str, owner: &str) -> Result<Box<dyn std::any::Any>, Failure> {
+        let who = LockOwner { pid: self.pid, host: self.host.clone(), run: owner.to_owned(), since_ms: 0 };
+        match lock_target(&self.path, target, &who) {
+            Ok(lock) => Ok(Box::new(lock)),
+            Err(LockError::Held { owner, .. }) => {
+                let by = owner.map_or_else(|| "another process".to_owned(), |owner| format!("{} (pid {} on {})", owner.run, owner.pid, owner.host));
+                Err(Failure::new(Code::Busy, format!("`{target}` is being deployed to by {by}"))
+                    .hint("wait for it to end, or watch it with `dbd logs --follow`"))
+            }
+            Err(error) => Err(self.unusable("its lock cannot be taken", &error)),
+        }
+    }
+
+    fn locked_by(&self, target: &str) -> Option<String> {
+        let who = LockOwner { pid: self.pid, host: self.host.clone(), run: String::new(), since_ms: 0 };
+        match lock_target(&self.path, target, &who) {
+            Err(LockError::Held { owner, .. }) => {
+                Some(owner.map_or_else(|| "another process".to_owned(), |owner| format!("pid {} on {}", owner.pid, owner.host)))
+            }
+            _ => None,
+        }
+    }
+
+    fn take_epoch(&mut self, target: &str, run: &RunId, owner: &str, now_ms: i64) -> Result<u64, Failure> {
+        let lease = self.store.take_lease(target, run.as_str(), owner, now_ms);
+        lease.map(|lease| lease.epoch).map_err(|error| self.unusable("the lease could not be written", &error))
+    }
+
+    fn checkpoint(&mut self) {
+        // Only bounds what a torn file could cost; a reader that keeps the log is no failure.
+        let _ = self.store.checkpoint();
+    }
+}
