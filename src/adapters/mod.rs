@@ -1,0 +1,3 @@
+//! The rim that acts: each adapter speaks to one kind of thing outside this process, and knows none of the others.
+
+pub mod support;
