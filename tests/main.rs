@@ -1,1 +1,3 @@
+//! The integration tests: one binary, a folder for each area.
 
+mod tools;

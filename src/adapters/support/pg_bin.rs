@@ -229,15 +229,14 @@ fn install_hints(failure: Failure, need: Need, major: Option<u32>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn fake(root: &Path, name: &str, version: &str, programs: &[&str]) -> PathBuf {
         let dir = root.join(name);
         fs_err::create_dir_all(&dir).unwrap();
         for program in programs {
             let path = dir.join(program);
-            fs_err::write(&path, format!("#!/bin/sh\necho '{program} (PostgreSQL) {version}'\n")).unwrap();
-            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let body = format!("echo '{program} (PostgreSQL) {version}'");
+            crate::adapters::support::write_script(&path, &body);
         }
         dir
     }

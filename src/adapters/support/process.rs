@@ -2,6 +2,7 @@
 
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// One process, for ever: its pid and when it started.
@@ -78,15 +79,29 @@ pub fn signal_group(pgid: i32, signal: Signal) -> bool {
 #[must_use]
 pub fn with_variable(variable: &str, value: &str) -> Vec<Process> {
     let wanted = format!("{variable}={value}");
-    let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    pids()
         .filter(|pid: &i32| {
             fs_err::read(format!("/proc/{pid}/environ"))
                 .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
         })
         .filter_map(Process::of)
         .collect()
+}
+
+/// The processes that work in `folder`, as far as this user may see; each process of a PostgreSQL server works in its data folder.
+///
+/// Empty where there is no `/proc`.
+#[must_use]
+pub fn working_in(folder: &Path) -> Vec<Process> {
+    let Ok(folder) = fs_err::canonicalize(folder) else { return Vec::new() };
+    pids()
+        .filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder))
+        .filter_map(Process::of)
+        .collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    fs_err::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 fn pid(raw: i32) -> Option<Pid> {
