@@ -340,27 +340,30 @@ impl Sandboxes {
         owner: Owner,
         cancel: &Cancel,
     ) -> Result<Sandbox, Failure> {
-        let mut from_cache = self.prepare_data(folder, true, cancel).await?;
-        let owner = loop {
-            match self.start(folder, owner.clone()).await {
-                Ok(owner) => break owner,
-                // A cached folder that a crash of the machine damaged would fail for ever: make it anew, once.
-                Err(_) if from_cache => {
-                    let data = folder.join("data");
-                    stop(&data, None).await?;
-                    for path in [&self.cache_entry()?, &data] {
-                        remove_tree(path).await?;
-                    }
-                    from_cache = self.prepare_data(folder, false, cancel).await?;
-                }
-                Err(failure) => return Err(failure),
+        let from_cache = self.copy_from_cache(folder).await?;
+        if !from_cache {
+            self.init(folder, cancel).await?;
+            self.keep_in_cache(folder).await;
+        }
+        let owner = match self.start(folder, owner.clone()).await {
+            // The cached folder may be damaged, by a crash of the machine for instance: see whether a new one does better.
+            Err(_) if from_cache => {
+                let data = folder.join("data");
+                stop(&data, None).await?;
+                remove_tree(&data).await?;
+                self.init(folder, cancel).await?;
+                let owner = self.start(folder, owner).await?;
+                tracing::warn!("the cached data folder of scratch servers is damaged and was removed");
+                remove_tree(&self.cache_entry()?).await?;
+                owner
             }
+            result => result?,
         };
         let maintenance = socket_url(folder, SUPERUSER)?;
         let notes = self
             .create_database(&maintenance, &owner.database, "dbd", owner.server_major, &order.locale, cancel)
             .await?;
-        Ok(sandbox_in(folder, &owner, notes)?)
+        sandbox_in(folder, &owner, notes)
     }
 
     async fn open_scratch(&self, folder: &Path) -> Result<Option<Sandbox>, Failure> {
@@ -521,16 +524,27 @@ impl Sandboxes {
         }
     }
 
-    /// Fills `data`, from the cache if there is something in it and it may be used; says whether it was.
-    async fn prepare_data(&self, folder: &Path, use_cache: bool, cancel: &Cancel) -> Result<bool, Failure> {
-        let data = folder.join("data");
-        let cached = self.cache_entry()?;
-        if use_cache && cached.is_dir() {
-            copy_tree(&cached, &data, self.settings.run_as.as_ref())
-                .await
-                .map_err(|error| files::unwritable(&data, &error))?;
-            return Ok(true);
+    /// Fills `data` from the cache; `false`, with nothing in it, if there is nothing to be had.
+    async fn copy_from_cache(&self, folder: &Path) -> Result<bool, Failure> {
+        let (data, cached) = (folder.join("data"), self.cache_entry()?);
+        if !cached.is_dir() {
+            return Ok(false);
         }
+        match copy_tree(&cached, &data, self.settings.run_as.as_ref()).await {
+            Ok(()) => Ok(true),
+            Err(error) if files::is_disk_full(&error) => Err(files::disk_full(&data).source(&error)),
+            Err(error) => {
+                // Another process may have removed it meanwhile.
+                tracing::debug!(%error, "the cached data folder of scratch servers could not be copied");
+                remove_tree(&data).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Makes `data` by initdb.
+    async fn init(&self, folder: &Path, cancel: &Cancel) -> Result<(), Failure> {
+        let data = folder.join("data");
         if !data.exists() {
             std::fs::DirBuilder::new()
                 .mode(0o700)
@@ -553,11 +567,16 @@ impl Sandboxes {
             failure.causes.extend(last_lines(&done.stderr, 5));
             return Err(failure);
         }
-        if let Err(error) = keep_in_cache(&data, &cached).await {
+        Ok(())
+    }
+
+    /// Puts a copy of `data` into the cache, if that can be done.
+    async fn keep_in_cache(&self, folder: &Path) {
+        let Ok(cached) = self.cache_entry() else { return };
+        if let Err(error) = keep_in_cache(&folder.join("data"), &cached).await {
             // Only the next start is slower.
             tracing::warn!(%error, cache = %cached.display(), "the scratch server's data folder could not be cached");
         }
-        Ok(false)
     }
 
     /// Where the prepared data folder of these server programs is, or is going to be. All collations come with each database.
@@ -796,7 +815,6 @@ fn server_settings(major: u32, socket_folder: &Path) -> Vec<(String, String)> {
         ("port", "5432".to_owned()),
         ("fsync", "off".to_owned()),
         ("full_page_writes", "off".to_owned()),
-        ("synchronous_commit", "off".to_owned()),
         // A table filled in the transaction that made it is not logged at all then.
         ("wal_level", "minimal".to_owned()),
         ("max_wal_senders", "0".to_owned()),
