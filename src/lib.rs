@@ -4,11 +4,8 @@
 //! loop between them, `wire` the only place that names a concrete adapter, [`cli`] what people see. `docs/architecture.md` has the map.
 
 pub mod adapters;
-<<<<<<< HEAD
 pub mod cli;
 pub mod config;
-=======
->>>>>>> tools
 pub mod domain;
 pub mod engine;
 pub mod ports;

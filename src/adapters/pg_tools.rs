@@ -1,5 +1,9 @@
 //! `pg_dump`, `pg_restore` and `psql`: the dump that is at once backup, copy and base of a rollback, and the ways back from it.
 
+mod port;
+
+pub use port::PgTools;
+
 use super::support::child::{self, Cancel, ChildSpec, Finished, Output, Stream};
 use super::support::files;
 use super::support::pg_bin::Programs;
@@ -94,7 +98,7 @@ struct Sidecar {
 pub async fn dump(
     order: &DumpOrder<'_>,
     cancel: &Cancel,
-    progress: &mut (dyn FnMut(u64) + Send),
+    progress: &mut dyn FnMut(u64),
 ) -> Result<Dumped, Failure> {
     let partial = partial_path(&order.final_path, &order.effect);
     let result = dump_to(order, &partial, cancel, progress).await;
@@ -118,7 +122,7 @@ async fn dump_to(
     order: &DumpOrder<'_>,
     partial: &Path,
     cancel: &Cancel,
-    progress: &mut (dyn FnMut(u64) + Send),
+    progress: &mut dyn FnMut(u64),
 ) -> Result<Dumped, Failure> {
     let mut compression = if order.bin.version.major >= 16 { Compression::Zstd } else { Compression::Gzip };
     loop {
@@ -164,7 +168,7 @@ fn dump_spec(order: &DumpOrder<'_>, partial: &Path, compression: Compression) ->
     connect(spec, order.url, &order.effect.application_name(), order.record.as_deref())
 }
 
-async fn measure<T>(work: impl Future<Output = T>, file: &Path, progress: &mut (dyn FnMut(u64) + Send)) -> T {
+async fn measure<T>(work: impl Future<Output = T>, file: &Path, progress: &mut dyn FnMut(u64)) -> T {
     let mut work = std::pin::pin!(work);
     let mut ticks = tokio::time::interval(MEASURE);
     loop {
@@ -443,6 +447,8 @@ pub struct RestoreCopyOrder<'a> {
     pub may_create_roles: bool,
     /// Whether the target has no schema `public`; every new database has one, and no dump says that it is to go.
     pub drop_public: bool,
+    /// Whether the rows are left out.
+    pub schema_only: bool,
     /// Where to record the child process.
     pub record: Option<PathBuf>,
     /// How long it may take.
@@ -478,7 +484,7 @@ pub struct Restored {
 pub async fn restore_copy(
     order: &RestoreCopyOrder<'_>,
     cancel: &Cancel,
-    progress: &mut (dyn FnMut(RestoreProgress) + Send),
+    progress: &mut dyn FnMut(RestoreProgress),
 ) -> Result<Restored, Failure> {
     let entries = list(order.bin, order.dump, cancel).await?;
     check_extensions(order, &entries, cancel).await?;
@@ -503,6 +509,9 @@ pub async fn restore_copy(
     let mut options = vec!["--no-subscriptions", "--no-tablespaces"];
     if !owners_kept {
         options.extend(["--no-owner", "--no-privileges"]);
+    }
+    if order.schema_only {
+        options.push("--schema-only");
     }
     let of = entries.iter().filter(|entry| entry.kind == "TABLE DATA").count();
     let mut watch = TableWatch { line: Vec::new(), tables: 0, of, progress };
@@ -607,7 +616,7 @@ struct TableWatch<'a> {
     line: Vec<u8>,
     tables: usize,
     of: usize,
-    progress: &'a mut (dyn FnMut(RestoreProgress) + Send),
+    progress: &'a mut dyn FnMut(RestoreProgress),
 }
 
 impl TableWatch<'_> {

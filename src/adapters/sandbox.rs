@@ -4,6 +4,10 @@
 //! `owner.json`, which says whose it is. Nothing in it is meant to survive a crash of the machine, so nothing is synced. Its server
 //! ends with dbd on Linux, even by SIGKILL, unless it is to persist; what stays behind all the same is found by [`Sandboxes::gc`].
 
+mod port;
+
+pub use port::SandboxPlace;
+
 use super::support::child::{self, Cancel, ChildSpec, last_lines};
 use super::support::files;
 use super::support::os_user::RunAs;

@@ -188,6 +188,7 @@ pub fn plan(run: &Run) -> Option<Plan> {
         steps: steps(&preflight.pending),
         fingerprint_before: preflight.fingerprint.clone(),
         fingerprint_after: rehearsal.fingerprint_after.clone(),
+        roles_compared: rehearsal.roles_kept,
         migration_timeout_ms,
         lock_timeout_ms,
         lock_budget_ms,

@@ -157,6 +157,14 @@ pub struct ServerFacts {
     pub collate: String,
     /// `LC_CTYPE`.
     pub ctype: String,
+    /// `datlocprovider`: `c` (libc), `i` (ICU), `b` (built in).
+    pub locale_provider: String,
+    /// The locale of ICU or the built-in provider.
+    pub locale: Option<String>,
+    /// Whether there is a schema `public`.
+    pub has_public: bool,
+    /// Settings of the server that change what statements do.
+    pub server_settings: Vec<(String, String)>,
     /// Whether the server is a standby or the session is read-only.
     pub read_only: bool,
     /// Whether the URL leads through a pooler in transaction mode.
@@ -223,6 +231,8 @@ pub struct Backup {
 pub struct Rehearsal {
     /// Each migration's timing.
     pub migrations: Vec<MigrationTiming>,
+    /// Whether owners and privileges in the sandbox were the target's, so that they count for the fingerprint afterwards.
+    pub roles_kept: bool,
     /// The schema fingerprint before, which is the target's.
     pub fingerprint_before: Digest,
     /// The schema fingerprint afterwards, which the target must have in the end.

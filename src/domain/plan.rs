@@ -60,6 +60,8 @@ pub struct Plan {
     pub fingerprint_before: Digest,
     /// The fingerprint the target must have afterwards: the rehearsed one.
     pub fingerprint_after: Digest,
+    /// Whether owners and privileges are part of that fingerprint: not where the sandbox's server could not have the target's roles.
+    pub roles_compared: bool,
     /// How long all steps together may take on the target, in milliseconds.
     pub migration_timeout_ms: u64,
     /// How long one try for a lock waits, in milliseconds.

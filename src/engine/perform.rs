@@ -11,7 +11,7 @@ use crate::domain::migration::Migration;
 use crate::domain::plan::PlanStep;
 use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
-use crate::ports::backup::{DumpOrder, RestoreOrder};
+use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
 use crate::ports::database::ApplyOrder;
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ impl Runner<'_> {
             Effect::Preflight => return self.preflight().await,
             Effect::Dump { purpose } => self.dump(effect, purpose, id).await.map(Outcome::Dump),
             Effect::CreateSandbox => self.create_sandbox().await,
-            Effect::FillSandbox => self.fill_sandbox(effect).await,
+            Effect::FillSandbox => self.fill_sandbox(effect, id).await,
             Effect::Rehearse => return self.rehearse(effect, id).await,
             Effect::RunTests => return self.run_tests(id).await,
             Effect::DropSandbox => {
@@ -154,7 +154,7 @@ impl Runner<'_> {
         Ok(outcome)
     }
 
-    async fn fill_sandbox(&mut self, effect: Effect) -> Result<Outcome, Failure> {
+    async fn fill_sandbox(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, Failure> {
         let world = self.world;
         let sandbox = self.need(self.sandbox.as_ref(), "the sandbox")?.clone();
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
@@ -162,16 +162,29 @@ impl Runner<'_> {
         let schema_only = self.run.request.as_ref().is_some_and(|request| request.settings.data == "schema");
         let watch = self.watch;
         let path = world.files.path(&dump_name(DumpPurpose::Checkpoint, 0));
-        world
-            .backups
-            .fill(&path, &sandbox.url, sandbox.server_major, &preflight.server.roles, schema_only, &|done, total| {
-                watch.progress(effect, done, total);
-            })
-            .await?;
+        let order = FillOrder {
+            dump: path,
+            url: sandbox.url.clone(),
+            server_major: sandbox.server_major,
+            target_major: preflight.server.version_num / 10_000,
+            roles: preflight.server.roles.clone(),
+            may_create_roles: sandbox.own_server,
+            drop_public: !preflight.server.has_public,
+            schema_only,
+            effect: id.clone(),
+        };
+        let filled = world.backups.fill(&order, &|done, total| watch.progress(effect, done, total)).await?;
+        for note in &filled.notes {
+            watch.note(effect, note);
+        }
         // The backup has now been restored before anybody needs it: it must be what it was taken from.
         let tracking = self.tracking_table();
         let copy = world.database.catalog(&sandbox.url, tracking).await?;
-        if fingerprint(&copy) != backup.fingerprint {
+        let same = match (&self.before, filled.roles_kept) {
+            (Some(before), false) => fingerprint(&copy.without_roles()) == fingerprint(&before.without_roles()),
+            _ => fingerprint(&copy) == backup.fingerprint,
+        };
+        if !same {
             let mut failure = Failure::new(Code::CopyDiffers, "the backup restored in the sandbox is not what the target is")
                 .hint("the backup cannot be relied on; the differences are named above");
             if let Some(before) = &self.before {
@@ -186,8 +199,11 @@ impl Runner<'_> {
                 return Err(Failure::new(Code::CopyDiffers, format!("{table} has {expected} rows in the target and {found} in the restored backup")));
             }
         }
-        world.database.act_like(&sandbox.url, &preflight.server).await?;
+        if filled.roles_kept {
+            world.database.act_like(&sandbox.url, &preflight.server).await?;
+        }
         self.before = Some(copy);
+        self.roles_kept = filled.roles_kept;
         Ok(Outcome::Done)
     }
 
@@ -297,9 +313,10 @@ impl Runner<'_> {
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
         let catalog = world.database.catalog(&world.target, self.tracking_table()).await?;
         let found = fingerprint(&catalog);
-        if found != plan.fingerprint_after {
+        let compared = if plan.roles_compared { found.clone() } else { fingerprint(&catalog.without_roles()) };
+        if compared != plan.fingerprint_after {
             let mut failure = Failure::new(Code::SchemaDiffers, "the target's schema is not the one that was rehearsed")
-                .cause(format!("rehearsed {}, found {}", plan.fingerprint_after.short(), found.short()));
+                .cause(format!("rehearsed {}, found {}", plan.fingerprint_after.short(), compared.short()));
             let rehearsed = fs_err::read(world.files.path(super::rehearse::CATALOG_AFTER));
             if let Some(rehearsed) = rehearsed.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
                 failure = differences(failure, &Comparison::new("target", &catalog, "rehearsed", &rehearsed));

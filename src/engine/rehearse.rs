@@ -42,7 +42,7 @@ impl Runner<'_> {
         let sandbox = self.sandbox.clone().ok_or_else(|| missing("the sandbox"))?;
         let before = self.before.clone().ok_or_else(|| missing("the catalog"))?;
         let preflight = self.run.preflight.as_ref().ok_or_else(|| missing("the preflight"))?;
-        let url = sandbox.url.acting_as(&preflight.server.role);
+        let url = if self.roles_kept { sandbox.url.acting_as(&preflight.server.role) } else { sandbox.url.clone() };
         let tracking = preflight.format.reader().tracking();
         let world = self.world;
         world.database.prepare(&url, Some(&tracking), &self.holder()).await?;
@@ -62,7 +62,9 @@ impl Runner<'_> {
             return Ok(Done::No { failure, partial: None });
         }
 
-        let after = world.database.catalog(&sandbox.url, tracking.table).await?;
+        let seen = |catalog: Catalog| if self.roles_kept { catalog } else { catalog.without_roles() };
+        let before = seen(before);
+        let after = seen(world.database.catalog(&sandbox.url, tracking.table).await?);
         let rows_after = world.database.row_counts(&sandbox.url, tracking.table).await?;
         let comparison = Comparison::new("after the migrations", &after, "before", &before);
         artifacts.push(self.write_json("schema-comparison.json", &(world.comparison_json)(&comparison))?);
@@ -83,6 +85,7 @@ impl Runner<'_> {
         let changes: Vec<Change> = comparison.changes.iter().map(|judged| judged.change.clone()).collect();
         Ok(Outcome::Rehearsal(Box::new(Rehearsal {
             migrations: timings,
+            roles_kept: self.roles_kept,
             fingerprint_before: fingerprint(&before),
             fingerprint_after: fingerprint(&after),
             changes: counts(&changes),

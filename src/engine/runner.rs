@@ -90,13 +90,14 @@ pub struct Runner<'a> {
     pub(super) hold: Option<Hold>,
     pub(super) sandbox: Option<Sandbox>,
     pub(super) before: Option<Catalog>,
+    pub(super) roles_kept: bool,
     pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
 }
 
 impl<'a> Runner<'a> {
     /// A runner for a run that is `run` so far; blank for a new one.
     pub fn new(world: &'a World, journal: &'a mut dyn Journal, watch: &'a dyn Watch, stop: Stop, actor: Actor, run: Run) -> Self {
-        Self { world, journal, watch, stop, actor, run, epoch: 0, hold: None, sandbox: None, before: None, last_left: None }
+        Self { world, journal, watch, stop, actor, run, epoch: 0, hold: None, sandbox: None, before: None, roles_kept: true, last_left: None }
     }
 
     /// Says what the last run of this target left there, for the drift check.

@@ -34,6 +34,38 @@ pub struct Dumped {
     pub bytes: u64,
 }
 
+/// A restore of a dump into an empty database.
+#[derive(Clone, Debug)]
+pub struct FillOrder {
+    /// The dump.
+    pub dump: PathBuf,
+    /// The empty database.
+    pub url: ConnectionUrl,
+    /// The major version of its server.
+    pub server_major: u32,
+    /// The major version of the server the dump is of.
+    pub target_major: u32,
+    /// Every role the dump may name.
+    pub roles: Vec<String>,
+    /// Whether roles that are missing may be made: not on a server that is not ours.
+    pub may_create_roles: bool,
+    /// Whether the target has no schema `public`.
+    pub drop_public: bool,
+    /// Whether the rows are left out.
+    pub schema_only: bool,
+    /// The effect it belongs to.
+    pub effect: EffectId,
+}
+
+/// How a copy came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// Whether owners and privileges are those of the target.
+    pub roles_kept: bool,
+    /// What is not as in the target, in sentences.
+    pub notes: Vec<String>,
+}
+
 /// A restore of a dump over the database it came from.
 #[derive(Clone, Debug)]
 pub struct RestoreOrder {
@@ -84,16 +116,8 @@ pub trait Backups {
     /// [`DumpDamaged`](crate::domain::code::Code::DumpDamaged).
     async fn verify(&self, path: &Path, digest: &Digest) -> Result<(), Failure>;
 
-    /// Restores the dump into an empty database, with `roles` made there first where they are missing.
-    async fn fill(
-        &self,
-        dump: &Path,
-        url: &ConnectionUrl,
-        server_major: u32,
-        roles: &[String],
-        schema_only: bool,
-        progress: Progress<'_>,
-    ) -> Result<(), Failure>;
+    /// Restores a dump into an empty database. The progress counts tables.
+    async fn fill(&self, order: &FillOrder, progress: Progress<'_>) -> Result<Filled, Failure>;
 
     /// Restores the dump over the database it came from, in one transaction.
     ///

@@ -12,6 +12,8 @@ pub struct Sandbox {
     pub location: serde_json::Value,
     /// How to connect to it.
     pub url: ConnectionUrl,
+    /// Whether its server is one that dbd started, where roles may be made.
+    pub own_server: bool,
     /// The major version of its server.
     pub server_major: u32,
     /// What people see of it.

@@ -49,6 +49,37 @@ pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
         .iter()
         .map(|row| row.get(0))
         .collect();
+    let version_num: i32 = row.get(0);
+    let (provider, locale) = match version_num {
+        ..150_000 => ("'c'", "NULL::text"),
+        150_000..170_000 => ("datlocprovider::text", "daticulocale::text"),
+        _ => ("datlocprovider::text", "datlocale::text"),
+    };
+    let more = session
+        .client
+        .query_one(
+            &format!(
+                "SELECT {provider}, {locale}, pg_catalog.to_regnamespace('public') IS NOT NULL \
+                 FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
+            ),
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?;
+    let server_settings = session
+        .client
+        .query(
+            "SELECT name, reset_val FROM pg_catalog.pg_settings WHERE name IN ( \
+               'TimeZone', 'default_text_search_config', 'standard_conforming_strings', 'array_nulls', 'default_toast_compression', \
+               'max_locks_per_transaction', 'lc_messages', 'DateStyle', 'IntervalStyle', 'xmloption', 'quote_all_identifiers') \
+             AND source NOT IN ('client', 'database', 'user', 'database user', 'session') AND name <> 'lc_messages' AND reset_val <> ''",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(&error))?
+        .iter()
+        .map(|row| (row.get(0), row.get(1)))
+        .collect();
     let owns_database: bool = session
         .client
         .query_one(
@@ -98,6 +129,10 @@ pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
         encoding: row.get(6),
         collate: row.get(7),
         ctype: row.get(8),
+        locale_provider: more.get(0),
+        locale: more.get(1),
+        has_public: more.get(2),
+        server_settings,
         read_only: row.get(9),
         pooled,
         owns_database,

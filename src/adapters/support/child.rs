@@ -273,7 +273,7 @@ pub async fn run(spec: ChildSpec, cancel: &Cancel) -> Result<Finished, Failure> 
 pub async fn run_watched(
     spec: ChildSpec,
     cancel: &Cancel,
-    on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+    on_output: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<Finished, Failure> {
     if cancel.is_cancelled() {
         return Err(Failure::new(Code::Cancelled, format!("{} was not started: the run was cancelled", spec.label)));
@@ -576,7 +576,7 @@ fn token_for(record: &Path) -> String {
     blake3::hash(text.as_bytes()).to_hex()[..32].to_owned()
 }
 
-type OnOutput<'a> = Mutex<&'a mut (dyn FnMut(Stream, &[u8]) + Send)>;
+type OnOutput<'a> = Mutex<&'a mut dyn FnMut(Stream, &[u8])>;
 
 async fn pump<R: AsyncRead + Unpin>(from: Option<R>, stream: Stream, tail: &Mutex<Tail>, on_output: &OnOutput<'_>) {
     let Some(mut from) = from else { return };
