@@ -1,5 +1,9 @@
 //! The user's own commands: tests in the sandbox, smoke tests of the target, probes.
 
+mod port;
+
+pub use port::Shell;
+
 use super::support::child::{self, Cancel, ChildSpec, Output, Tail};
 use super::support::files;
 use crate::domain::connection::ConnectionUrl;

@@ -1,5 +1,9 @@
 //! Which commit is being deployed, asked of the `git` program.
 
+mod port;
+
+pub use port::GitTree;
+
 use super::support::child::{self, Cancel, ChildSpec, Output};
 use std::path::Path;
 use std::time::Duration;

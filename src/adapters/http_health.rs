@@ -3,6 +3,7 @@
 use crate::domain::code::Code;
 use crate::domain::event::HealthCheck;
 use crate::domain::failure::Failure;
+use crate::domain::secret::Secret;
 use crate::ports::health::Health;
 use async_trait::async_trait;
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub struct HttpHealth;
 
 #[async_trait(?Send)]
 impl Health for HttpHealth {
-    async fn check(&self, check: &HealthCheck) -> Result<(), Failure> {
+    async fn check(&self, url: &Secret, check: &HealthCheck) -> Result<(), Failure> {
         let failed = |why: String| {
             Failure::new(Code::HealthFailed, "the application is not healthy")
                 .cause(why)
@@ -34,7 +35,7 @@ impl Health for HttpHealth {
                 tokio::time::sleep(BETWEEN).await;
             }
             // The address may hold a password or a token: it is left out of what is said.
-            match client.get(&check.url).send().await {
+            match client.get(url.expose()).send().await {
                 Ok(answer) if answer.status().is_success() || answer.status().is_redirection() => return Ok(()),
                 Ok(answer) => last = format!("it answered {}", answer.status()),
                 Err(error) => {

@@ -36,11 +36,9 @@ pub struct UserCommand {
     pub timeout_ms: u64,
 }
 
-/// Where and how to ask the application whether it is healthy.
+/// How to ask the application whether it is healthy: an answer of 2xx or 3xx is. The address may hold a password and is not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// The address; an answer of 2xx or 3xx is healthy.
-    pub url: String,
     /// How long one question may take, in milliseconds.
     pub timeout_ms: u64,
     /// How many questions are asked before the answer is no.
@@ -70,8 +68,6 @@ pub struct Settings {
     pub verify: Option<UserCommand>,
     /// The health check of the application.
     pub health: Option<HealthCheck>,
-    /// The application's address, handed to the user's commands.
-    pub app_url: Option<String>,
 }
 
 /// Where the code stood.

@@ -21,6 +21,7 @@ pub mod stop;
 pub mod watch;
 
 use crate::domain::connection::ConnectionUrl;
+use crate::domain::secret::Secret;
 use crate::ports::backup::Backups;
 use crate::ports::clock::Clock;
 use crate::ports::command::Commands;
@@ -54,8 +55,10 @@ pub struct World {
     pub target: ConnectionUrl,
     /// A comparison as it is written beside the run.
     pub comparison_json: fn(&crate::domain::schema::comparison::Comparison) -> serde_json::Value,
-    /// Texts that must not be seen in any output.
-    pub secrets: Vec<String>,
+    /// The application's address, handed to the user's commands.
+    pub app_url: Option<Secret>,
+    /// The address that is asked whether the application is healthy.
+    pub health_url: Option<Secret>,
     /// The host this process runs on.
     pub host: String,
     /// This process.

@@ -2,6 +2,7 @@
 
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
+use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect};
 use crate::domain::event::{Backup, Outcome, UserCommand};
@@ -207,20 +208,21 @@ impl Runner<'_> {
         Ok(Outcome::Done)
     }
 
-    fn user_command(&self, command: &UserCommand, database_url: &str, output_name: &str, id: &EffectId) -> CommandOrder {
-        let mut environment = vec![
-            ("DATABASE_URL".to_owned(), database_url.to_owned()),
-            ("DBD_RUN_ID".to_owned(), self.run.id.as_str().to_owned()),
-            ("DBD_EFFECT_ID".to_owned(), id.as_str().to_owned()),
-        ];
-        if let Some(app) = self.run.request.as_ref().and_then(|request| request.settings.app_url.clone()) {
-            environment.push(("APP_URL".to_owned(), app));
-        }
+    fn user_command(
+        &self,
+        command: &UserCommand,
+        database_url: &ConnectionUrl,
+        label: &'static str,
+        output_name: &str,
+        id: &EffectId,
+    ) -> CommandOrder {
         CommandOrder {
             command: command.command.clone(),
             timeout_ms: command.timeout_ms,
-            environment,
-            secrets: self.world.secrets.clone(),
+            database_url: database_url.clone(),
+            app_url: self.world.app_url.clone(),
+            run: self.run.id.clone(),
+            label,
             output: self.world.files.path(output_name),
             output_name: output_name.to_owned(),
             effect: id.clone(),
@@ -232,7 +234,7 @@ impl Runner<'_> {
         let (Some(command), Some(sandbox)) = (settings.and_then(|settings| settings.tests.clone()), &self.sandbox) else {
             return Failure::new(Code::Bug, format!("{}: tests without a command or a sandbox", self.run.id)).into();
         };
-        let order = self.user_command(&command, sandbox.url.expose(), "tests.log", id);
+        let order = self.user_command(&command, &sandbox.url, "the tests", "tests.log", id);
         self.user_ran(&order, Code::TestsFailed, "the tests failed in the sandbox").await
     }
 
@@ -240,7 +242,7 @@ impl Runner<'_> {
         let Some(command) = self.run.request.as_ref().and_then(|request| request.settings.verify.clone()) else {
             return Failure::new(Code::Bug, format!("{}: verification without a command", self.run.id)).into();
         };
-        let order = self.user_command(&command, self.world.target.expose(), "verify.log", id);
+        let order = self.user_command(&command, &self.world.target, "the verification", "verify.log", id);
         self.user_ran(&order, Code::VerifyFailed, "the verification command failed").await
     }
 
@@ -328,7 +330,11 @@ impl Runner<'_> {
 
     async fn check_health(&mut self) -> Result<Outcome, Failure> {
         let check = self.need(self.run.request.as_ref().and_then(|request| request.settings.health.as_ref()), "the health check")?;
-        self.world.health.check(check).await.map(|()| Outcome::Done)
+        // The address is configuration of today; the journal knows only that there was one.
+        let url = self.world.health_url.as_ref().ok_or_else(|| {
+            Failure::new(Code::HealthFailed, "the application's address is no longer configured").hint("set health.url or app_url, then resume")
+        })?;
+        self.world.health.check(url, check).await.map(|()| Outcome::Done)
     }
 
     async fn assess_loss(&mut self) -> Result<Outcome, Failure> {

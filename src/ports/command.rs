@@ -2,7 +2,9 @@
 
 use crate::domain::event::CommandReport;
 use crate::domain::failure::Failure;
-use crate::domain::ids::EffectId;
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::ids::{EffectId, RunId};
+use crate::domain::secret::Secret;
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use std::path::PathBuf;
@@ -14,10 +16,14 @@ pub struct CommandOrder {
     pub command: String,
     /// Milliseconds; then its process group is ended.
     pub timeout_ms: u64,
-    /// What it gets on top of the environment. May hold secrets.
-    pub environment: Vec<(String, String)>,
-    /// Texts that are replaced in the output.
-    pub secrets: Vec<String>,
+    /// The database it is to work on: `DATABASE_URL`.
+    pub database_url: ConnectionUrl,
+    /// The application: `APP_URL`.
+    pub app_url: Option<Secret>,
+    /// The run: `DBD_RUN_ID`.
+    pub run: RunId,
+    /// What it is, in messages: `the tests`.
+    pub label: &'static str,
     /// The file its output goes to.
     pub output: PathBuf,
     /// The name of that file within the run's folder.

@@ -1,0 +1,134 @@
+//! The composition root: the only place that names concrete adapters.
+
+use crate::adapters::commands::Shell as UserShell;
+use crate::adapters::files::{MigrationsFolder, RunFolder};
+use crate::adapters::git::GitTree;
+use crate::adapters::http_health::HttpHealth;
+use crate::adapters::journal::SqliteJournal;
+use crate::adapters::pg_tools::PgTools;
+use crate::adapters::postgres::Postgres;
+use crate::adapters::sandbox::SandboxPlace;
+use crate::adapters::support::pg_bin::{Search, known_places};
+use crate::adapters::system::{SystemClock, host};
+use crate::config::{Config, Environment, SandboxServer};
+use crate::domain::failure::Failure;
+use crate::domain::migration::FormatChoice;
+use crate::engine::World;
+use crate::ports::clock::Clock;
+use crate::ports::database::Database;
+use crate::ports::files::Files;
+use crate::ports::sandbox::Sandboxes;
+use crate::ports::source::Migrations;
+use std::path::PathBuf;
+
+/// What time it is.
+#[must_use]
+pub fn now_ms() -> i64 {
+    SystemClock.now_ms()
+}
+
+/// The machine's name.
+#[must_use]
+pub fn host_name() -> String {
+    host()
+}
+
+/// The journal, for writing; made if it is not there.
+///
+/// # Errors
+/// A [`Failure`] with a code of 08xx.
+pub fn journal(config: &Config) -> Result<SqliteJournal, Failure> {
+    SqliteJournal::open(&config.journal.path, &host(), std::process::id(), now_ms())
+}
+
+/// The journal, for reading; `None` if there is none.
+///
+/// # Errors
+/// A [`Failure`] with a code of 08xx.
+pub fn journal_for_reading(config: &Config) -> Result<Option<SqliteJournal>, Failure> {
+    SqliteJournal::open_read_only(&config.journal.path, &host())
+}
+
+/// PostgreSQL over the wire.
+#[must_use]
+pub fn database() -> Box<dyn Database> {
+    Box::new(Postgres)
+}
+
+/// The migrations folder.
+///
+/// # Errors
+/// A [`Failure`] for a format that is not supported. A folder that is missing is an error of reading it.
+pub fn migrations(config: &Config) -> Result<Box<dyn Migrations>, Failure> {
+    let dir = config.migrations_dir();
+    let shown = dir.as_ref().map_or_else(|_| "migrations".to_owned(), |dir| config.shown(dir));
+    Ok(Box::new(MigrationsFolder { dir, shown, choice: FormatChoice::parse(&config.migrations.format)? }))
+}
+
+/// The folder of a run's files.
+#[must_use]
+pub fn files(config: &Config, run: &str) -> RunFolder {
+    RunFolder::new(&config.root, &config.artifacts.dir, run)
+}
+
+/// Where PostgreSQL's programs are looked for.
+#[must_use]
+pub fn programs(config: &Config) -> Search {
+    Search {
+        explicit: config.tools.pg_bin.clone(),
+        pg_bin: config.variable("PG_BIN").map(PathBuf::from),
+        path: config.variable("PATH").map(Into::into),
+        places: known_places(),
+    }
+}
+
+/// Sandboxes.
+///
+/// # Errors
+/// A [`Failure`] if the server named for them cannot be read.
+pub fn sandboxes(config: &Config) -> Result<Box<dyn Sandboxes>, Failure> {
+    let configured = match config.sandbox_server()? {
+        SandboxServer::Scratch => None,
+        SandboxServer::Given(url) => Some(url),
+    };
+    Ok(Box::new(SandboxPlace {
+        search: programs(config),
+        user: config.sandbox.user.clone(),
+        sudo_uid: config.variable("SUDO_UID").map(str::to_owned),
+        base: config.sandbox.dir.clone(),
+        cache: config.cache_dir(),
+        configured,
+    }))
+}
+
+/// PostgreSQL's programs, working in the folder of one run.
+#[must_use]
+pub fn backups(config: &Config, run: &str) -> PgTools {
+    PgTools { search: programs(config), work_dir: files(config, run).path(".work") }
+}
+
+/// Everything outside, for one run against one environment.
+///
+/// # Errors
+/// A [`Failure`] about the configuration.
+pub fn world(config: &Config, environment: &Environment, run: &str) -> Result<World, Failure> {
+    let files = files(config, run);
+    let work_dir = files.path(".work");
+    Ok(World {
+        database: database(),
+        backups: Box::new(backups(config, run)),
+        sandboxes: sandboxes(config)?,
+        commands: Box::new(UserShell { root: config.root.clone(), work_dir, secrets: config.secrets() }),
+        health: Box::new(HttpHealth),
+        source: Box::new(GitTree { root: config.root.clone() }),
+        migrations: migrations(config)?,
+        files: Box::new(files),
+        clock: Box::new(SystemClock),
+        target: environment.database_url.clone(),
+        comparison_json: crate::cli::render::comparison::json,
+        app_url: environment.app_url.clone(),
+        health_url: environment.health.as_ref().map(|health| health.url.clone()),
+        host: host(),
+        pid: std::process::id(),
+    })
+}
