@@ -4,7 +4,8 @@
 --
 -- Runs with search_path = pg_catalog, so that every deparsed name of the user's is qualified and no name here can be hijacked.
 -- Columns that came after PostgreSQL 12 are reached through to_jsonb(row), which gives null where there is none.
--- Names in a list of /*...*/ are replaced by the caller, by version.
+-- Names of other objects within attributes (parents, collations, owners of sequences) are plain, without quotes.
+-- What stands in /*...*/ is replaced by the caller, by version.
 with
 left_out as materialized (
   select c.oid
@@ -128,7 +129,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                           where c.attgenerated <> '' and d.adrelid = c.attrelid and d.adnum = c.attnum),
            'generated_kind', case when c.attgenerated = 'v' then 'virtual' end,
            'collation', case when c.attcollation <> t.typcollation then
-                          (select quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+                          (select n.nspname || '.' || l.collname
                              from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = c.attcollation) end,
            'storage', case when c.attstorage <> t.typstorage then c.attstorage::text end,
            'compression', c.compression,
@@ -144,7 +145,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
          jsonb_build_object(
            'type', format_type(c.atttypid, c.atttypmod),
            'collation', case when c.attcollation <> t.typcollation then
-                          (select quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+                          (select n.nspname || '.' || l.collname
                              from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = c.attcollation) end,
            'options', (select jsonb_agg(o order by o) from unnest(c.attoptions) as o),
            'statistics_target', c.statistics_target),
@@ -303,7 +304,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'not_null', t.typnotnull,
            'default', t.typdefault,
            'collation', case when t.typcollation <> b.typcollation then
-                          (select quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+                          (select n.nspname || '.' || l.collname
                              from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = t.typcollation) end),
          obj_description(t.oid, 'pg_type'), 'T', t.typacl, t.typowner
     from type t join pg_type b on b.oid = t.typbasetype
@@ -338,7 +339,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'subtype', format_type(g.rngsubtype, null),
            'subtype_opclass', (select quote_ident(n.nspname) || '.' || quote_ident(o.opcname)
                                  from pg_opclass o join pg_namespace n on n.oid = o.opcnamespace where o.oid = g.rngsubopc),
-           'collation', (select quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+           'collation', (select n.nspname || '.' || l.collname
                            from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = g.rngcollation),
            'canonical', nullif(g.rngcanonical::oid, 0)::regprocedure::text,
            'subtype_diff', nullif(g.rngsubdiff::oid, 0)::regprocedure::text,
