@@ -22,9 +22,8 @@ impl ConnectionUrl {
     /// [`Code::BadDatabaseUrl`]; the message never repeats the text, as it may hold a password.
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let bad = |why: &str| {
-            Failure::new(Code::BadDatabaseUrl, format!("the database URL cannot be read: {why}")).hint(
-                "write it as postgres://user:password@host:5432/database, with special characters percent-encoded",
-            )
+            Failure::new(Code::BadDatabaseUrl, format!("the database URL cannot be read: {why}"))
+                .hint("write it as postgres://user:password@host:5432/database, with special characters percent-encoded")
         };
         let text = text.trim();
         if text.is_empty() {
@@ -205,8 +204,7 @@ mod tests {
 
     #[test]
     fn a_url_comes_apart() {
-        let url =
-            ConnectionUrl::parse("postgresql://us%40er:p%2Fa+ss@db.example.com:6543/shop?sslmode=require").unwrap();
+        let url = ConnectionUrl::parse("postgresql://us%40er:p%2Fa+ss@db.example.com:6543/shop?sslmode=require").unwrap();
         assert_eq!(url.user(), "us@er");
         assert_eq!(url.password().unwrap().expose(), "p/a+ss");
         assert_eq!((url.host().as_str(), url.port(), url.database().as_str()), ("db.example.com", 6543, "shop"));

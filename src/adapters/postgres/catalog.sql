@@ -3,7 +3,8 @@
 -- $1 text[]: tables to leave out, as `schema.table`, quoted or not, with their indexes and sequences.
 --
 -- Runs with search_path = pg_catalog, so that every deparsed name of the user's is qualified and no name here can be hijacked.
--- Columns that came after PostgreSQL 12 are reached through to_jsonb(row), which gives null where there is none.
+-- Columns that came after PostgreSQL 12 are reached through to_jsonb(row), which gives null where there is none, except
+-- in pg_attribute, whose rows are too many for that.
 -- Names of other objects within attributes (parents, collations, owners of sequences) are plain, without quotes.
 -- What stands in /*...*/ is replaced by the caller, by version.
 with
@@ -61,8 +62,8 @@ col as materialized (
   select a.attrelid, a.attnum, r.name || '.' || quote_ident(a.attname) as name, r.kind || ':' || r.name as parent,
          case when r.relkind in ('v', 'm') then 'view_column' else 'column' end as kind, a.attname, a.atttypid, a.atttypmod,
          a.attnotnull, a.attidentity, a.attgenerated, a.attcollation, a.attstorage, a.attoptions, a.attfdwoptions,
-         a.attinhcount, a.attacl, r.relowner, nullif(to_jsonb(a) ->> 'attcompression', '') as compression,
-         nullif((to_jsonb(a) ->> 'attstattarget')::int, -1) as statistics_target
+         a.attinhcount, a.attacl, r.relowner, /*compression*/ as compression,
+         nullif(a.attstattarget, -1) as statistics_target
     from pg_attribute a join relation r on r.oid = a.attrelid
    where a.attnum > 0 and not a.attisdropped and r.relkind in ('r', 'p', 'f', 'v', 'm')
 ),
@@ -179,8 +180,8 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'definition', pg_get_indexdef(i.indexrelid),
            'unique', i.indisunique,
            'valid', i.indisvalid,
-           'statistics_targets', (select jsonb_object_agg(a.attnum, (to_jsonb(a) ->> 'attstattarget')::int) from pg_attribute a
-                                   where a.attrelid = i.indexrelid and (to_jsonb(a) ->> 'attstattarget')::int >= 0)),
+           'statistics_targets', (select jsonb_object_agg(a.attnum, a.attstattarget) from pg_attribute a
+                                   where a.attrelid = i.indexrelid and a.attstattarget >= 0)),
          obj_description(i.indexrelid, 'pg_class'), null, null, null
     from pg_index i
     join relation r on r.oid = i.indrelid

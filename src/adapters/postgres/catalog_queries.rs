@@ -23,7 +23,9 @@ const PUBLICATION_TABLE: &str = "r.name \
 pub(super) fn objects(version: i32) -> String {
     let (schemas, table) =
         if version >= 150_000 { (PUBLICATION_SCHEMAS, PUBLICATION_TABLE) } else { ("null::jsonb", "r.name") };
+    let compression = if version >= 140_000 { "nullif(a.attcompression::text, '')" } else { "null::text" };
     OBJECTS
+        .replace("/*compression*/", compression)
         .replace("/*foreign_option*/", FOREIGN_OPTION)
         .replace("/*publication_schemas*/", schemas)
         .replace("/*publication_table*/", table)

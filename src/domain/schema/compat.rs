@@ -38,7 +38,7 @@ impl Breaking {
 /// One rule's word on one change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The rule, for example `column_removed`; `dbd explain` and `--allow` take it.
+    /// The rule, for example `column_removed`; what `--allow` takes.
     pub code: String,
     /// What it says.
     pub breaking: Breaking,
@@ -84,32 +84,26 @@ struct Renames {
 
 impl Renames {
     fn find(changes: &[Change]) -> Self {
+        let type_of = |change: &Change| {
+            let value = change.before.as_ref().or(change.after.as_ref());
+            value.and_then(|value| value["type"].as_str()).unwrap_or_default().to_owned()
+        };
+        // The columns that came or went with each table, as text.
+        let mut columns: BTreeMap<(&ObjectKey, ChangeKind), Vec<String>> = BTreeMap::new();
+        for change in changes.iter().filter(|change| change.kind == Kind::Column) {
+            let column = format!("{} {}", last_part(&change.object), type_of(change));
+            columns.entry((&change.root, change.change)).or_default().push(column);
+        }
         // What two things must have in common -> the removed and the added ones.
         let mut groups: BTreeMap<String, (Vec<ObjectKey>, Vec<ObjectKey>)> = BTreeMap::new();
-        for change in changes {
+        for change in changes.iter().filter(|change| !change.nested) {
             let shape = match change.kind {
-                Kind::Column if !change.nested => {
-                    let value = change.before.as_ref().or(change.after.as_ref());
-                    let kind = value.and_then(|value| value["type"].as_str()).unwrap_or_default();
-                    format!("{} {kind}", change.root)
-                }
-                Kind::Table if !change.nested => {
-                    let columns: Vec<String> = changes
-                        .iter()
-                        .filter(|one| one.kind == Kind::Column && one.change == change.change)
-                        .filter(|one| one.root.kind == Kind::Table && one.root.name == change.object)
-                        .map(|one| {
-                            let value = one.before.as_ref().or(one.after.as_ref());
-                            let kind = value.and_then(|value| value["type"].as_str()).unwrap_or_default();
-                            format!("{} {kind}", last_part(&one.object))
-                        })
-                        .collect();
-                    // Tables without columns are all alike.
-                    if columns.is_empty() {
-                        continue;
-                    }
-                    format!("{:?}", columns)
-                }
+                Kind::Column => format!("{} {}", change.root, type_of(change)),
+                // Tables without columns are all alike.
+                Kind::Table => match columns.get(&(&change.root, change.change)) {
+                    Some(columns) => format!("{columns:?}"),
+                    None => continue,
+                },
                 _ => continue,
             };
             let (removed, added) = groups.entry(shape).or_default();
@@ -804,6 +798,25 @@ mod tests {
         let other =
             judged(&[table(), one("column:public.t.a", "text")], &[table(), one("column:public.t.b", "integer")]);
         assert!(other.iter().all(|judged| !judged.reason.contains("rename")));
+    }
+
+    #[test]
+    fn a_table_of_the_same_columns_looks_like_a_rename() {
+        let table =
+            |name: &'static str, column: &'static str| [(name, "", json!({})), (column, name, json!({"type": "text"}))];
+        let renamed = judged(
+            &table("table:public.old", "column:public.old.a"),
+            &table("table:public.new", "column:public.new.a"),
+        );
+        let reasons: Vec<&str> =
+            renamed.iter().map(|one| one.reason.as_str()).filter(|it| it.contains("rename")).collect();
+        assert_eq!(reasons.len(), 2);
+        assert!(reasons.iter().any(|reason| reason.ends_with("it looks like a rename to public.new")), "{reasons:?}");
+        let other = judged(
+            &table("table:public.old", "column:public.old.a"),
+            &table("table:public.new", "column:public.new.b"),
+        );
+        assert!(other.iter().all(|one| !one.reason.contains("rename")));
     }
 
     #[test]
