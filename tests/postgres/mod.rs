@@ -1,4 +1,4 @@
 //! What only a real PostgreSQL can show.
 
-mod catalog;
 mod cases;
+mod catalog;

@@ -43,7 +43,10 @@ pub async fn create_database() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let admin = connect("postgres").await;
-    admin.batch_execute(&format!("create database {name} template template0")).await.expect("a database can be created");
+    admin
+        .batch_execute(&format!("create database {name} template template0"))
+        .await
+        .expect("a database can be created");
     name
 }
 
@@ -139,13 +142,15 @@ fn ordinary_user() -> (u32, u32) {
 /// The folder of `initdb`: `PG_BIN`, else on the PATH, else the newest under `/usr/lib/postgresql`.
 #[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
 fn programs() -> PathBuf {
-    let has_server = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file();
+    let has_server = |folder: &PathBuf| ["initdb", "pg_ctl", "pg_dump"].iter().all(|name| folder.join(name).is_file());
     if let Some(folder) = std::env::var_os("PG_BIN").map(PathBuf::from) {
         assert!(has_server(&folder), "PG_BIN is {}, where there is no initdb", folder.display());
         return folder;
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(folder) = std::env::split_paths(&path).find(has_server) {
+    // A link on the PATH (as Debian's wrappers have) leads to the folder where all programs are together.
+    let linked = |folder: PathBuf| Some(fs_err::canonicalize(folder.join("initdb")).ok()?.parent()?.to_path_buf());
+    if let Some(folder) = std::env::split_paths(&path).filter_map(linked).find(has_server) {
         return folder;
     }
     let versions = fs_err::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();

@@ -126,8 +126,10 @@ async fn pin<C: GenericClient>(client: &C) -> Result<Vec<(String, String)>, Erro
     let rows = client
         .query("select n, pg_catalog.current_setting(n) from pg_catalog.unnest($1::pg_catalog.text[]) as n", &[&names])
         .await?;
-    let before =
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<Vec<(String, String)>, Error>>()?;
+    let before = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+        .collect::<Result<Vec<(String, String)>, Error>>()?;
     let pinned: Vec<(String, String)> =
         PINNED.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     unpin(client, &pinned).await?;
@@ -157,7 +159,8 @@ async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result
         let name: String = row.try_get("name")?;
         let parent: Option<KeyColumn> = row.try_get("parent")?;
         let Json(attributes) = row.try_get("attributes")?;
-        let object = Object { parent: parent.map(|KeyColumn(key)| key), inherited: row.try_get("inherited")?, attributes };
+        let object =
+            Object { parent: parent.map(|KeyColumn(key)| key), inherited: row.try_get("inherited")?, attributes };
         catalog.insert(ObjectKey::new(kind, name), object);
     }
     Ok(catalog)

@@ -3,8 +3,10 @@
 -- $1 text[]: tables to leave out, as `schema.table`, quoted or not, with their indexes and sequences.
 --
 -- Runs with search_path = pg_catalog, so that every deparsed name of the user's is qualified and no name here can be hijacked.
--- Columns that came after PostgreSQL 12 are reached through to_jsonb(row), which gives null where there is none.
--- Names in a list of /*...*/ are replaced by the caller, by version.
+-- Columns that came after PostgreSQL 12 are reached through to_jsonb(row), which gives null where there is none, except
+-- in pg_attribute, whose rows are too many for that.
+-- Names of other objects within attributes (parents, collations, owners of sequences) are plain, without quotes.
+-- What stands in /*...*/ is replaced by the caller, by version.
 with
 left_out as materialized (
   select c.oid
@@ -60,8 +62,8 @@ col as materialized (
   select a.attrelid, a.attnum, r.name || '.' || quote_ident(a.attname) as name, r.kind || ':' || r.name as parent,
          case when r.relkind in ('v', 'm') then 'view_column' else 'column' end as kind, a.attname, a.atttypid, a.atttypmod,
          a.attnotnull, a.attidentity, a.attgenerated, a.attcollation, a.attstorage, a.attoptions, a.attfdwoptions,
-         a.attinhcount, a.attacl, r.relowner, nullif(to_jsonb(a) ->> 'attcompression', '') as compression,
-         nullif((to_jsonb(a) ->> 'attstattarget')::int, -1) as statistics_target
+         a.attinhcount, a.attacl, r.relowner, /*compression*/ as compression,
+         nullif(a.attstattarget, -1) as statistics_target
     from pg_attribute a join relation r on r.oid = a.attrelid
    where a.attnum > 0 and not a.attisdropped and r.relkind in ('r', 'p', 'f', 'v', 'm')
 ),
@@ -128,7 +130,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                           where c.attgenerated <> '' and d.adrelid = c.attrelid and d.adnum = c.attnum),
            'generated_kind', case when c.attgenerated = 'v' then 'virtual' end,
            'collation', case when c.attcollation <> t.typcollation then
-                          (select quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+                          (select n.nspname || '.' || l.collname
                              from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = c.attcollation) end,
            'storage', case when c.attstorage <> t.typstorage then c.attstorage::text end,
            'compression', c.compression,
@@ -144,7 +146,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
          jsonb_build_object(
            'type', format_type(c.atttypid, c.atttypmod),
            'collation', case when c.attcollation <> t.typcollation then
-                          (select quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+                          (select n.nspname || '.' || l.collname
                              from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = c.attcollation) end,
            'options', (select jsonb_agg(o order by o) from unnest(c.attoptions) as o),
            'statistics_target', c.statistics_target),
@@ -178,8 +180,8 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'definition', pg_get_indexdef(i.indexrelid),
            'unique', i.indisunique,
            'valid', i.indisvalid,
-           'statistics_targets', (select jsonb_object_agg(a.attnum, (to_jsonb(a) ->> 'attstattarget')::int) from pg_attribute a
-                                   where a.attrelid = i.indexrelid and (to_jsonb(a) ->> 'attstattarget')::int >= 0)),
+           'statistics_targets', (select jsonb_object_agg(a.attnum, a.attstattarget) from pg_attribute a
+                                   where a.attrelid = i.indexrelid and a.attstattarget >= 0)),
          obj_description(i.indexrelid, 'pg_class'), null, null, null
     from pg_index i
     join relation r on r.oid = i.indrelid
@@ -303,7 +305,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'not_null', t.typnotnull,
            'default', t.typdefault,
            'collation', case when t.typcollation <> b.typcollation then
-                          (select quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+                          (select n.nspname || '.' || l.collname
                              from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = t.typcollation) end),
          obj_description(t.oid, 'pg_type'), 'T', t.typacl, t.typowner
     from type t join pg_type b on b.oid = t.typbasetype
@@ -338,7 +340,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'subtype', format_type(g.rngsubtype, null),
            'subtype_opclass', (select quote_ident(n.nspname) || '.' || quote_ident(o.opcname)
                                  from pg_opclass o join pg_namespace n on n.oid = o.opcnamespace where o.oid = g.rngsubopc),
-           'collation', (select quote_ident(n.nspname) || '.' || quote_ident(l.collname)
+           'collation', (select n.nspname || '.' || l.collname
                            from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = g.rngcollation),
            'canonical', nullif(g.rngcanonical::oid, 0)::regprocedure::text,
            'subtype_diff', nullif(g.rngsubdiff::oid, 0)::regprocedure::text,

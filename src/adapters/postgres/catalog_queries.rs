@@ -21,12 +21,11 @@ const PUBLICATION_TABLE: &str = "r.name \
 ///
 /// Parameter: the tables to leave out. Columns: `kind`, `name`, `parent`, `inherited`, `attributes`.
 pub(super) fn objects(version: i32) -> String {
-    let (schemas, table) = if version >= 150_000 {
-        (PUBLICATION_SCHEMAS, PUBLICATION_TABLE)
-    } else {
-        ("null::jsonb", "r.name")
-    };
+    let (schemas, table) =
+        if version >= 150_000 { (PUBLICATION_SCHEMAS, PUBLICATION_TABLE) } else { ("null::jsonb", "r.name") };
+    let compression = if version >= 140_000 { "nullif(a.attcompression::text, '')" } else { "null::text" };
     OBJECTS
+        .replace("/*compression*/", compression)
         .replace("/*foreign_option*/", FOREIGN_OPTION)
         .replace("/*publication_schemas*/", schemas)
         .replace("/*publication_table*/", table)
@@ -50,6 +49,7 @@ pub(super) const ORDINARY_TABLES: &str = "
 ///
 /// `only`, because the rows of an inheritance child are counted with the child.
 pub(super) fn row_counts(tables: &[String]) -> String {
-    let one = |table: &String| format!("select '{}' as name, count(*) as rows from only {table}", table.replace('\'', "''"));
+    let one =
+        |table: &String| format!("select '{}' as name, count(*) as rows from only {table}", table.replace('\'', "''"));
     tables.iter().map(one).collect::<Vec<_>>().join("\nunion all\n")
 }

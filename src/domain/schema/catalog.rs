@@ -311,9 +311,8 @@ impl Catalog {
     /// The same catalog without owners and privileges: for comparing databases whose roles differ by intent.
     #[must_use]
     pub fn without_roles(&self) -> Self {
-        let roles = |key: &ObjectKey| {
-            matches!(key.kind, Kind::Privilege | Kind::PrivilegeRevoked | Kind::DefaultPrivilege)
-        };
+        let roles =
+            |key: &ObjectKey| matches!(key.kind, Kind::Privilege | Kind::PrivilegeRevoked | Kind::DefaultPrivilege);
         let objects = self.objects.iter().filter(|(key, _)| !roles(key)).map(|(key, object)| {
             let mut object = object.clone();
             object.attributes.remove("owner");
@@ -361,10 +360,7 @@ mod tests {
         };
         catalog.insert(key, object);
         let text = serde_json::to_string(&catalog).unwrap();
-        assert_eq!(
-            text,
-            r#"{"comment:column:public.t.a":{"parent":"column:public.t.a","attributes":{"text":"x"}}}"#
-        );
+        assert_eq!(text, r#"{"comment:column:public.t.a":{"parent":"column:public.t.a","attributes":{"text":"x"}}}"#);
         assert_eq!(serde_json::from_str::<Catalog>(&text).unwrap(), catalog);
         assert!(serde_json::from_str::<Catalog>(r#"{"thing:x":{}}"#).is_err());
     }

@@ -38,7 +38,7 @@ impl Breaking {
 /// One rule's word on one change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The rule, for example `column_removed`; `dbd explain` and `--allow` take it.
+    /// The rule, for example `column_removed`; what `--allow` takes.
     pub code: String,
     /// What it says.
     pub breaking: Breaking,
@@ -84,32 +84,26 @@ struct Renames {
 
 impl Renames {
     fn find(changes: &[Change]) -> Self {
+        let type_of = |change: &Change| {
+            let value = change.before.as_ref().or(change.after.as_ref());
+            value.and_then(|value| value["type"].as_str()).unwrap_or_default().to_owned()
+        };
+        // The columns that came or went with each table, as text.
+        let mut columns: BTreeMap<(&ObjectKey, ChangeKind), Vec<String>> = BTreeMap::new();
+        for change in changes.iter().filter(|change| change.kind == Kind::Column) {
+            let column = format!("{} {}", last_part(&change.object), type_of(change));
+            columns.entry((&change.root, change.change)).or_default().push(column);
+        }
         // What two things must have in common -> the removed and the added ones.
         let mut groups: BTreeMap<String, (Vec<ObjectKey>, Vec<ObjectKey>)> = BTreeMap::new();
-        for change in changes {
+        for change in changes.iter().filter(|change| !change.nested) {
             let shape = match change.kind {
-                Kind::Column if !change.nested => {
-                    let value = change.before.as_ref().or(change.after.as_ref());
-                    let kind = value.and_then(|value| value["type"].as_str()).unwrap_or_default();
-                    format!("{} {kind}", change.root)
-                }
-                Kind::Table if !change.nested => {
-                    let columns: Vec<String> = changes
-                        .iter()
-                        .filter(|one| one.kind == Kind::Column && one.change == change.change)
-                        .filter(|one| one.root.kind == Kind::Table && one.root.name == change.object)
-                        .map(|one| {
-                            let value = one.before.as_ref().or(one.after.as_ref());
-                            let kind = value.and_then(|value| value["type"].as_str()).unwrap_or_default();
-                            format!("{} {kind}", last_part(&one.object))
-                        })
-                        .collect();
-                    // Tables without columns are all alike.
-                    if columns.is_empty() {
-                        continue;
-                    }
-                    format!("{:?}", columns)
-                }
+                Kind::Column => format!("{} {}", change.root, type_of(change)),
+                // Tables without columns are all alike.
+                Kind::Table => match columns.get(&(&change.root, change.change)) {
+                    Some(columns) => format!("{columns:?}"),
+                    None => continue,
+                },
                 _ => continue,
             };
             let (removed, added) = groups.entry(shape).or_default();
@@ -186,14 +180,18 @@ impl Judge<'_> {
         match (change.change, change.kind) {
             (_, Kind::Comment) => "a comment changes no behaviour",
             (ChangeKind::Added, Kind::Column) => "writes that leave the column out still succeed",
-            (ChangeKind::Added, Kind::Index) | (_, Kind::Statistics) => "it changes how fast queries run, not what they return",
+            (ChangeKind::Added, Kind::Index) | (_, Kind::Statistics) => {
+                "it changes how fast queries run, not what they return"
+            }
             (ChangeKind::Removed, Kind::Index) => "queries still return the same, perhaps more slowly",
             (ChangeKind::Added, _) => "nothing that runs now uses it",
             (_, Kind::Default) => "writes that leave the column out still succeed",
             (_, Kind::Enum) => "the old values stay; a new one is read only once something writes it",
             (_, Kind::Column) if change.touches("not_null") => "a null is read only once something writes it",
             (_, Kind::View | Kind::MaterializedView) => "its columns stay; what it returns may differ",
-            (_, Kind::Function | Kind::Procedure | Kind::Aggregate) => "calls to it still succeed; what it does may differ",
+            (_, Kind::Function | Kind::Procedure | Kind::Aggregate) => {
+                "calls to it still succeed; what it does may differ"
+            }
             _ => "what runs now can use it as before",
         }
     }
@@ -221,19 +219,33 @@ impl Judge<'_> {
                     "exclusion" => ("exclusion", "writes of conflicting rows, accepted now, are refused"),
                     _ => ("check", "writes that fail the check, accepted now, are refused"),
                 };
-                found.say(Possibly, format!("{word}_added"), reason);
+                if self.only_new_columns(change, after("definition")) {
+                    found.say(
+                        No,
+                        format!("{word}_added"),
+                        "it is about new columns, which nothing that runs now writes",
+                    );
+                } else {
+                    found.say(Possibly, format!("{word}_added"), reason);
+                }
             }
             Kind::DomainConstraint => {
                 found.say(Possibly, "domain_constraint_added", "values that fail the check, accepted now, are refused");
             }
             Kind::Index if after("unique") == true => {
-                found.say(Possibly, "unique_index_added", "writes of duplicates, accepted now, are refused");
+                if self.only_new_columns(change, after("definition")) {
+                    found.say(No, "unique_index_added", "it is about new columns, which nothing that runs now writes");
+                } else {
+                    found.say(Possibly, "unique_index_added", "writes of duplicates, accepted now, are refused");
+                }
             }
             Kind::Trigger => found.say(Possibly, "trigger_added", "writes to the table now do more, or are refused"),
             Kind::Rule => found.say(Possibly, "rule_added", "statements on the table are rewritten"),
             Kind::Policy => found.say(Possibly, "policy_added", "which rows are seen and accepted may differ"),
             Kind::EventTrigger => found.say(Possibly, "event_trigger_added", "DDL now does more, or is refused"),
-            Kind::PrivilegeRevoked => found.say(Possibly, "privilege_revoked", "statements that need the privilege fail"),
+            Kind::PrivilegeRevoked => {
+                found.say(Possibly, "privilege_revoked", "statements that need the privilege fail")
+            }
             Kind::Cast | Kind::Operator => {
                 found.say(Possibly, format!("{}_added", change.kind), "expressions may resolve to it from now on");
             }
@@ -251,7 +263,10 @@ impl Judge<'_> {
             Kind::Table | Kind::ForeignTable | Kind::View | Kind::MaterializedView => match self.stand_in(change) {
                 Some(kind) => gone(
                     Possibly,
-                    &format!("a {} of the same name and columns takes its place; not every statement works on it", kind.words()),
+                    &format!(
+                        "a {} of the same name and columns takes its place; not every statement works on it",
+                        kind.words()
+                    ),
                 ),
                 None => gone(Yes, &format!("queries on the {} fail", change.kind.words())),
             },
@@ -272,7 +287,9 @@ impl Judge<'_> {
                 let (word, reason) = match constraint_type(before("definition")) {
                     "primary_key" => ("primary_key", "INSERT ... ON CONFLICT on it fails, and duplicates are accepted"),
                     "unique" => ("unique", "INSERT ... ON CONFLICT on it fails, and duplicates are accepted"),
-                    "foreign_key" => ("foreign_key", "rows without a match are accepted, and its ON DELETE action is gone"),
+                    "foreign_key" => {
+                        ("foreign_key", "rows without a match are accepted, and its ON DELETE action is gone")
+                    }
                     "exclusion" => ("exclusion", "conflicting rows are accepted"),
                     _ => ("check", "rows the application may not expect are accepted"),
                 };
@@ -280,7 +297,11 @@ impl Judge<'_> {
             }
             Kind::DomainConstraint => gone(Possibly, "values the application may not expect are accepted"),
             Kind::Index if before("unique") == true => {
-                found.say(Possibly, "unique_index_removed", "INSERT ... ON CONFLICT on it fails, and duplicates are accepted");
+                found.say(
+                    Possibly,
+                    "unique_index_removed",
+                    "INSERT ... ON CONFLICT on it fails, and duplicates are accepted",
+                );
             }
             Kind::Sequence => gone(Yes, "calls of nextval that name it fail"),
             Kind::Function | Kind::Procedure | Kind::Aggregate => gone(Yes, "calls to it fail"),
@@ -304,6 +325,25 @@ impl Judge<'_> {
             | Kind::DefaultPrivilege
             | Kind::Comment => {}
         }
+    }
+
+    /// Whether a unique or foreign key constraint, or a unique index, is about columns that are all new and stay null in what the
+    /// running version writes, so that nothing it writes can be refused.
+    fn only_new_columns(&self, change: &Change, definition: &Value) -> bool {
+        let definition = definition.as_str().unwrap_or_default();
+        let is_key = definition.starts_with("UNIQUE (") || definition.starts_with("FOREIGN KEY (");
+        let list = if is_key { definition } else { definition.split_once(" USING ").map_or("", |(_, rest)| rest) };
+        let nulls_collide = definition.contains("NULLS NOT DISTINCT");
+        let Some((columns, _)) = list.split_once('(').and_then(|(_, rest)| rest.split_once(')')) else { return false };
+        // An expression or an ordering is no column's name, and so is not found.
+        !nulls_collide
+            && columns.split(", ").all(|column| {
+                let key = ObjectKey::new(Kind::Column, format!("{}.{column}", change.root.name));
+                let stays_null = self.after.get(&key).is_some_and(|column| {
+                    column.text("generated").is_none() && column.text("identity").unwrap_or_default().is_empty()
+                });
+                stays_null && self.before.get(&key).is_none() && self.after.find(Kind::Default, &key.name).is_none()
+            })
     }
 
     /// What stands in for a removed relation: another kind of relation of the same name with all its columns.
@@ -345,10 +385,16 @@ impl Judge<'_> {
             }
             Kind::Index => {
                 if change.values("unique").is_some_and(|(old, _)| old == true) {
-                    found.say(Possibly, "unique_index_removed", "INSERT ... ON CONFLICT on it fails, and duplicates are accepted");
+                    found.say(
+                        Possibly,
+                        "unique_index_removed",
+                        "INSERT ... ON CONFLICT on it fails, and duplicates are accepted",
+                    );
                 } else if change.values("unique").is_some_and(|(_, new)| new == true) {
                     found.say(Possibly, "unique_index_added", "writes of duplicates, accepted now, are refused");
-                } else if change.touches("definition") && change.after.as_ref().is_some_and(|after| after["unique"] == true) {
+                } else if change.touches("definition")
+                    && change.after.as_ref().is_some_and(|after| after["unique"] == true)
+                {
                     found.say(Possibly, "unique_index_changed", "writes accepted now may be refused");
                 }
             }
@@ -383,10 +429,16 @@ impl Judge<'_> {
             Kind::Policy => found.say(Possibly, "policy_changed", "which rows are seen and accepted may differ"),
             Kind::Extension => found.say(Possibly, "extension_changed", "its functions and types may work differently"),
             Kind::Collation => found.say(Possibly, "collation_changed", "text may sort and compare differently"),
-            Kind::Publication => found.say(Possibly, "publication_changed", "its subscribers may receive other changes"),
+            Kind::Publication => {
+                found.say(Possibly, "publication_changed", "its subscribers may receive other changes")
+            }
             Kind::EventTrigger => found.say(Possibly, "event_trigger_changed", "DDL does something else"),
             Kind::Cast | Kind::Operator | Kind::OperatorClass => {
-                found.say(Possibly, format!("{}_changed", change.kind), "expressions that use it may give something else");
+                found.say(
+                    Possibly,
+                    format!("{}_changed", change.kind),
+                    "expressions that use it may give something else",
+                );
             }
             Kind::ForeignServer => {
                 found.say(Possibly, "foreign_server_changed", "queries on its foreign tables may reach something else");
@@ -395,7 +447,11 @@ impl Judge<'_> {
                 found.say(Possibly, "text_search_configuration_changed", "searches may find something else");
             }
             Kind::View | Kind::MaterializedView if change.touches("options") => {
-                found.say(Possibly, format!("{}_options_changed", change.kind), "who may read and write through it may differ");
+                found.say(
+                    Possibly,
+                    format!("{}_options_changed", change.kind),
+                    "who may read and write through it may differ",
+                );
             }
             Kind::IdentitySequence
             | Kind::Schema
@@ -426,10 +482,18 @@ impl Judge<'_> {
         {
             if self.after.find(Kind::Default, &change.object).is_some() {
                 found.say(Possibly, "column_set_not_null", "writes of null, accepted now, are refused");
-            } else if change.after.as_ref().is_some_and(|after| after["identity"].as_str().is_some_and(|is| !is.is_empty())) {
+            } else if change
+                .after
+                .as_ref()
+                .is_some_and(|after| after["identity"].as_str().is_some_and(|is| !is.is_empty()))
+            {
                 found.say(Possibly, "column_set_not_null", "writes of null, accepted now, are refused");
             } else {
-                found.say(Yes, "column_set_not_null", "writes that leave the column out or null, accepted now, are refused");
+                found.say(
+                    Yes,
+                    "column_set_not_null",
+                    "writes that leave the column out or null, accepted now, are refused",
+                );
             }
         }
         if change.touches("collation") {
@@ -445,7 +509,11 @@ impl Judge<'_> {
         if let Some((_, new)) = change.values("identity") {
             match new.as_str().unwrap_or_default() {
                 "a" => found.say(Possibly, "column_identity_changed", "inserts that set the column fail"),
-                "d" => found.say(Possibly, "column_identity_changed", "inserts that leave the column out get a generated number"),
+                "d" => found.say(
+                    Possibly,
+                    "column_identity_changed",
+                    "inserts that leave the column out get a generated number",
+                ),
                 _ => found.say(Possibly, "column_identity_changed", "inserts no longer get a generated number"),
             }
         }
@@ -455,17 +523,33 @@ impl Judge<'_> {
         let (old, new) = (old.as_str().unwrap_or_default(), new.as_str().unwrap_or_default());
         match type_change(old, new) {
             TypeChange::Widened => {
-                found.say(No, format!("{what}_type_widened"), "every value that fits the old type fits the new one unchanged");
+                found.say(
+                    No,
+                    format!("{what}_type_widened"),
+                    "every value that fits the old type fits the new one unchanged",
+                );
             }
             TypeChange::Narrowed => {
-                found.say(Possibly, format!("{what}_type_changed"), format!("{new} holds less than {old}; larger values are refused"));
+                found.say(
+                    Possibly,
+                    format!("{what}_type_changed"),
+                    format!("{new} holds less than {old}; larger values are refused"),
+                );
             }
             TypeChange::Lossy(how) => {
                 found.lossy = true;
-                found.say(Yes, format!("{what}_type_changed"), format!("the type changes from {old} to {new}, and {how}"));
+                found.say(
+                    Yes,
+                    format!("{what}_type_changed"),
+                    format!("the type changes from {old} to {new}, and {how}"),
+                );
             }
             TypeChange::Other => {
-                found.say(Yes, format!("{what}_type_changed"), format!("it is read and written as {new} instead of {old}"));
+                found.say(
+                    Yes,
+                    format!("{what}_type_changed"),
+                    format!("it is read and written as {new} instead of {old}"),
+                );
             }
         }
     }
@@ -491,7 +575,11 @@ fn table_modified(change: &Change, found: &mut Found) {
         }
     }
     if change.touches("replica_identity") {
-        found.say(Possibly, "replica_identity_changed", "subscribers get other old values, and updates of a published table may fail");
+        found.say(
+            Possibly,
+            "replica_identity_changed",
+            "subscribers get other old values, and updates of a published table may fail",
+        );
     }
     if change.touches("server") || (change.kind == Kind::ForeignTable && change.touches("options")) {
         found.say(Possibly, "foreign_table_changed", "it may read something else");
@@ -519,8 +607,12 @@ fn enum_modified(change: &Change, found: &mut Found) {
 /// Which constraint it is, by how its definition begins.
 fn constraint_type(definition: &Value) -> &'static str {
     let definition = definition.as_str().unwrap_or_default();
-    let types =
-        [("PRIMARY KEY", "primary_key"), ("UNIQUE", "unique"), ("FOREIGN KEY", "foreign_key"), ("EXCLUDE", "exclusion")];
+    let types = [
+        ("PRIMARY KEY", "primary_key"),
+        ("UNIQUE", "unique"),
+        ("FOREIGN KEY", "foreign_key"),
+        ("EXCLUDE", "exclusion"),
+    ];
     types.into_iter().find(|(words, _)| definition.starts_with(words)).map_or("check", |(_, name)| name)
 }
 
@@ -595,7 +687,8 @@ mod tests {
         assert!(!widened.lossy);
         check("column:public.t.a", column("integer"), column("smallint"), &[("column_type_changed", Possibly)]);
         check("column:public.t.a", column("integer"), column("text"), &[("column_type_changed", Yes)]);
-        let lossy = check("column:public.t.a", column("double precision"), column("real"), &[("column_type_changed", Yes)]);
+        let lossy =
+            check("column:public.t.a", column("double precision"), column("real"), &[("column_type_changed", Yes)]);
         assert!(lossy.lossy);
         check("view_column:public.v.a", column("integer"), column("text"), &[("view_column_type_changed", Yes)]);
     }
@@ -630,6 +723,37 @@ mod tests {
     }
 
     #[test]
+    fn a_key_on_new_columns_refuses_nothing_that_runs_now() {
+        let table = || ("table:public.t", "", json!({}));
+        let column = || ("column:public.t.new", "table:public.t", json!({"type": "integer"}));
+        let default = || ("default:public.t.new", "column:public.t.new", json!({"expr": "1"}));
+        let old = || ("column:public.t.old", "table:public.t", json!({"type": "integer"}));
+        let verdict = |definition: &str, more: Vec<(&str, &str, Value)>| {
+            let mut after = vec![table(), old(), column()];
+            after.push(("constraint:public.t.k", "table:public.t", json!({"definition": definition})));
+            after.extend(more);
+            let judged = judged(&[table(), old()], &after);
+            judged.iter().find(|one| one.change.kind == Kind::Constraint).unwrap().breaking
+        };
+        assert_eq!(verdict("FOREIGN KEY (new) REFERENCES public.o(id)", vec![]), No);
+        assert_eq!(verdict("FOREIGN KEY (new, old) REFERENCES public.o(id, x)", vec![]), Possibly);
+        assert_eq!(verdict("FOREIGN KEY (new) REFERENCES public.o(id)", vec![default()]), Possibly);
+        assert_eq!(verdict("UNIQUE (new)", vec![]), No);
+        assert_eq!(verdict("UNIQUE NULLS NOT DISTINCT (new)", vec![]), Possibly);
+        assert_eq!(verdict("CHECK ((new > 0))", vec![]), Possibly);
+
+        let index = (
+            "index:public.i",
+            "table:public.t",
+            json!({
+                "unique": true, "definition": "CREATE UNIQUE INDEX i ON public.t USING btree (new)"
+            }),
+        );
+        let judged = judged(&[table(), old()], &[table(), old(), column(), index]);
+        assert!(judged.iter().all(|one| one.breaking == No));
+    }
+
+    #[test]
     fn an_enum_may_grow_but_not_shrink_or_turn() {
         let values = |values: &[&str]| Some(json!({"values": values}));
         check("enum:public.e", values(&["a", "b"]), values(&["a", "x", "b"]), &[]);
@@ -661,7 +785,8 @@ mod tests {
     fn a_lone_pair_of_the_same_type_looks_like_a_rename() {
         let table = || ("table:public.t", "", json!({}));
         let one = |name: &'static str, kind: &str| (name, "table:public.t", json!({"type": kind}));
-        let renamed = judged(&[table(), one("column:public.t.a", "text")], &[table(), one("column:public.t.b", "text")]);
+        let renamed =
+            judged(&[table(), one("column:public.t.a", "text")], &[table(), one("column:public.t.b", "text")]);
         assert!(renamed[0].reason.ends_with("it looks like a rename to b"), "{}", renamed[0].reason);
         assert!(renamed[1].reason.ends_with("it looks like a rename of a"), "{}", renamed[1].reason);
 
@@ -670,8 +795,28 @@ mod tests {
             &[table(), one("column:public.t.b", "text"), one("column:public.t.c", "text")],
         );
         assert!(ambiguous.iter().all(|judged| !judged.reason.contains("rename")));
-        let other = judged(&[table(), one("column:public.t.a", "text")], &[table(), one("column:public.t.b", "integer")]);
+        let other =
+            judged(&[table(), one("column:public.t.a", "text")], &[table(), one("column:public.t.b", "integer")]);
         assert!(other.iter().all(|judged| !judged.reason.contains("rename")));
+    }
+
+    #[test]
+    fn a_table_of_the_same_columns_looks_like_a_rename() {
+        let table =
+            |name: &'static str, column: &'static str| [(name, "", json!({})), (column, name, json!({"type": "text"}))];
+        let renamed = judged(
+            &table("table:public.old", "column:public.old.a"),
+            &table("table:public.new", "column:public.new.a"),
+        );
+        let reasons: Vec<&str> =
+            renamed.iter().map(|one| one.reason.as_str()).filter(|it| it.contains("rename")).collect();
+        assert_eq!(reasons.len(), 2);
+        assert!(reasons.iter().any(|reason| reason.ends_with("it looks like a rename to public.new")), "{reasons:?}");
+        let other = judged(
+            &table("table:public.old", "column:public.old.a"),
+            &table("table:public.new", "column:public.new.b"),
+        );
+        assert!(other.iter().all(|one| !one.reason.contains("rename")));
     }
 
     #[test]

@@ -221,7 +221,8 @@ pub(crate) mod tests {
     #[test]
     fn a_modified_object_lists_what_differs_with_null_for_what_is_missing() {
         let before = catalog(&[("column:public.a.x", "", json!({"type": "integer", "not_null": false}))]);
-        let after = catalog(&[("column:public.a.x", "", json!({"type": "bigint", "not_null": false, "generated": "1"}))]);
+        let after =
+            catalog(&[("column:public.a.x", "", json!({"type": "bigint", "not_null": false, "generated": "1"}))]);
         let changes = diff(&before, &after);
         assert_eq!(changes.len(), 1);
         assert_eq!(
@@ -263,12 +264,9 @@ pub(crate) mod tests {
     fn any_catalog() -> impl Strategy<Value = Catalog> {
         let kind = prop::sample::select(vec![Kind::Table, Kind::Column, Kind::Default, Kind::Comment]);
         let key = (kind, "[ab]{1,2}").prop_map(|(kind, name)| ObjectKey::new(kind, name));
-        let object = (
-            prop::option::of(key.clone()),
-            any::<bool>(),
-            prop::collection::btree_map("[xy]", any_value(), 0..3),
-        )
-            .prop_map(|(parent, inherited, attributes)| Object { parent, inherited, attributes });
+        let object =
+            (prop::option::of(key.clone()), any::<bool>(), prop::collection::btree_map("[xy]", any_value(), 0..3))
+                .prop_map(|(parent, inherited, attributes)| Object { parent, inherited, attributes });
         prop::collection::btree_map(key, object, 0..5).prop_map(|objects| Catalog { objects })
     }
 

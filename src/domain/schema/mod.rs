@@ -13,8 +13,8 @@
 //! deparsed everything; two spellings of one thing are then the same value.
 
 pub mod catalog;
-pub mod compat;
 pub mod comparison;
+pub mod compat;
 pub mod diff;
 pub mod fingerprint;
 mod types;

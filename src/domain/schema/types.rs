@@ -127,7 +127,8 @@ fn longer(old: Option<i64>, new: Option<i64>) -> TypeChange {
 }
 
 fn numeric(old: &Name<'_>, new: &Name<'_>) -> TypeChange {
-    let parts = |name: &Name<'_>| name.first().map(|precision| (precision, name.modifiers.get(1).copied().unwrap_or(0)));
+    let parts =
+        |name: &Name<'_>| name.first().map(|precision| (precision, name.modifiers.get(1).copied().unwrap_or(0)));
     match (parts(old), parts(new)) {
         (_, None) => TypeChange::Widened,
         (None, Some(_)) => TypeChange::Lossy("stored values are rounded to the new scale"),
@@ -135,7 +136,11 @@ fn numeric(old: &Name<'_>, new: &Name<'_>) -> TypeChange {
             TypeChange::Lossy("stored values are rounded to the new scale")
         }
         (Some((old_precision, old_scale)), Some((new_precision, new_scale))) => {
-            if new_precision - new_scale >= old_precision - old_scale { TypeChange::Widened } else { TypeChange::Narrowed }
+            if new_precision - new_scale >= old_precision - old_scale {
+                TypeChange::Widened
+            } else {
+                TypeChange::Narrowed
+            }
         }
     }
 }
