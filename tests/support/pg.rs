@@ -79,6 +79,7 @@ pub fn program(name: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("its output is UTF-8")
 }
 
+#[allow(clippy::zombie_processes, reason = "the shell outlives this process, which is what it is for")]
 fn start() -> Server {
     let bin = programs();
     let base = std::env::temp_dir();

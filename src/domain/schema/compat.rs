@@ -480,20 +480,12 @@ impl Judge<'_> {
         if let Some((_, new)) = change.values("not_null")
             && new == true
         {
-            if self.after.find(Kind::Default, &change.object).is_some() {
-                found.say(Possibly, "column_set_not_null", "writes of null, accepted now, are refused");
-            } else if change
-                .after
-                .as_ref()
-                .is_some_and(|after| after["identity"].as_str().is_some_and(|is| !is.is_empty()))
-            {
+            let identity = change.after.as_ref().and_then(|after| after["identity"].as_str()).unwrap_or_default();
+            if !identity.is_empty() || self.after.find(Kind::Default, &change.object).is_some() {
                 found.say(Possibly, "column_set_not_null", "writes of null, accepted now, are refused");
             } else {
-                found.say(
-                    Yes,
-                    "column_set_not_null",
-                    "writes that leave the column out or null, accepted now, are refused",
-                );
+                let reason = "writes that leave the column out or null, accepted now, are refused";
+                found.say(Yes, "column_set_not_null", reason);
             }
         }
         if change.touches("collation") {
