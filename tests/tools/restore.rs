@@ -83,6 +83,8 @@ fn back<'a>(shop: &'a Workshop, dump: &'a Path, target: &'a Sandbox) -> RestoreI
     }
 }
 
+type Skip<'a> = &'a (dyn Fn(&TocEntry) -> bool + Send + Sync);
+
 fn is_extension(entry: &TocEntry) -> bool {
     entry.tag.contains("pg_trgm")
 }
@@ -208,7 +210,7 @@ async fn a_lock_that_is_not_to_be_had_is_a_passing_failure_wherever_it_is_met() 
     let path = dump_of(&shop, &target.url).await;
     // Met by the prologue, and by the restored script itself, whose own head would have it wait for ever.
     let only_constraint = |entry: &TocEntry| entry.kind != "CONSTRAINT";
-    let cases: [(&str, &str, &(dyn Fn(&TocEntry) -> bool + Send + Sync)); 2] = [
+    let cases: [(&str, &str, Skip); 2] = [
         ("select 1", "drop table t", &|_| false),
         ("alter table t drop constraint t_pkey", "select 1", &only_constraint),
     ];
