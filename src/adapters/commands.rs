@@ -216,26 +216,8 @@ impl Redactor {
 #[must_use]
 pub fn test_counts(output: &str) -> Option<Counts> {
     let text = ANSI.replace_all(output, "");
-    let mut sum: Option<Counts> = None;
-    for found in [
-        cargo(&text),
-        nextest(&text),
-        pytest(&text),
-        jest(&text),
-        mocha(&text),
-        go(&text),
-        tap(&text),
-        phpunit(&text),
-        rspec(&text),
-    ] {
-        if let Some(found) = found {
-            let sum = sum.get_or_insert_with(Counts::default);
-            sum.passed += found.passed;
-            sum.failed += found.failed;
-            sum.skipped += found.skipped;
-        }
-    }
-    sum
+    let runners = [cargo, nextest, pytest, jest, mocha, go, tap, phpunit, rspec];
+    runners.iter().filter_map(|runner| runner(&text)).fold(None, add)
 }
 
 macro_rules! pattern {

@@ -134,7 +134,7 @@ async fn dump_to(
         if done.status.success() {
             break;
         }
-        if compression == Compression::Zstd && done.stderr.contains("not supported by this build") {
+        if compression == Compression::Zstd && done.stderr.contains("build does not support compression") {
             compression = Compression::Gzip;
             continue;
         }
@@ -270,10 +270,7 @@ async fn check_digest(path: &Path, expected: &Digest) -> Result<(), Failure> {
 
 /// Reads a dump to its end, twice at once: by `pg_restore`, which checks what is in it, and for its digest.
 async fn read_back(bin: &Programs, path: &Path, cancel: &Cancel) -> Result<(Digest, u64), Failure> {
-    let entries = list(bin, path, cancel).await?;
-    if entries.is_empty() && !is_archive(path)? {
-        return Err(Failure::new(Code::DumpDamaged, format!("there is nothing in the dump {}", path.display())));
-    }
+    list(bin, path, cancel).await?;
     let spec = restore_spec(bin).args(["--file", "/dev/null"]).args([path]);
     let (done, digest) = tokio::join!(child::run(spec, cancel), digest_of(path));
     let done = done?;
@@ -281,12 +278,6 @@ async fn read_back(bin: &Programs, path: &Path, cancel: &Cancel) -> Result<(Dige
         return Err(damaged(path, &done));
     }
     digest
-}
-
-fn is_archive(path: &Path) -> Result<bool, Failure> {
-    let mut magic = [0; 5];
-    let read = fs_err::File::open(path).and_then(|mut file| file.read(&mut magic));
-    read.map_err(|error| files::unreadable(path, &error)).map(|count| &magic[..count] == b"PGDMP")
 }
 
 fn damaged(path: &Path, done: &Finished) -> Failure {
@@ -521,7 +512,9 @@ pub async fn restore_copy(
         let script = order.dump.with_extension(format!("copy-{}.sql", std::process::id()));
         let _removed = Scratch(vec![script.clone()]);
         let header = Header { lock_timeout: None, server_major: order.server_major };
-        write_script(order.bin, order.dump, &options, &script, header, None, cancel).await?;
+        let script_order =
+            Script { bin: order.bin, dump: order.dump, options: &options, path: &script, header, wanted: None };
+        write_script(script_order, cancel, &mut |stream, bytes| watch.see(stream, bytes)).await?;
         let mut spec = psql_spec(order.bin, order.sandbox, "dbd:copy", order.record.as_deref())
             .args(["--single-transaction", "--file"])
             .args([&script]);
@@ -696,7 +689,9 @@ pub async fn restore_in_place(
     let lines: Vec<&str> = entries.iter().filter(|entry| !skip(entry)).map(|entry| entry.line.as_str()).collect();
     write(&wanted, lines.join("\n") + "\n")?;
     let header = Header { lock_timeout: Some(order.lock_timeout), server_major: order.server_major };
-    write_script(order.bin, order.dump, &[], &script, header, Some(&wanted), cancel).await?;
+    let script_order =
+        Script { bin: order.bin, dump: order.dump, options: &[], path: &script, header, wanted: Some(&wanted) };
+    write_script(script_order, cancel, &mut |_, _| {}).await?;
     let lock_timeout = format!("SET LOCAL lock_timeout = {};\n", order.lock_timeout.as_millis());
     let encoding = "SET LOCAL client_encoding = 'UTF8';\n";
     write(&prologue, format!("{encoding}{lock_timeout}{}\n", order.prologue_sql))?;
@@ -805,20 +800,26 @@ impl HeaderEditor {
     }
 }
 
-/// Turns a dump into a script of SQL at `path`, with mode 0600.
-async fn write_script(
-    bin: &Programs,
-    dump: &Path,
-    options: &[&str],
-    path: &Path,
+/// A script to be made of a dump.
+struct Script<'a> {
+    bin: &'a Programs,
+    dump: &'a Path,
+    options: &'a [&'a str],
+    path: &'a Path,
     header: Header,
-    wanted: Option<&Path>,
+    wanted: Option<&'a Path>,
+}
+
+/// Turns a dump into a script of SQL at its path, with mode 0600.
+async fn write_script(
+    Script { bin, dump, options, path, header, wanted }: Script<'_>,
     cancel: &Cancel,
+    on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
 ) -> Result<(), Failure> {
     let mut file = files::create_private(path).map_err(|error| files::unwritable(path, &error))?;
     let mut editor = HeaderEditor::new(header);
     let mut written = Ok(());
-    let mut spec = restore_spec(bin).args(["--file", "-"]).args(options);
+    let mut spec = restore_spec(bin).args(["--verbose", "--file", "-"]).args(options);
     if let Some(wanted) = wanted {
         spec = spec.args(["--use-list"]).args([wanted]);
     }
@@ -828,6 +829,7 @@ async fn write_script(
         if stream == Stream::Stdout && written.is_ok() {
             written = file.write_all(&editor.pass(bytes));
         }
+        on_output(stream, bytes);
     })
     .await;
     // Nothing has been sent anywhere yet.

@@ -378,6 +378,8 @@ impl Sandboxes {
         }
         let running = owner.postmaster.as_ref().is_some_and(Process::is_alive) && is_ready(&folder.join("data"));
         let owner = if running {
+            let owner = Owner { owner: Process::current(), ..owner };
+            write_owner(folder, &owner)?;
             owner
         } else {
             let programs = self.server_programs()?;

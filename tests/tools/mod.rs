@@ -31,7 +31,9 @@ impl Workshop {
         // The server's user has to come through; and a socket's path is short, so not under the target folder.
         let folder = tempfile::Builder::new().prefix("dbd-t").tempdir_in("/tmp").unwrap();
         fs_err::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
-        let search = Search { places: known_places(), ..Search::default() };
+        // PG_BIN chooses the PostgreSQL under test, as it does for dbd itself.
+        let pg_bin = std::env::var_os("PG_BIN").map(Into::into);
+        let search = Search { pg_bin, places: known_places(), ..Search::default() };
         let client = find(&search, Need::Client, None).await.unwrap();
         let settings = Settings {
             server: Some(find(&search, Need::Server, None).await.unwrap()),
@@ -87,4 +89,16 @@ fn scratch(id: &str) -> CreateOrder {
 
 fn effect(step: &str) -> EffectId {
     EffectId::derive("tests", &RunId::parse("deploy-dev-1").unwrap(), step, b"")
+}
+
+/// Makes an executable shell script.
+///
+/// Another process writes it: while this one has it open for writing, a child that another test forks at that moment would hold it
+/// open too, and starting it would fail with "text file busy".
+fn write_script(path: &Path, body: &str) {
+    let status = std::process::Command::new("sh")
+        .args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .args([path.as_os_str(), body.as_ref()])
+        .status();
+    assert!(status.unwrap().success());
 }

@@ -4,6 +4,7 @@ use dbd::adapters::pg_tools::{
 };
 use dbd::adapters::sandbox::Sandbox;
 use dbd::adapters::support::child::Cancel;
+use dbd::adapters::support::pg_bin::Programs;
 use dbd::adapters::support::process::wait_until;
 use dbd::adapters::support::psql;
 use dbd::domain::code::Code;
@@ -29,12 +30,17 @@ pub async fn copy(shop: &Workshop, dump: &Path, to: &Sandbox, roles: Vec<String>
 
 const SHOP: &str = r#"
 create role "shop owner" nologin; create role clerk nologin;
-create extension pg_trgm;
+do $$ begin
+    -- Not every build of PostgreSQL comes with it.
+    if exists (select from pg_available_extensions where name = 'pg_trgm') then
+        create extension pg_trgm;
+    end if;
+end $$;
 create table customers (id bigint generated always as identity primary key, name text not null);
 create table orders (id int primary key, customer bigint references customers, note text);
 insert into customers (name) select 'n' || n from generate_series(1, 100) n;
 insert into orders select n, n % 100 + 1, 'x' from generate_series(1, 1000) n;
-create index on customers using gin (name gin_trgm_ops);
+create index on customers (lower(name));
 create view open_orders as select * from orders;
 alter table orders owner to "shop owner"; grant select on orders to clerk;
 alter table customers enable row level security; create policy p on customers to clerk using (true);
@@ -61,12 +67,12 @@ async fn dump_of(shop: &Workshop, url: &ConnectionUrl) -> PathBuf {
     dump(&order, &Cancel::never(), &mut |_| {}).await.unwrap().path
 }
 
-fn back<'a>(shop: &'a Workshop, dump: &'a Path, url: &'a ConnectionUrl) -> RestoreInPlaceOrder<'a> {
+fn back<'a>(shop: &'a Workshop, dump: &'a Path, target: &'a Sandbox) -> RestoreInPlaceOrder<'a> {
     RestoreInPlaceOrder {
         bin: &shop.client,
         dump,
-        url,
-        server_major: shop.client.version.major,
+        url: &target.url,
+        server_major: target.server_major,
         prologue_sql: "drop schema public cascade; create schema public; insert into dbd.ledger values ('bäck');",
         epilogue_sql: "update dbd.ledger set effect = effect || ' done'",
         effect: effect("back"),
@@ -76,6 +82,8 @@ fn back<'a>(shop: &'a Workshop, dump: &'a Path, url: &'a ConnectionUrl) -> Resto
         timeout: None,
     }
 }
+
+type Skip<'a> = &'a (dyn Fn(&TocEntry) -> bool + Send + Sync);
 
 fn is_extension(entry: &TocEntry) -> bool {
     entry.tag.contains("pg_trgm")
@@ -164,7 +172,7 @@ async fn going_back_in_place_is_one_transaction_with_what_surrounds_it() {
         "delete from orders where id > 10; alter table customers add extra int; drop view open_orders",
     )
     .await;
-    let mut order = back(&shop, &path, &target.url);
+    let mut order = back(&shop, &path, &target);
     order.prologue_sql = "drop table orders, customers cascade; insert into dbd.ledger values ('bäck');";
     restore_in_place(&order, &is_extension, &Cancel::never()).await.unwrap();
     assert_eq!(shop.sql(&target.url, "select count(*) from open_orders").await, ["1000"]);
@@ -182,7 +190,7 @@ async fn a_restore_in_place_that_fails_changes_nothing() {
     let shop = Workshop::new().await;
     let target = target(&shop, SHOP).await;
     let path = dump_of(&shop, &target.url).await;
-    let mut order = back(&shop, &path, &target.url);
+    let mut order = back(&shop, &path, &target);
     // The way is not clear: the tables are still there.
     order.prologue_sql = "insert into dbd.ledger values ('back'); delete from orders;";
     let failure = restore_in_place(&order, &is_extension, &Cancel::never()).await.unwrap_err();
@@ -202,7 +210,7 @@ async fn a_lock_that_is_not_to_be_had_is_a_passing_failure_wherever_it_is_met() 
     let path = dump_of(&shop, &target.url).await;
     // Met by the prologue, and by the restored script itself, whose own head would have it wait for ever.
     let only_constraint = |entry: &TocEntry| entry.kind != "CONSTRAINT";
-    let cases: [(&str, &str, &(dyn Fn(&TocEntry) -> bool + Send + Sync)); 2] = [
+    let cases: [(&str, &str, Skip); 2] = [
         ("select 1", "drop table t", &|_| false),
         ("alter table t drop constraint t_pkey", "select 1", &only_constraint),
     ];
@@ -217,7 +225,7 @@ async fn a_lock_that_is_not_to_be_had_is_a_passing_failure_wherever_it_is_met() 
         let holder = psql::query(&shop.client, &target.url, &script, &cancel);
         let attempt = async {
             assert!(wait_until(Duration::from_secs(60), || ready.exists()).await);
-            let order = RestoreInPlaceOrder { prologue_sql: prologue, ..back(&shop, &path, &target.url) };
+            let order = RestoreInPlaceOrder { prologue_sql: prologue, ..back(&shop, &path, &target) };
             let result = restore_in_place(&order, skip, &cancel).await;
             fs_err::write(&go, "").unwrap();
             result.unwrap_err()
@@ -229,4 +237,33 @@ async fn a_lock_that_is_not_to_be_had_is_a_passing_failure_wherever_it_is_met() 
         fs_err::remove_file(&go).unwrap();
     }
     shop.sandboxes.drop(&target.location, &Cancel::never()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_extension_the_sandbox_lacks_is_named_with_its_package() {
+    let shop = Workshop::new().await;
+    let copied = shop.scratch("copy").await;
+    let bin = Programs { dir: shop.path("bin"), ..shop.client.clone() };
+    fs_err::create_dir(&bin.dir).unwrap();
+    fs_err::os::unix::fs::symlink(shop.client.path("psql"), bin.path("psql")).unwrap();
+    super::write_script(
+        &bin.path("pg_restore"),
+        "echo '2; 3079 16400 EXTENSION - postgis '; echo '3; 3079 1 EXTENSION - plpgsql '",
+    );
+    let order = RestoreCopyOrder {
+        bin: &bin,
+        dump: &shop.path("backup.dump"),
+        sandbox: &copied.url,
+        server_major: 15,
+        roles: Vec::new(),
+        may_create_roles: true,
+        drop_public: false,
+        record: None,
+        timeout: None,
+    };
+    let failure = restore_copy(&order, &Cancel::never(), &mut |_| {}).await.unwrap_err();
+    assert_eq!(failure.code, Code::SandboxFailed);
+    assert!(failure.message.ends_with("an extension of the target: postgis"), "{failure}");
+    assert!(failure.hints[0].ends_with("apt-get install postgresql-15-postgis-3"), "{failure:?}");
+    shop.sandboxes.drop(&copied.location, &Cancel::never()).await.unwrap();
 }
