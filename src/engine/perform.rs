@@ -180,7 +180,7 @@ impl Runner<'_> {
         }
         // The backup has now been restored before anybody needs it: it must be what it was taken from.
         let tracking = self.tracking_table();
-        let copy = world.database.catalog(&sandbox.url, tracking).await?;
+        let copy = world.database.catalog(&sandbox.url, &[tracking]).await?;
         let same = match (&self.before, filled.roles_kept) {
             (Some(before), false) => fingerprint(&copy.without_roles()) == fingerprint(&before.without_roles()),
             _ => fingerprint(&copy) == backup.fingerprint,
@@ -266,7 +266,7 @@ impl Runner<'_> {
     async fn prepare_target(&mut self) -> Result<Outcome, Failure> {
         let world = self.world;
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
-        let found = fingerprint(&world.database.catalog(&world.target, self.tracking_table()).await?);
+        let found = fingerprint(&world.database.catalog(&world.target, &[self.tracking_table()]).await?);
         if found != plan.fingerprint_before {
             return Err(target_changed(&plan.fingerprint_before, &found));
         }
@@ -313,7 +313,7 @@ impl Runner<'_> {
     async fn check_schema(&mut self) -> Result<Outcome, Failure> {
         let world = self.world;
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
-        let catalog = world.database.catalog(&world.target, self.tracking_table()).await?;
+        let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
         let found = fingerprint(&catalog);
         let compared = if plan.roles_compared { found.clone() } else { fingerprint(&catalog.without_roles()) };
         if compared != plan.fingerprint_after {
@@ -396,7 +396,7 @@ impl Runner<'_> {
     async fn check_restored(&mut self) -> Result<Outcome, Failure> {
         let world = self.world;
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
-        let catalog = world.database.catalog(&world.target, self.tracking_table()).await?;
+        let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
         let found = fingerprint(&catalog);
         if found != backup.fingerprint {
             let failure = Failure::new(Code::NotRestored, "the target's schema is not the checkpoint's")

@@ -82,6 +82,15 @@ const ORDER: &[&str] = &[
 ];
 
 impl Runner<'_> {
+    /// The checks alone, without a run: what `dbd doctor` shows.
+    pub async fn checks(&mut self) -> Vec<Check> {
+        match self.preflight().await {
+            Done::Yes(Outcome::Preflight(preflight), _) => preflight.checks,
+            Done::No { partial: Some(Outcome::Checks(checks)), .. } => checks,
+            Done::Yes(..) | Done::No { .. } => Vec::new(),
+        }
+    }
+
     /// Looks at everything.
     pub(super) async fn preflight(&mut self) -> Done {
         let checks = Checks::default();
@@ -266,7 +275,7 @@ impl Runner<'_> {
             ((), Found::of(&place, Clone::clone))
         });
         let disk = checks.run("disk", async { ((), self.look_at_disk(facts)) });
-        let catalog = async { world.database.catalog(&world.target, table).await.map(|catalog| fingerprint(&catalog)) };
+        let catalog = async { world.database.catalog(&world.target, &[table]).await.map(|catalog| fingerprint(&catalog)) };
         let applied = async {
             match &tracking {
                 Some(tracking) => world.database.applied(&world.target, tracking).await.map(Some),

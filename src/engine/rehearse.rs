@@ -64,7 +64,7 @@ impl Runner<'_> {
 
         let seen = |catalog: Catalog| if self.roles_kept { catalog } else { catalog.without_roles() };
         let before = seen(before);
-        let after = seen(world.database.catalog(&sandbox.url, tracking.table).await?);
+        let after = seen(world.database.catalog(&sandbox.url, &[tracking.table]).await?);
         let rows_after = world.database.row_counts(&sandbox.url, tracking.table).await?;
         let comparison = Comparison::new("after the migrations", &after, "before", &before);
         artifacts.push(self.write_json("schema-comparison.json", &(world.comparison_json)(&comparison))?);

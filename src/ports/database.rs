@@ -166,7 +166,7 @@ pub trait Database {
     async fn foreign_locks(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;
 
     /// The catalog, without dbd's own schema and without `tracking`.
-    async fn catalog(&self, url: &ConnectionUrl, tracking: &str) -> Result<Catalog, Failure>;
+    async fn catalog(&self, url: &ConnectionUrl, tracking: &[&str]) -> Result<Catalog, Failure>;
 
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;

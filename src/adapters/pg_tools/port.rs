@@ -1,7 +1,10 @@
 //! [`Backups`] by PostgreSQL's programs.
 
 use super::{RestoreCopyOrder, RestoreInPlaceOrder, dump, dumped, restore_copy, restore_in_place, verify};
-use crate::adapters::support::child::{Cancel, kill_leftover};
+use crate::adapters::support::child::{Cancel, kill_leftover, run};
+use crate::adapters::support::psql::{explain, psql_spec};
+use crate::domain::code::Code;
+use crate::domain::connection::ConnectionUrl;
 use crate::adapters::support::pg_bin::{Need, Programs, Search, find};
 use crate::domain::digest::Digest;
 use crate::domain::failure::Failure;
@@ -29,6 +32,20 @@ impl PgTools {
     /// Where the process that works for `effect` is recorded.
     fn record(&self, effect: &EffectId) -> PathBuf {
         self.work_dir.join(format!("{effect}.process.json"))
+    }
+
+    /// Runs a script against an empty database by psql, which reads whatever `pg_dump` writes.
+    ///
+    /// # Errors
+    /// What psql said.
+    pub async fn run_file(&self, url: &ConnectionUrl, path: &Path) -> Result<(), Failure> {
+        let bin = find(&self.search, Need::Client, None).await?;
+        let spec = psql_spec(&bin, url, "dbd", None).args(["--file"]).args([path]);
+        let done = run(spec, &Cancel::never()).await?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(explain(&done, Code::StatementFailed, &format!("{} could not be loaded", path.display()), path))
     }
 
     fn make_work_dir(&self) -> Result<(), Failure> {

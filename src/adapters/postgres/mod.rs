@@ -46,9 +46,9 @@ impl Database for Postgres {
         facts::foreign_locks(url).await
     }
 
-    async fn catalog(&self, url: &ConnectionUrl, tracking: &str) -> Result<Catalog, Failure> {
+    async fn catalog(&self, url: &ConnectionUrl, tracking: &[&str]) -> Result<Catalog, Failure> {
         let session = connect(url, "dbd").await?;
-        let catalog = catalog::read_catalog(&session.client, &exclude(tracking))
+        let catalog = catalog::read_catalog(&session.client, &Exclude::tables(tracking.iter().copied()))
             .await
             .map_err(|error| query_failed(url, "reading the catalog", &error))?;
         session.close().await;

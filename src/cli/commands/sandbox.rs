@@ -1,0 +1,134 @@
+//! `dbd sandbox`: the copies a run works in, on their own.
+
+use crate::cli::exit::ExitCode;
+use crate::cli::{Context, Outcome};
+use crate::domain::code::Code;
+use crate::domain::failure::Failure;
+use crate::domain::ids::EffectId;
+use crate::ports::backup::{Backups, DumpOrder, FillOrder};
+use crate::ports::files::Files;
+use crate::ports::sandbox::Listed;
+use serde_json::json;
+
+/// Throw-away copies of a target
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Sub {
+    /// Copy an environment's target into a sandbox that stays
+    Create {
+        /// The environment
+        environment: String,
+    },
+    /// List the sandboxes
+    List,
+    /// Remove a sandbox
+    Drop {
+        /// Its name
+        id: String,
+    },
+    /// Remove the sandboxes whose owner is gone
+    Gc,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
+    let config = context.load()?;
+    let sandboxes = crate::wire::sandboxes(&config)?;
+    match args.command {
+        Sub::Create { environment } => create(context, &config, &environment).await,
+        Sub::List => show(context, &sandboxes.list().await?, "sandboxes"),
+        Sub::Gc => show(context, &sandboxes.gc().await?, "removed"),
+        Sub::Drop { id } => {
+            if !sandboxes.list().await?.iter().any(|one| one.id == id) {
+                return Err(Failure::new(Code::BadArgument, format!("there is no sandbox `{id}`")).hint("`dbd sandbox list` shows them").into());
+            }
+            sandboxes.remove(&id).await?;
+            let mut shell = context.shell.borrow_mut();
+            if shell.is_json() {
+                shell.result_json(&json!({"schema": "dbd.sandbox/1", "removed": [{"id": id}]}))?;
+            } else {
+                shell.result(&format!("{id} removed"))?;
+            }
+            Ok(ExitCode::Ok)
+        }
+    }
+}
+
+fn show(context: &Context, all: &[Listed], what: &str) -> Outcome {
+    let mut shell = context.shell.borrow_mut();
+    if shell.is_json() {
+        shell.result_json(&json!({"schema": "dbd.sandbox/1", what: all}))?;
+    } else if all.is_empty() {
+        shell.result(if what == "removed" { "nothing to remove" } else { "no sandbox" })?;
+    } else {
+        let lines: Vec<String> = all
+            .iter()
+            .map(|one| {
+                let kind = match (one.orphan, one.persistent) {
+                    (true, _) => "orphaned",
+                    (_, true) => "kept",
+                    _ => "in use",
+                };
+                format!("{}  {kind}  {}", one.id, one.place)
+            })
+            .collect();
+        shell.result(&lines.join("\n"))?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+async fn create(context: &Context, config: &crate::config::Config, name: &str) -> Outcome {
+    let environment = config.environment(name)?;
+    let id = format!("{}-{}", environment.name, crate::wire::now_ms());
+    let folder = crate::wire::files(config, &format!("sandbox-{id}"));
+    folder.make()?;
+    let database = crate::wire::database();
+    let facts = database.facts(&environment.database_url).await?;
+    let backups = crate::wire::backups(config, &format!("sandbox-{id}"));
+    let effect = EffectId::derive("sandbox", &crate::domain::ids::RunId::new(&environment.name, crate::wire::now_ms()), &id, b"");
+    let order = DumpOrder {
+        url: environment.database_url.clone(),
+        snapshot: None,
+        server_major: facts.version_num / 10_000,
+        path: folder.path("copy.dump"),
+        effect: effect.clone(),
+        expected_bytes: 0,
+    };
+    context.shell.borrow_mut().status("dumping", &environment.database_url.place());
+    backups.dump(&order, &|_, _| {}).await?;
+    let sandboxes = crate::wire::sandboxes(config)?;
+    let sandbox = sandboxes.create(&id, &facts, true).await?;
+    context.shell.borrow_mut().status("restoring", &sandbox.place);
+    let fill = FillOrder {
+        dump: order.path.clone(),
+        url: sandbox.url.clone(),
+        server_major: sandbox.server_major,
+        target_major: order.server_major,
+        roles: facts.roles.clone(),
+        may_create_roles: sandbox.own_server,
+        drop_public: !facts.has_public,
+        schema_only: config.sandbox.data == crate::config::SandboxData::Schema,
+        effect,
+    };
+    let filled = backups.fill(&fill, &|_, _| {}).await;
+    // The copy is what was asked for; the dump it came from is not.
+    let _ = fs_err::remove_dir_all(folder.path(""));
+    if let Err(failure) = filled {
+        sandboxes.remove(&id).await?;
+        return Err(failure.into());
+    }
+    let mut shell = context.shell.borrow_mut();
+    // A scratch server has no password; the address of one that has is not shown.
+    let address = if sandbox.own_server { sandbox.url.expose().to_owned() } else { sandbox.url.place() };
+    if shell.is_json() {
+        shell.result_json(&json!({"schema": "dbd.sandbox/1", "id": id, "place": sandbox.place, "url": address}))?;
+    } else {
+        shell.result(&format!("{id}\n{address}"))?;
+        shell.note(&format!("it stays until: dbd sandbox drop {id}"));
+    }
+    Ok(ExitCode::Ok)
+}
