@@ -814,7 +814,7 @@ struct Script<'a> {
 async fn write_script(
     Script { bin, dump, options, path, header, wanted }: Script<'_>,
     cancel: &Cancel,
-    on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+    on_output: &mut dyn FnMut(Stream, &[u8]),
 ) -> Result<(), Failure> {
     let mut file = files::create_private(path).map_err(|error| files::unwritable(path, &error))?;
     let mut editor = HeaderEditor::new(header);

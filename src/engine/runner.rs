@@ -97,7 +97,9 @@ pub struct Runner<'a> {
 impl<'a> Runner<'a> {
     /// A runner for a run that is `run` so far; blank for a new one.
     pub fn new(world: &'a World, journal: &'a mut dyn Journal, watch: &'a dyn Watch, stop: Stop, actor: Actor, run: Run) -> Self {
-        Self { world, journal, watch, stop, actor, run, epoch: 0, hold: None, sandbox: None, before: None, roles_kept: true, last_left: None }
+        // Until it takes over, it speaks within the last take-over: a decision about a run needs no new one.
+        let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
+        Self { world, journal, watch, stop, actor, run, epoch, hold: None, sandbox: None, before: None, roles_kept: true, last_left: None }
     }
 
     /// Says what the last run of this target left there, for the drift check.

@@ -76,7 +76,7 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
         return Err(Failure::new(Code::BadArgument, "--since lies after --until").into());
     }
     let (entries, origin, head) = match crate::wire::journal_for_reading(&config)? {
-        None => (Vec::new(), None, None),
+        None => (Vec::new(), "none".to_owned(), (0, String::new())),
         Some(journal) => {
             let mut entries = Vec::new();
             for story in stories(&journal)? {
@@ -90,17 +90,20 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
                     entries.push(entry);
                 }
             }
-            (entries, Some(journal.origin()), Some(journal.head()?))
+            (entries, journal.origin(), journal.head()?)
         }
     };
-    let window = render::audit::Window { since_ms, until_ms, now_ms, environment: args.env.clone(), actor: args.actor.clone(), origin, head };
+    let filters = [("env", &args.env), ("actor", &args.actor)];
+    let filters = filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| ((*name).to_owned(), value.clone()))).collect();
+    let window = render::audit::Window { since_ms, until_ms, now_ms, filters, origin, head_seq: head.0, head: head.1 };
     let mut shell = context.shell.borrow_mut();
+    let color = shell.out_has_color() && args.output.is_none();
     let format = if shell.is_json() { Format::Json } else { args.format };
     let document = render::audit::json(&entries, &window);
     let text = match format {
-        Format::Table => render::audit::table(&entries, &window),
+        Format::Table => render::audit::table(&entries, &window, super::width(), color),
         Format::Json => serde_json::to_string_pretty(&document).unwrap_or_default(),
-        Format::Csv => render::audit::csv(&entries, &window),
+        Format::Csv => render::audit::csv(&entries),
         Format::Markdown => render::audit::markdown(&entries, &window),
         Format::Html => render::audit::html(&entries, &window),
     };

@@ -10,8 +10,6 @@ use crate::domain::failure::Failure;
 use crate::domain::migration::formats;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::comparison::Comparison;
-use crate::domain::secret::Secret;
-use crate::ports::backup::Backups;
 use clap::ValueEnum;
 use std::path::Path;
 

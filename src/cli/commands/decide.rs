@@ -60,8 +60,9 @@ async fn record(context: &Context, text: &str, command: Command, done: &str, res
     let settles = !matches!(command, Command::Approve { .. });
     loop {
         let event = decide(&run, command.clone())?;
-        // Made from outside: it belongs to no take-over.
-        match journal.append(&id, run.rseq, crate::wire::now_ms(), 0, &actor, &event, Vec::new()) {
+        // Made from outside: it belongs to the take-over it meets.
+        let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
+        match journal.append(&id, run.rseq, crate::wire::now_ms(), epoch, &actor, &event, Vec::new()) {
             Ok(_) => break,
             // The run went on meanwhile: decide on what it is now.
             Err(AppendFailure::Stale) => run = find_run(&journal, text)?.run,
@@ -83,7 +84,7 @@ fn settle(journal: &mut dyn Journal, id: &RunId, actor: &crate::domain::event::A
         let Story { run, .. } = super::story(journal, id)?;
         match crate::domain::next::next(&run) {
             crate::domain::next::Next::Record(event @ crate::domain::event::Event::Refused { .. }) => {
-                match journal.append(id, run.rseq, crate::wire::now_ms(), 0, actor, &event, Vec::new()) {
+                match journal.append(id, run.rseq, crate::wire::now_ms(), run.lease.as_ref().map_or(0, |lease| lease.epoch), actor, &event, Vec::new()) {
                     Ok(_) | Err(AppendFailure::Stale | AppendFailure::Superseded) => {}
                     Err(AppendFailure::Broken(failure)) => return Err(failure),
                 }

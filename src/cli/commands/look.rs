@@ -1,12 +1,14 @@
 //! `dbd status`, `dbd list`, `dbd show`, `dbd logs`: projections of the journal.
 
-use super::{Story, find_run, journal_there, stories};
+use super::{Story, find_run, journal_there, stories, width};
 use crate::cli::exit::ExitCode;
 use crate::cli::{Context, Outcome, render};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EnvironmentName, RunId};
+use crate::domain::recovery::Found;
 use crate::domain::run::Run;
+use crate::ports::journal::Journal;
 use serde_json::json;
 use std::time::Duration;
 
@@ -84,7 +86,9 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Outcome {
     } else if runs.is_empty() {
         shell.result("no run yet")?;
     } else {
-        let texts: Vec<String> = runs.iter().map(render::show::status).collect();
+        let color = shell.out_has_color();
+        let held = |run: &Run| journal.locked_by(run.id.environment().as_str()).filter(|_| !run.state.is_settled());
+        let texts: Vec<String> = runs.iter().map(|run| render::show::status(run, held(run).as_deref(), color)).collect();
         shell.result(&texts.join("\n"))?;
     }
     Ok(ExitCode::Ok)
@@ -96,12 +100,19 @@ fn bad_name(text: &str) -> Failure {
 
 pub(crate) fn list(context: &Context, args: &ListArgs) -> Outcome {
     let config = context.load()?;
-    let mut runs: Vec<Run> = match crate::wire::journal_for_reading(&config)? {
-        Some(journal) => stories(&journal)?.into_iter().map(|story| story.run).collect(),
+    let mut runs: Vec<Found> = match crate::wire::journal_for_reading(&config)? {
+        Some(journal) => stories(&journal)?
+            .into_iter()
+            .map(|Story { run, .. }| {
+                let open = !run.state.is_settled();
+                let held_by = open.then(|| journal.locked_by(run.id.environment().as_str())).flatten();
+                Found { run, held_by }
+            })
+            .collect(),
         None => Vec::new(),
     };
     if let Some(name) = &args.env {
-        runs.retain(|run| run.id.environment().as_str() == name);
+        runs.retain(|found| found.run.id.environment().as_str() == name);
     }
     if let Some(limit) = args.limit {
         runs.drain(..runs.len().saturating_sub(limit));
@@ -110,7 +121,8 @@ pub(crate) fn list(context: &Context, args: &ListArgs) -> Outcome {
     if shell.is_json() {
         shell.result_json(&render::list::json(&runs))?;
     } else {
-        shell.result(&render::list::table(&runs))?;
+        let color = shell.out_has_color();
+        shell.result(&render::list::table(&runs, width(), color))?;
     }
     Ok(ExitCode::Ok)
 }
@@ -127,7 +139,10 @@ pub(crate) fn show(context: &Context, args: &ShowArgs) -> Outcome {
                 shell.result_line(&render::show::event_json(event))?;
             }
         }
-        (true, false) => shell.result(&render::show::events(&events))?,
+        (true, false) => {
+            let color = shell.out_has_color();
+            shell.result(&render::show::events(&run, &events, color))?;
+        }
         (false, true) => shell.result_json(&render::run::json(&run, &folder))?,
         (false, false) => {
             let color = shell.out_has_color();
@@ -152,11 +167,12 @@ pub(crate) async fn logs(context: &Context, args: LogsArgs) -> Outcome {
         let Story { run, events } = super::story(&journal, &id)?;
         let lines = render::log::lines(&run, &events);
         let mut shell = context.shell.borrow_mut();
+        let color = shell.out_has_color();
         for line in &lines[printed.min(lines.len())..] {
             if shell.is_json() {
                 shell.result_line(line)?;
             } else {
-                shell.result(&render::log::text(line))?;
+                shell.result(&render::log::text(line, color))?;
             }
         }
         printed = lines.len();
