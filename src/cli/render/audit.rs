@@ -281,7 +281,8 @@ pub fn json(entries: &[Entry], window: &Window) -> Value {
     for (outcome, count) in counts(entries) {
         by_outcome.insert(outcome.as_str().to_owned(), json!(count));
     }
-    let parameters: Map<String, Value> = window.filters.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let parameters: Map<String, Value> =
+        window.filters.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let reach = reach(entries);
     json!({
         "schema": "dbd.audit/1",
@@ -389,12 +390,13 @@ const COLUMNS: &[&str] = &[
     "head",
 ];
 
-/// The record as CSV (RFC 4180): a header, then a row for each run. What is many is joined by `; `.
+/// The record as CSV (RFC 4180): a header, then a row for each run. What is many is joined by `; `. The window has no place in it and is
+/// taken so that every form is called alike.
 ///
 /// A field that a spreadsheet would take for a formula starts with an apostrophe: a reason is typed by people, and a record is opened by
 /// others.
 #[must_use]
-pub fn csv(entries: &[Entry]) -> String {
+pub fn csv(entries: &[Entry], _window: &Window) -> String {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing to memory cannot fail, and every row has as many fields as the header.
     let _ = writer.write_record(COLUMNS);
@@ -477,7 +479,13 @@ fn record(entries: &[Entry], window: &Window) -> Document {
         badge: (super::table::Tone::Plain, plural(count(entries), "run", "runs")),
         lead: period(window),
         sections: Vec::new(),
-        foot: format!("Made {} from the journal {} at event {} ({})", rfc3339(window.now_ms), window.origin, window.head_seq, window.head),
+        foot: format!(
+            "Made {} from the journal {} at event {} ({})",
+            rfc3339(window.now_ms),
+            window.origin,
+            window.head_seq,
+            window.head
+        ),
     };
     let mut facts = vec![
         ("since", text(rfc3339(window.since_ms))),
@@ -508,7 +516,10 @@ fn record(entries: &[Entry], window: &Window) -> Document {
             ]
         })
         .collect();
-    record.section("Runs", vec![Block::Table(vec!["run", "outcome", "requested", "by", "approved by", "took", "why"], rows)]);
+    record.section(
+        "Runs",
+        vec![Block::Table(vec!["run", "outcome", "requested", "by", "approved by", "took", "why"], rows)],
+    );
     for entry in entries {
         record.section(entry.run.as_str(), vec![Block::Facts(entry_facts(entry))]);
     }
@@ -535,7 +546,8 @@ fn entry_facts(entry: &Entry) -> Vec<(&'static str, Line)> {
     let author = entry.git_author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
     let branch = entry.git_branch.as_ref().map_or_else(String::new, |branch| format!(" on {branch}"));
     put("commit", entry.git_commit.as_ref().map(|commit| format!("{commit}{branch}{author}")));
-    let migrations = entry.migrations.iter().map(|one| format!("{} ({}, {})", one.id, one.status.words(), digest(&one.digest)));
+    let migrations =
+        entry.migrations.iter().map(|one| format!("{} ({}, {})", one.id, one.status.words(), digest(&one.digest)));
     put("migrations", Some(migrations.collect::<Vec<_>>().join("; ")));
     put("went wrong", Some(entry.reasons.join("; ")));
     let allowed = entry.allowed.iter().map(|one| {
@@ -581,19 +593,19 @@ mod tests {
         insta::assert_snapshot!(table(&entries(), &window(), None, false), @"
         Change record, 2024-10-04T00:00:00.000Z to 2024-10-27T03:33:20.000Z, env prod
 
-        run                         outcome          requested                  by      approved by   content        why
-        ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-        deploy-prod-1728149445123   succeeded        2024-10-05T17:30:45.123Z   alice   carol         2 migrations   nobody reads old_price
-        deploy-prod-1728149445123   refused          2024-10-05T17:30:45.123Z   alice                 2 migrations   column_removed: column public.products.old_price removed; it holds values (DBD-0405)
-        deploy-prod-1728149445123   refused          2024-10-05T17:30:45.123Z   alice                 0 migrations   db.example.com:5432 does not answer (DBD-0101)
-        deploy-prod-1728149445123   rolled back      2024-10-05T17:30:45.123Z   alice                 2 migrations   the application is not healthy (DBD-0503)
-        deploy-prod-1728149445123   waiting          2024-10-05T17:30:45.123Z   alice                 2 migrations
-        deploy-prod-1728149445123   needs operator   2024-10-05T17:30:45.123Z   alice                 2 migrations   the target is not back at its checkpoint (DBD-0601)
-        deploy-prod-1728149445123   needs operator   2024-10-05T17:30:45.123Z   alice                 2 migrations   deploy-prod-1728149445123: it is not known whether `migrate 2` happened (DBD-0706)
-        deploy-prod-1728149445123   interrupted      2024-10-05T17:30:45.123Z   alice                 2 migrations
-        deploy-prod-1728149445123   planned          2024-10-05T17:30:45.123Z   alice                 2 migrations
-        deploy-prod-1728149445123   succeeded        2024-10-05T17:30:45.123Z   alice                 0 migrations
-        deploy-prod-1728149445123   abandoned        2024-10-05T17:30:45.123Z   alice                 2 migrations   the target is not back at its checkpoint (DBD-0601)
+        run                        outcome         requested                 by     approved by  content       why
+        ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+        deploy-prod-1728149445123  succeeded       2024-10-05T17:30:45.123Z  alice  carol        2 migrations  nobody reads old_price
+        deploy-prod-1728149445123  refused         2024-10-05T17:30:45.123Z  alice               2 migrations  column_removed: column public.products.old_price removed; it holds values (DBD-0405)
+        deploy-prod-1728149445123  refused         2024-10-05T17:30:45.123Z  alice               0 migrations  db.example.com:5432 does not answer (DBD-0101)
+        deploy-prod-1728149445123  rolled back     2024-10-05T17:30:45.123Z  alice               2 migrations  the application is not healthy (DBD-0503)
+        deploy-prod-1728149445123  waiting         2024-10-05T17:30:45.123Z  alice               2 migrations
+        deploy-prod-1728149445123  needs operator  2024-10-05T17:30:45.123Z  alice               2 migrations  the target is not back at its checkpoint (DBD-0601)
+        deploy-prod-1728149445123  needs operator  2024-10-05T17:30:45.123Z  alice               2 migrations  deploy-prod-1728149445123: it is not known whether `migrate 2` happened (DBD-0706)
+        deploy-prod-1728149445123  interrupted     2024-10-05T17:30:45.123Z  alice               2 migrations
+        deploy-prod-1728149445123  planned         2024-10-05T17:30:45.123Z  alice               2 migrations
+        deploy-prod-1728149445123  succeeded       2024-10-05T17:30:45.123Z  alice               0 migrations
+        deploy-prod-1728149445123  abandoned       2024-10-05T17:30:45.123Z  alice               2 migrations  the target is not back at its checkpoint (DBD-0601)
 
         11 runs: 2 succeeded, 2 refused, 1 rolled back, 2 needs operator, 1 interrupted, 1 waiting, 1 planned, 1 abandoned
         journal j-7f3a at event 97: b3:head
@@ -685,10 +697,22 @@ mod tests {
         let document = json(&entries, &window());
         assert_eq!(document["schema"], "dbd.audit/1");
         assert_eq!(document["counts"]["refused"], 2);
-        assert_eq!(document["counts"].as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>(), entries.len() as u64);
-        assert_eq!(document["journal"], json!({"origin": "j-7f3a", "first_seq": 40, "last_seq": 77, "seq": 97, "head": "b3:head"}));
+        assert_eq!(
+            document["counts"].as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>(),
+            entries.len() as u64
+        );
+        assert_eq!(
+            document["journal"],
+            json!({"origin": "j-7f3a", "first_seq": 40, "last_seq": 77, "seq": 97, "head": "b3:head"})
+        );
         assert_eq!(document["parameters"], json!({"env": "prod"}));
-        let forms = [document.to_string(), csv(&entries), markdown(&entries, &window()), html(&entries, &window()), table(&entries, &window(), None, false)];
+        let forms = [
+            document.to_string(),
+            csv(&entries, &window()),
+            markdown(&entries, &window()),
+            html(&entries, &window()),
+            table(&entries, &window(), None, false),
+        ];
         for form in forms {
             assert!(form.matches("deploy-prod-1728149445123").count() >= entries.len());
             assert!(!form.contains(SECRET));
@@ -701,14 +725,14 @@ mod tests {
         assert_eq!((&document["entries"], &document["journal"]["first_seq"]), (&json!([]), &Value::Null));
         assert!(table(&[], &window(), None, false).contains("\n0 runs\n"));
         assert!(markdown(&[], &window()).contains("0 runs"));
-        assert_eq!(csv(&[]).lines().count(), 1);
+        assert_eq!(csv(&[], &window()).lines().count(), 1);
     }
 
     #[test]
     fn the_csv_reads_back_and_no_field_is_a_formula() {
         let mut hostile = entries();
         hostile[0].reason = Some("=HYPERLINK(\"x\"),\nnext line".to_owned());
-        let text = csv(&hostile);
+        let text = csv(&hostile, &window());
         assert!(text.starts_with("run,environment,") && text.contains("\r\n"));
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         assert_eq!(reader.headers().unwrap().iter().collect::<Vec<_>>(), COLUMNS);
@@ -728,7 +752,10 @@ mod tests {
         let story = testing::abandoned();
         let entry = entry(&story.run, &story.events);
         let last = entry.rulings.last().unwrap();
-        assert_eq!((last.what, last.by.as_str(), last.reason.as_deref()), ("abandoned", "carol", Some("restored by hand")));
+        assert_eq!(
+            (last.what, last.by.as_str(), last.reason.as_deref()),
+            ("abandoned", "carol", Some("restored by hand"))
+        );
         assert_eq!(entry.outcome, Outcome::Abandoned);
     }
 }

@@ -130,7 +130,9 @@ fn block_markdown(block: &Block) -> String {
         Block::Text(line) => {
             let _ = writeln!(out, "{}", line_markdown(line));
         }
-        Block::Facts(facts) => out += &table_markdown(&["", ""], facts.iter().map(|(name, line)| vec![text(*name), line.clone()])),
+        Block::Facts(facts) => {
+            out += &table_markdown(&["", ""], facts.iter().map(|(name, line)| vec![text(*name), line.clone()]))
+        }
         Block::Table(header, rows) => out += &table_markdown(header, rows.iter().cloned()),
         Block::List(lines) => {
             for line in lines {
@@ -144,7 +146,10 @@ fn block_markdown(block: &Block) -> String {
             }
         }
         Block::Bars(bars) => {
-            out += &table_markdown(&["phase", "took"], bars.iter().map(|(name, ms)| vec![text(name.as_str()), text(duration(*ms))]));
+            out += &table_markdown(
+                &["phase", "took"],
+                bars.iter().map(|(name, ms)| vec![text(name.as_str()), text(duration(*ms))]),
+            );
         }
         Block::Heading(heading) => {
             let _ = writeln!(out, "### {}", escaped(heading));
@@ -186,13 +191,17 @@ fn code_markdown(words: &str) -> String {
 
 /// Words on one line that no Markdown reader takes for anything but words.
 fn escaped(words: &str) -> String {
-    one_line(words).chars().fold(String::new(), |mut out, character| {
+    // What stands before a piece of code ends with a space that belongs to the line.
+    let space = if words.ends_with(' ') { " " } else { "" };
+    let mut out = one_line(words).chars().fold(String::new(), |mut out, character| {
         if matches!(character, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '~' | '&') {
             out.push('\\');
         }
         out.push(character);
         out
-    })
+    });
+    out.push_str(space);
+    out
 }
 
 /// The document as one HTML page.
@@ -358,7 +367,9 @@ mod tests {
     fn the_page_is_whole_escapes_what_it_holds_and_loads_nothing() {
         let page = html(&sample());
         assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\">"));
-        assert!(page.contains("A &lt;report&gt; of *things*") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+        assert!(
+            page.contains("A &lt;report&gt; of *things*") && page.contains("&lt;script&gt;alert(1)&lt;/script&gt;")
+        );
         assert!(page.contains("<code>x|`y`</code>") && page.contains("width:100%") && page.contains("width:1%"));
         assert!(!page.contains("Left out"));
         for loading in ["<script", "src=", "href=", "url(", "@import", "http:", "https:"] {

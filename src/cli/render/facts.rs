@@ -177,7 +177,8 @@ pub fn migrations(run: &Run) -> Vec<MigrationFacts> {
     let pending = run.preflight.as_ref().map(|preflight| preflight.pending.as_slice()).unwrap_or_default();
     let facts = pending.iter().enumerate().map(|(place, pending)| {
         let migration = &pending.migration;
-        let rehearsed = run.rehearsal.as_ref().and_then(|found| found.migrations.iter().find(|one| one.id == migration.id));
+        let rehearsed =
+            run.rehearsal.as_ref().and_then(|found| found.migrations.iter().find(|one| one.id == migration.id));
         let steps = run.plan.as_ref().map(|plan| plan.steps.as_slice()).unwrap_or_default();
         let ours = steps.iter().enumerate().filter(|(_, step)| step.migration == place).map(|(step, _)| step);
         let (done, open): (Vec<usize>, Vec<usize>) = ours.partition(|step| *step < run.committed.len());
@@ -250,12 +251,15 @@ pub fn reasons(run: &Run) -> Vec<&Failure> {
         Outcome::NeedsOperator => run.halted.iter().chain(run.rollback_why.iter()).collect(),
         Outcome::RolledBack => run.rollback_why.iter().collect(),
         Outcome::Interrupted | Outcome::Abandoned => {
-            run.failure.iter().chain(run.halted.iter()).chain(run.rollback_why.iter()).fold(Vec::new(), |mut all, one| {
-                if !all.contains(&one) {
-                    all.push(one);
-                }
-                all
-            })
+            run.failure.iter().chain(run.halted.iter()).chain(run.rollback_why.iter()).fold(
+                Vec::new(),
+                |mut all, one| {
+                    if !all.contains(&one) {
+                        all.push(one);
+                    }
+                    all
+                },
+            )
         }
     }
 }
@@ -279,6 +283,11 @@ pub fn headline(run: &Run) -> String {
         Outcome::Refused => format!("Refused before {environment} was touched"),
         Outcome::RolledBack => format!("Rolled back, {environment} is at its checkpoint again"),
         Outcome::NeedsOperator => format!("Needs an operator, {environment} {state_of_target}"),
+        Outcome::Interrupted if matches!(run.state, State::Planned {}) => {
+            let what =
+                if run.approved.is_some() { "Approved, and not deployed yet" } else { "Interrupted before deploying" };
+            format!("{what}, {environment} {state_of_target}")
+        }
         Outcome::Interrupted => format!("Interrupted while {}, {environment} {state_of_target}", doing(run)),
         Outcome::Waiting => format!("Waiting for an approval to deploy {} to {environment}", migrations()),
         Outcome::Planned => format!("Planned {} for {environment}, which was not touched", migrations()),
@@ -292,7 +301,7 @@ pub fn doing(run: &Run) -> &'static str {
     match run.state {
         State::Blank {} => "beginning",
         State::Preparing { .. } => "preparing",
-        State::Planned {} => "planned",
+        State::Planned {} => "about to deploy",
         State::Forward { .. } | State::Halted { at: Position::Forward(_), .. } => "deploying",
         State::Verifying { .. } | State::Halted { at: Position::Verifying(_), .. } => "verifying",
         State::Rolling { .. } | State::Halted { at: Position::Rolling(_), .. } => "rolling back",
@@ -314,7 +323,8 @@ pub fn known(run: &Run) -> Vec<String> {
     }
     if let Some(flight) = &run.flight {
         let fenced = matches!(run.state.flight(), Flight::Fenced | Flight::Doubt);
-        let still = if fenced { "nothing of it can take effect any more" } else { "something of it may still be at work" };
+        let still =
+            if fenced { "nothing of it can take effect any more" } else { "something of it may still be at work" };
         known.push(format!("it is not known whether `{}` happened; {still}", flight.effect.name()));
     }
     if let Some(backup) = run.backup.as_ref().filter(|_| touched(run)) {
@@ -395,7 +405,9 @@ pub fn next_steps(run: &Run) -> Vec<Step> {
     let (id, environment) = (&run.id, run.id.environment());
     let step = |what, command: String| Step { what, command };
     match outcome(run) {
-        Outcome::Succeeded if run.committed.is_empty() => vec![step("see what is applied", format!("dbd migrations status {environment}"))],
+        Outcome::Succeeded if run.committed.is_empty() => {
+            vec![step("see what is applied", format!("dbd migrations status {environment}"))]
+        }
         Outcome::Succeeded => vec![
             step("read the whole story", format!("dbd show {id}")),
             step("take it back", format!("dbd rollback {id}")),
@@ -491,7 +503,9 @@ mod tests {
 
     #[test]
     fn a_migration_is_told_by_what_became_of_it() {
-        let statuses = |story: testing::Story| -> Vec<_> { migrations(&story.run).iter().map(|one| one.status.as_str()).collect() };
+        let statuses = |story: testing::Story| -> Vec<_> {
+            migrations(&story.run).iter().map(|one| one.status.as_str()).collect()
+        };
         assert_eq!(statuses(testing::good()), ["deployed", "deployed"]);
         assert_eq!(statuses(testing::refused()), ["rehearsed", "rehearsed"]);
         assert_eq!(statuses(testing::rolled_back()), ["taken_back", "taken_back"]);
@@ -527,7 +541,9 @@ mod tests {
             let steps = next_steps(&story.run);
             assert!(!steps.is_empty(), "{name}");
             for step in steps {
-                let about = step.command.contains(story.run.id.as_str()) || step.command.ends_with(" prod") || step.command.contains("explain DBD-");
+                let about = step.command.contains(story.run.id.as_str())
+                    || step.command.ends_with(" prod")
+                    || step.command.contains("explain DBD-");
                 assert!(step.command.starts_with("dbd ") && about, "{name}: {}", step.command);
             }
         }
@@ -537,7 +553,10 @@ mod tests {
     fn what_a_restore_forgets_is_said_openly() {
         assert_eq!(
             loss(&testing::rolled_back().run),
-            [format!("3 rows written since the backup left the target (public.orders: 3); kept in {}/before-rollback.dump", testing::DIR)]
+            [format!(
+                "3 rows written since the backup left the target (public.orders: 3); kept in {}/before-rollback.dump",
+                testing::DIR
+            )]
         );
         assert!(loss(&testing::good().run).is_empty());
     }

@@ -68,7 +68,8 @@ mod tests {
     use super::*;
 
     fn found() -> Vec<Found> {
-        let mut found: Vec<Found> = all().into_iter().map(|(_, story)| Found { run: story.run, held_by: None }).collect();
+        let mut found: Vec<Found> =
+            all().into_iter().map(|(_, story)| Found { run: story.run, held_by: None }).collect();
         found.push(Found { run: testing::interrupted().run, held_by: Some("build-7 pid 4711".to_owned()) });
         found
     }
@@ -76,20 +77,20 @@ mod tests {
     #[test]
     fn runs_are_listed_one_a_line() {
         insta::assert_snapshot!(table(&found(), None, false), @"
-        run                         outcome          requested                  by      took    content
-        ────────────────────────────────────────────────────────────────────────────────────────────────────
-        deploy-prod-1728149445123   succeeded        2024-10-05T17:30:45.123Z   alice   29.0s   2 migrations
-        deploy-prod-1728149445123   refused          2024-10-05T17:30:45.123Z   alice   16.0s   2 migrations
-        deploy-prod-1728149445123   refused          2024-10-05T17:30:45.123Z   alice   4.0s    0 migrations
-        deploy-prod-1728149445123   rolled back      2024-10-05T17:30:45.123Z   alice   36.0s   2 migrations
-        deploy-prod-1728149445123   waiting          2024-10-05T17:30:45.123Z   alice   17.0s   2 migrations
-        deploy-prod-1728149445123   needs operator   2024-10-05T17:30:45.123Z   alice   36.0s   2 migrations
-        deploy-prod-1728149445123   needs operator   2024-10-05T17:30:45.123Z   alice   25.0s   2 migrations
-        deploy-prod-1728149445123   interrupted      2024-10-05T17:30:45.123Z   alice   21.0s   2 migrations
-        deploy-prod-1728149445123   planned          2024-10-05T17:30:45.123Z   alice   17.0s   2 migrations
-        deploy-prod-1728149445123   succeeded        2024-10-05T17:30:45.123Z   alice   4.0s    0 migrations
-        deploy-prod-1728149445123   abandoned        2024-10-05T17:30:45.123Z   alice   37.0s   2 migrations
-        deploy-prod-1728149445123   running          2024-10-05T17:30:45.123Z   alice   21.0s   2 migrations
+        run                        outcome         requested                 by     took   content
+        ───────────────────────────────────────────────────────────────────────────────────────────────
+        deploy-prod-1728149445123  succeeded       2024-10-05T17:30:45.123Z  alice  29.0s  2 migrations
+        deploy-prod-1728149445123  refused         2024-10-05T17:30:45.123Z  alice  16.0s  2 migrations
+        deploy-prod-1728149445123  refused         2024-10-05T17:30:45.123Z  alice  4.0s   0 migrations
+        deploy-prod-1728149445123  rolled back     2024-10-05T17:30:45.123Z  alice  36.0s  2 migrations
+        deploy-prod-1728149445123  waiting         2024-10-05T17:30:45.123Z  alice  17.0s  2 migrations
+        deploy-prod-1728149445123  needs operator  2024-10-05T17:30:45.123Z  alice  36.0s  2 migrations
+        deploy-prod-1728149445123  needs operator  2024-10-05T17:30:45.123Z  alice  25.0s  2 migrations
+        deploy-prod-1728149445123  interrupted     2024-10-05T17:30:45.123Z  alice  21.0s  2 migrations
+        deploy-prod-1728149445123  planned         2024-10-05T17:30:45.123Z  alice  17.0s  2 migrations
+        deploy-prod-1728149445123  succeeded       2024-10-05T17:30:45.123Z  alice  4.0s   0 migrations
+        deploy-prod-1728149445123  abandoned       2024-10-05T17:30:45.123Z  alice  37.0s  2 migrations
+        deploy-prod-1728149445123  running         2024-10-05T17:30:45.123Z  alice  21.0s  2 migrations
         ");
         assert_eq!(table(&[], None, false), "no runs\n");
     }
@@ -107,7 +108,10 @@ mod tests {
         assert_eq!(document["schema"], "dbd.list/1");
         let runs = document["runs"].as_array().unwrap();
         assert_eq!(runs.len(), found().len());
-        assert_eq!((&runs[0]["outcome"], &runs[0]["migrations"]), (&json!("succeeded"), &json!(["0003_add_price", "0004_drop_old_price"])));
+        assert_eq!(
+            (&runs[0]["outcome"], &runs[0]["migrations"]),
+            (&json!("succeeded"), &json!(["0003_add_price", "0004_drop_old_price"]))
+        );
         let last = runs.last().unwrap();
         assert_eq!((&last["outcome"], &last["held_by"]), (&json!("running"), &json!("build-7 pid 4711")));
         assert!(!document.to_string().contains(SECRET));

@@ -111,12 +111,8 @@ impl Teller {
         if let Event::Intended { effect, .. } = &recorded.event {
             self.phase = effect.phase();
         }
-        let mut first = Told {
-            phase: self.phase.label(),
-            level: Level::Info,
-            message: String::new(),
-            metadata: Map::new(),
-        };
+        let mut first =
+            Told { phase: self.phase.label(), level: Level::Info, message: String::new(), metadata: Map::new() };
         let mut more = Vec::new();
         self.say(recorded, before.flight.as_ref().map(|flight| flight.effect), &mut first, &mut more);
         let mut told = vec![first];
@@ -130,7 +126,8 @@ impl Teller {
             Event::Requested(request) => {
                 told.phase = "REQUEST".to_owned();
                 let dry = if request.dry_run { "A dry run" } else { "A deployment" };
-                told.message = because(format!("{dry} to {} was requested by {who}", request.environment), &request.allow.reason);
+                told.message =
+                    because(format!("{dry} to {} was requested by {who}", request.environment), &request.allow.reason);
                 told.put("target", json!(request.target));
                 told.put("requestedBy", json!(who));
                 if !request.allow.codes.is_empty() {
@@ -142,7 +139,11 @@ impl Teller {
                 told.put("epoch", json!(epoch));
             }
             Event::Paused { why } => {
-                told.level = if *why == Pause::AwaitingApproval { Level::Info } else { Level::Warn };
+                if *why == Pause::AwaitingApproval {
+                    told.phase = "APPROVAL".to_owned();
+                } else {
+                    told.level = Level::Warn;
+                }
                 told.message = match why {
                     Pause::Interrupted => "Interrupted; nothing is in flight",
                     Pause::AwaitingApproval => "Waiting for an approval",
@@ -254,7 +255,8 @@ impl Teller {
             }
             Event::Halted { why } => {
                 told.fail(why);
-                told.message = format!("Halted: {}", why.message);
+                let about = format!("{}: ", self.run.id);
+                told.message = format!("Halted: {}", why.message.strip_prefix(&about).unwrap_or(&why.message));
             }
             Event::Abandoned { reason } => {
                 told.phase = "REQUEST".to_owned();
@@ -262,8 +264,17 @@ impl Teller {
                 told.message = because(format!("{who} gave the run up as it stands"), reason);
             }
             Event::ArtifactsWritten { files } => {
-                told.message = format!("Wrote {}", files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "));
-                told.put("files", json!(files.iter().map(|file| (&file.name, &file.digest)).collect::<std::collections::BTreeMap<_, _>>()));
+                told.message =
+                    format!("Wrote {}", files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", "));
+                told.put(
+                    "files",
+                    json!(
+                        files
+                            .iter()
+                            .map(|file| (&file.name, &file.digest))
+                            .collect::<std::collections::BTreeMap<_, _>>()
+                    ),
+                );
             }
         }
     }
@@ -282,7 +293,8 @@ impl Teller {
                 checks(&preflight.checks, told, more);
                 let pending = plural(count(&preflight.pending), "migration", "migrations");
                 let checks = plural(count(&preflight.checks), "check", "checks");
-                let commit = preflight.git.as_ref().map_or_else(String::new, |git| format!(", commit {}", commit(&git.commit)));
+                let commit =
+                    preflight.git.as_ref().map_or_else(String::new, |git| format!(", commit {}", commit(&git.commit)));
                 format!("Preflight passed: {checks}, {pending} to apply{commit}")
             }
             Outcome::Checks(found) => {
@@ -313,7 +325,11 @@ impl Teller {
             }
             Outcome::Step(report) => {
                 told.put("tries", json!(report.tries));
-                let tries = if report.tries > 1 { format!(" after {} tries for its locks", report.tries) } else { String::new() };
+                let tries = if report.tries > 1 {
+                    format!(" after {} tries for its locks", report.tries)
+                } else {
+                    String::new()
+                };
                 match effect {
                     Some(Effect::Migrate { step }) => {
                         told.put("committed", json!(self.run.committed.len()));
@@ -325,7 +341,9 @@ impl Teller {
             Outcome::Fingerprint { fingerprint, .. } => {
                 told.put("schemaFingerprint", json!(fingerprint));
                 match effect {
-                    Some(Effect::CheckRestored) => format!("The target's schema is its checkpoint's: {}", fingerprint.short()),
+                    Some(Effect::CheckRestored) => {
+                        format!("The target's schema is its checkpoint's: {}", fingerprint.short())
+                    }
                     _ => format!("The target's schema is the rehearsed one: {}", fingerprint.short()),
                 }
             }
@@ -522,7 +540,7 @@ mod tests {
         2024-10-05T17:31:01.123Z  INFO   SANDBOX_VALIDATION      Sandbox validation passed: 2 migrations in 2 steps, 2 findings
         2024-10-05T17:31:01.123Z  WARN   SANDBOX_VALIDATION      column_removed: column public.products.old_price removed; it holds values (allowed)
         2024-10-05T17:31:01.123Z  WARN   SANDBOX_VALIDATION      index_removed: index public.i removed
-        2024-10-05T17:31:02.123Z  INFO   SANDBOX_VALIDATION      Waiting for an approval
+        2024-10-05T17:31:02.123Z  INFO   APPROVAL                Waiting for an approval
         2024-10-05T17:31:03.123Z  INFO   APPROVAL                carol approved the plan: "looked at it"
         2024-10-05T17:31:04.123Z  INFO   DEPLOYMENT              Making sure that the target is still as planned
         2024-10-05T17:31:05.123Z  INFO   DEPLOYMENT              The target is as planned and held by this run
@@ -593,7 +611,7 @@ mod tests {
         2024-10-05T17:31:07.123Z  INFO   DEPLOYMENT              Process 12 on build-8 took the run over
         2024-10-05T17:31:08.123Z  WARN   DEPLOYMENT              Nothing of `migrate 2` can take effect any more: no session of it is left
         2024-10-05T17:31:09.123Z  ERROR  DEPLOYMENT              Nobody can tell whether `migrate 2` happened: the catalog does not tell
-        2024-10-05T17:31:10.123Z  ERROR  DEPLOYMENT              Halted: deploy-prod-1728149445123: it is not known whether `migrate 2` happened
+        2024-10-05T17:31:10.123Z  ERROR  DEPLOYMENT              Halted: it is not known whether `migrate 2` happened
         ");
     }
 
@@ -601,11 +619,17 @@ mod tests {
     fn the_judgement_says_what_the_seeds_promised() {
         let story = testing::good();
         let lines = lines(&story.run, &story.events);
-        let line = lines.iter().find(|line| line["message"].as_str().unwrap().starts_with("Sandbox validation passed")).unwrap();
+        let line = lines
+            .iter()
+            .find(|line| line["message"].as_str().unwrap().starts_with("Sandbox validation passed"))
+            .unwrap();
         assert_eq!(line["deploymentId"], story.run.id.as_str());
         assert_eq!((&line["phase"], &line["level"]), (&json!("SANDBOX_VALIDATION"), &json!("INFO")));
         let metadata = &line["metadata"];
-        assert_eq!((&metadata["tablesModified"], &metadata["columnsAdded"], &metadata["testsPassed"]), (&json!(2), &json!(5), &json!(127)));
+        assert_eq!(
+            (&metadata["tablesModified"], &metadata["columnsAdded"], &metadata["testsPassed"]),
+            (&json!(2), &json!(5), &json!(127))
+        );
         assert_eq!((&metadata["environment"], &metadata["duration"]), (&json!("prod"), &json!("5.0s")));
     }
 
@@ -613,12 +637,16 @@ mod tests {
     fn every_event_is_told_and_no_secret_is() {
         for (name, story) in all() {
             let lines = lines(&story.run, &story.events);
-            let told: std::collections::BTreeSet<u64> = lines.iter().map(|line| line["metadata"]["seq"].as_u64().unwrap()).collect();
+            let told: std::collections::BTreeSet<u64> =
+                lines.iter().map(|line| line["metadata"]["seq"].as_u64().unwrap()).collect();
             assert_eq!(told.len(), story.events.len(), "{name}");
             for line in &lines {
                 let keys: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
                 assert_eq!(keys, ["deploymentId", "level", "message", "metadata", "phase", "timestamp"]);
-                assert!(!line["message"].as_str().unwrap().is_empty() && !line.to_string().contains(SECRET), "{name}: {line}");
+                assert!(
+                    !line["message"].as_str().unwrap().is_empty() && !line.to_string().contains(SECRET),
+                    "{name}: {line}"
+                );
             }
         }
     }

@@ -39,7 +39,12 @@ fn report(run: &Run, events: &[Recorded], comparison: Option<&Value>) -> Documen
         badge: (outcome.tone(), outcome.words()),
         lead: facts::headline(run),
         sections: Vec::new(),
-        foot: format!("Told from the journal up to event {} ({}), recorded {}", run.seq, run.head, rfc3339(run.last_ms)),
+        foot: format!(
+            "Told from the journal up to event {} ({}), recorded {}",
+            run.seq,
+            run.head,
+            rfc3339(run.last_ms)
+        ),
     };
     report.section("Who, what, when", vec![Block::Facts(who_what_when(run, events))]);
     report.section("Why", reasons(run).into_iter().map(failure).collect());
@@ -58,7 +63,8 @@ fn report(run: &Run, events: &[Recorded], comparison: Option<&Value>) -> Documen
     report.section("What happened", vec![timeline(run, events)]);
     report.section("Files", files(run));
     report.section("Record", vec![Block::Facts(record(run, events))]);
-    let next = next_steps(run).into_iter().map(|step| vec![Span::Text(format!("{}: ", step.what)), Span::Code(step.command)]);
+    let next =
+        next_steps(run).into_iter().map(|step| vec![Span::Text(format!("{}: ", step.what)), Span::Code(step.command)]);
     report.section("Next", vec![Block::List(next.collect())]);
     report
 }
@@ -104,7 +110,10 @@ fn who_what_when(run: &Run, events: &[Recorded]) -> Vec<(&'static str, Line)> {
                 facts.push(("working tree", mark(Tone::Odd, format!("{files}: {}", git.dirty_files.join(", ")))));
             }
         }
-        facts.push(("server", text(format!("PostgreSQL {}, {}", preflight.server.version, size(preflight.server.size_bytes)))));
+        facts.push((
+            "server",
+            text(format!("PostgreSQL {}, {}", preflight.server.version, size(preflight.server.size_bytes))),
+        ));
         facts.push(("role", text(preflight.server.role.as_str())));
     }
     facts
@@ -143,9 +152,14 @@ fn way_back(run: &Run) -> Vec<Block> {
         story.push(text(format!("The run turned round {} times", run.rollbacks)));
     }
     let now = match (outcome(run), &run.backup) {
-        (facts::Outcome::RolledBack, _) if !facts::touched(run) => "Nothing had been committed, and the schema fingerprint was checked".to_owned(),
+        (facts::Outcome::RolledBack, _) if !facts::touched(run) => {
+            "Nothing had been committed, and the schema fingerprint was checked".to_owned()
+        }
         (facts::Outcome::RolledBack, Some(backup)) => {
-            format!("The target's schema fingerprint is its checkpoint's again, and that was checked: {}", backup.fingerprint)
+            format!(
+                "The target's schema fingerprint is its checkpoint's again, and that was checked: {}",
+                backup.fingerprint
+            )
         }
         (facts::Outcome::RolledBack, None) => "The target is at its checkpoint again".to_owned(),
         _ => "The way back has not come to its end".to_owned(),
@@ -239,7 +253,10 @@ fn compared(comparison: &Value) -> Vec<Block> {
     let mut blocks = vec![Block::Table(vec!["change", "kind", "object", "breaking", "why"], rows)];
     let rest = shown.len().saturating_sub(NAMED) as u64;
     if rest > 0 {
-        blocks.push(Block::Text(text(format!("{} in schema-comparison.json", plural(rest, "more change", "more changes")))));
+        blocks.push(Block::Text(text(format!(
+            "{} in schema-comparison.json",
+            plural(rest, "more change", "more changes")
+        ))));
     }
     let nested = (all.len() - shown.len()) as u64;
     if nested > 0 {
@@ -335,7 +352,12 @@ fn checks(run: &Run) -> Vec<Block> {
                 CheckStatus::Failed => (Tone::Bad, "failed"),
                 CheckStatus::Skipped => (Tone::Plain, "skipped"),
             };
-            vec![text(check.name.as_str()), mark(tone, word), text(check.message.as_str()), text(duration(check.duration_ms))]
+            vec![
+                text(check.name.as_str()),
+                mark(tone, word),
+                text(check.message.as_str()),
+                text(duration(check.duration_ms)),
+            ]
         })
         .collect();
     vec![Block::Table(vec!["check", "outcome", "found", "took"], rows)]
@@ -351,7 +373,8 @@ fn steps(run: &Run) -> Vec<Block> {
             let migration = plan.migrations.get(step.migration).map_or("", |one| one.id.as_str());
             let shape = if step.mode == UnitMode::Transaction { "in one transaction" } else { "outside a transaction" };
             let report = run.committed.get(place);
-            let in_flight = place == run.committed.len() && run.flight.as_ref().is_some_and(|flight| flight.effect.changes_target());
+            let in_flight = place == run.committed.len()
+                && run.flight.as_ref().is_some_and(|flight| flight.effect.changes_target());
             let status = match report {
                 Some(_) => mark(Tone::Good, "committed"),
                 None if in_flight && run.rollbacks == 0 => mark(Tone::Bad, "not known"),
@@ -370,7 +393,8 @@ fn steps(run: &Run) -> Vec<Block> {
             ]
         })
         .collect();
-    let mut blocks = vec![Block::Table(vec!["step", "migration", "statements", "shape", "status", "took", "tries"], rows)];
+    let mut blocks =
+        vec![Block::Table(vec!["step", "migration", "statements", "shape", "status", "took", "tries"], rows)];
     if outcome(run) == facts::Outcome::RolledBack && !run.committed.is_empty() {
         blocks.push(Block::Text(text("The target went back to its checkpoint afterwards")));
     }
@@ -384,7 +408,9 @@ fn timeline(run: &Run, events: &[Recorded]) -> Block {
     for (place, recorded) in events.iter().enumerate() {
         let told = teller.tell(recorded);
         let answered = matches!(recorded.event, Event::Intended { .. })
-            && events.get(place + 1).is_some_and(|next| matches!(next.event, Event::Succeeded { .. } | Event::Failed { .. }));
+            && events
+                .get(place + 1)
+                .is_some_and(|next| matches!(next.event, Event::Succeeded { .. } | Event::Failed { .. }));
         if answered {
             continue;
         }
@@ -397,7 +423,11 @@ fn timeline(run: &Run, events: &[Recorded]) -> Block {
         rows.push(vec![text(recorded.seq.to_string()), text(rfc3339(recorded.ts_ms)), mark(tone, first.message)]);
     }
     if let Some(flight) = &run.flight {
-        rows.push(vec![text(""), text(""), mark(Tone::Odd, format!("{}: no outcome is recorded", beginning(flight.effect, run)))]);
+        rows.push(vec![
+            text(""),
+            text(""),
+            mark(Tone::Odd, format!("{}: no outcome is recorded", beginning(flight.effect, run))),
+        ]);
     }
     Block::Table(vec!["event", "when", "what"], rows)
 }
@@ -593,8 +623,8 @@ mod tests {
 
         ## Next
 
-        - read the whole story:`dbd show deploy-prod-1728149445123`
-        - take it back:`dbd rollback deploy-prod-1728149445123`
+        - read the whole story: `dbd show deploy-prod-1728149445123`
+        - take it back: `dbd rollback deploy-prod-1728149445123`
 
         ---
 

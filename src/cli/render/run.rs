@@ -158,7 +158,7 @@ pub fn summary(run: &Run, color: bool, artifacts_dir: &str) -> String {
     page.out += &columns(page.pen, 2, about(run));
     page.reasons(run);
     page.list("What is known", facts::known(run));
-    page.list("Rows", loss(run));
+    page.list("Loss", loss(run));
     page.migrations(run);
     page.findings(run, artifacts_dir);
     page.locks(run, artifacts_dir);
@@ -304,7 +304,8 @@ impl Page {
             return;
         }
         if let Some(requested) = &run.requested {
-            let reason = requested.reason.as_deref().map_or_else(String::new, |reason| format!(", \"{}\"", one_line(reason)));
+            let reason =
+                requested.reason.as_deref().map_or_else(String::new, |reason| format!(", \"{}\"", one_line(reason)));
             self.line(&format!("allowed by {}{reason}", requested.actor.id));
         }
     }
@@ -325,7 +326,11 @@ impl Page {
             .iter()
             .take(SHOWN)
             .map(|one| {
-                let blocks = if one.blocks == "nothing" { "blocks nothing".to_owned() } else { format!("blocks {}", one.blocks) };
+                let blocks = if one.blocks == "nothing" {
+                    "blocks nothing".to_owned()
+                } else {
+                    format!("blocks {}", one.blocks)
+                };
                 vec![plain(one.object.as_str()), plain(one.lock.as_str()), plain(duration(one.held_ms)), plain(blocks)]
             })
             .collect();
@@ -524,7 +529,10 @@ mod tests {
         assert_eq!(document["rollback"]["kept"], format!("{DIR}/before-rollback.dump"));
         assert_eq!(document["schema_fingerprint"], document["checkpoint"]["schema_fingerprint"]);
         let not_ready = json(&testing::not_ready().run, DIR);
-        assert_eq!((&not_ready["checkpoint"], &not_ready["changes"], &not_ready["tests"]), (&Value::Null, &Value::Null, &Value::Null));
+        assert_eq!(
+            (&not_ready["checkpoint"], &not_ready["changes"], &not_ready["tests"]),
+            (&Value::Null, &Value::Null, &Value::Null)
+        );
         assert_eq!(not_ready["reasons"][0]["hints"], json!(["is it running?"]));
     }
 
@@ -536,7 +544,10 @@ mod tests {
         assert_eq!(document["digest"], story.run.plan_digest.as_ref().unwrap().as_str());
         assert_eq!(document["migrations"][1]["id"], "0004_drop_old_price");
         let step = &document["steps"][0];
-        assert_eq!((&step["step"], &step["migration"], &step["lines"]), (&json!(1), &json!("0003_add_price"), &json!([1, 2, 3, 4])));
+        assert_eq!(
+            (&step["step"], &step["migration"], &step["lines"]),
+            (&json!(1), &json!("0003_add_price"), &json!([1, 2, 3, 4]))
+        );
         assert_eq!((&step["transactional"], &step["undo"]), (&json!(true), &json!("restore")));
     }
 
@@ -633,7 +644,7 @@ mod tests {
             because: it answered 500
             hint: look at its log
 
-        Rows
+        Loss
           3 rows written since the backup left the target (public.orders: 3); kept in .deployments/deploy-prod-1728149445123/before-rollback.dump
 
         Migrations

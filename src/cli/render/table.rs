@@ -85,7 +85,7 @@ pub fn plain(text: impl Into<String>) -> Toned {
 #[must_use]
 pub fn columns(pen: Pen, indent: usize, rows: Vec<Vec<Toned>>) -> String {
     let mut table = bare(pen);
-    fill(&mut table, rows);
+    fill(&mut table, 2, rows);
     printed(&table, indent)
 }
 
@@ -98,7 +98,8 @@ pub fn table(pen: Pen, width: Option<u16>, header: &[&str], rows: Vec<Vec<Toned>
     table.style_mut().header_separator = LineStyle::none().fill('─').junction('─');
     let bold = |name: &&str| Cell::new(name).add_attribute(comfy_table::Attribute::Bold);
     table.set_header(header.iter().map(bold).collect::<Vec<_>>());
-    fill(&mut table, rows);
+    // The rule's place between two columns is as wide as a space.
+    fill(&mut table, 1, rows);
     if let Some(width) = width {
         table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
         if let Some(first) = table.column_mut(0) {
@@ -117,7 +118,7 @@ fn bare(pen: Pen) -> Table {
     table
 }
 
-fn fill(table: &mut Table, rows: Vec<Vec<Toned>>) {
+fn fill(table: &mut Table, gap: u16, rows: Vec<Vec<Toned>>) {
     for row in rows {
         let cells = row.into_iter().map(|(tone, text)| {
             let cell = Cell::new(one_line(&text));
@@ -127,7 +128,7 @@ fn fill(table: &mut Table, rows: Vec<Vec<Toned>>) {
     }
     let last = table.column_count().saturating_sub(1);
     for (place, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, if place == last { 0 } else { 2 }));
+        column.set_padding((0, if place == last { 0 } else { gap }));
     }
 }
 
@@ -149,7 +150,11 @@ mod tests {
 
     fn rows() -> Vec<Vec<Toned>> {
         vec![
-            vec![plain("deploy-dev-1"), (Tone::Good, "succeeded".to_owned()), plain("a reason that is long enough to be wrapped")],
+            vec![
+                plain("deploy-dev-1"),
+                (Tone::Good, "succeeded".to_owned()),
+                plain("a reason that is long enough to be wrapped"),
+            ],
             vec![plain("deploy-production-12"), (Tone::Bad, "refused".to_owned()), plain("short")],
         ]
     }
@@ -158,11 +163,11 @@ mod tests {
     fn a_table_fits_the_width_and_keeps_what_is_copied_whole() {
         let text = table(Pen { color: false }, Some(60), &["run", "outcome", "reason"], rows());
         insta::assert_snapshot!(text, @"
-        run                    outcome     reason
-        ────────────────────────────────────────────────────────
-        deploy-dev-1           succeeded   a reason that is long
-                                           enough to be wrapped
-        deploy-production-12   refused     short
+        run                   outcome    reason
+        ──────────────────────────────────────────────────────
+        deploy-dev-1          succeeded  a reason that is long
+                                         enough to be wrapped
+        deploy-production-12  refused    short
         ");
         assert!(text.lines().all(|line| line.chars().count() <= 60));
     }

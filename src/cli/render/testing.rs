@@ -49,7 +49,11 @@ fn settings(approval: bool) -> Settings {
         data: "full".to_owned(),
         tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000 }),
         verify: None,
-        health: Some(HealthCheck { url: format!("https://app.example.com/health?key={SECRET}"), timeout_ms: 5_000, attempts: 3 }),
+        health: Some(HealthCheck {
+            url: format!("https://app.example.com/health?key={SECRET}"),
+            timeout_ms: 5_000,
+            attempts: 3,
+        }),
         app_url: Some(format!("https://user:{SECRET}@app.example.com")),
     }
 }
@@ -240,11 +244,19 @@ impl Story {
             Outcome::Rehearsal(Box::new(Rehearsal {
                 migrations: pending
                     .iter()
-                    .map(|one| MigrationTiming { id: one.migration.id.clone(), statements: one.migration.units[0].statements.len(), duration_ms: 812 })
+                    .map(|one| MigrationTiming {
+                        id: one.migration.id.clone(),
+                        statements: one.migration.units[0].statements.len(),
+                        duration_ms: 812,
+                    })
                     .collect(),
                 fingerprint_before: digest("before"),
                 fingerprint_after: digest("after"),
-                changes: BTreeMap::from([("tables_modified".to_owned(), 2), ("columns_added".to_owned(), 5), ("indexes_added".to_owned(), 1)]),
+                changes: BTreeMap::from([
+                    ("tables_modified".to_owned(), 2),
+                    ("columns_added".to_owned(), 5),
+                    ("indexes_added".to_owned(), 1),
+                ]),
                 findings,
                 forecast: vec![Forecast {
                     object: "public.orders".to_owned(),
@@ -252,7 +264,11 @@ impl Story {
                     held_ms: 805,
                     blocks: "reads and writes".to_owned(),
                 }],
-                artifacts: vec![Artifact { name: "rehearsal.json".to_owned(), digest: digest("rehearsal"), bytes: 2_048 }],
+                artifacts: vec![Artifact {
+                    name: "rehearsal.json".to_owned(),
+                    digest: digest("rehearsal"),
+                    bytes: 2_048,
+                }],
             })),
         );
     }
@@ -300,7 +316,8 @@ fn unhealthy() -> Failure {
 /// Deployed, with one finding allowed and one warning, approved by carol.
 pub(super) fn good() -> Story {
     let mut story = Story::begin(true, &["column_removed"]);
-    let warning = Finding { message: "index public.i removed".to_owned(), ..finding("index_removed", Severity::Warning) };
+    let warning =
+        Finding { message: "index public.i removed".to_owned(), ..finding("index_removed", Severity::Warning) };
     story.prepared(vec![finding("column_removed", Severity::Error), warning]);
     story.push(Event::Paused { why: Pause::AwaitingApproval });
     story.decided("carol", Command::Approve { reason: Some("looked at it".to_owned()) });
@@ -364,7 +381,11 @@ pub(super) fn halted() -> Story {
     story.fails(Effect::CheckHealth, unhealthy(), None);
     story.follows();
     story.taken_back();
-    story.fails(Effect::CheckRestored, Failure::new(Code::NotRestored, "the target is not back at its checkpoint"), None);
+    story.fails(
+        Effect::CheckRestored,
+        Failure::new(Code::NotRestored, "the target is not back at its checkpoint"),
+        None,
+    );
     story.follows();
     story
 }

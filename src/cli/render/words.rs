@@ -103,7 +103,13 @@ mod tests {
     #[test]
     fn counts_have_the_right_plural() {
         let map = |pairs: &[(&str, u64)]| pairs.iter().map(|(key, count)| ((*key).to_owned(), *count)).collect();
-        let some = map(&[("columns_added", 5), ("indexes_removed", 1), ("policies_added", 1), ("tables_modified", 2), ("views_added", 0)]);
+        let some = map(&[
+            ("columns_added", 5),
+            ("indexes_removed", 1),
+            ("policies_added", 1),
+            ("tables_modified", 2),
+            ("views_added", 0),
+        ]);
         assert_eq!(changes(&some), "5 columns added, 1 policy added, 2 tables modified, 1 index removed");
         assert_eq!(changes(&BTreeMap::new()), "nothing");
         assert_eq!((plural(1, "row", "rows"), plural(0, "row", "rows")), ("1 row".to_owned(), "0 rows".to_owned()));
