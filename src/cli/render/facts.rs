@@ -3,7 +3,7 @@
 //! The formats differ in how they say it, never in what is so.
 
 use super::table::Tone;
-use super::words::{capital, count, duration, plural};
+use super::words::{count, duration, plural};
 use crate::domain::effect::Effect;
 use crate::domain::failure::Failure;
 use crate::domain::machine::{End, Flight, Position, State};
@@ -451,12 +451,6 @@ pub fn next_steps(run: &Run) -> Vec<Step> {
 #[must_use]
 pub fn allowed(run: &Run) -> Vec<&crate::domain::finding::Finding> {
     run.findings.iter().filter(|finding| finding.allowed).collect()
-}
-
-/// A state as people read it, like `Rolling back`.
-#[must_use]
-pub fn state_words(run: &Run) -> String {
-    capital(&run.state.name().replace('_', " "))
 }
 
 #[cfg(test)]
