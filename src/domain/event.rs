@@ -300,7 +300,7 @@ impl Loss {
     /// How many rows would leave the target.
     #[must_use]
     pub fn rows(&self) -> i64 {
-        self.written.values().sum()
+        self.written.values().fold(0, |sum, rows| sum.saturating_add(*rows))
     }
 }
 
@@ -311,7 +311,7 @@ pub enum Outcome {
     /// Of [`Effect::Preflight`].
     Preflight(Box<Preflight>),
     /// Of [`Effect::Preflight`] when a check failed: the checks alone.
-    Checks(Vec<Check>),
+    Checks(#[serde(with = "listed")] Vec<Check>),
     /// Of [`Effect::Dump`].
     Dump(Backup),
     /// Of [`Effect::CreateSandbox`]: where it is, for whoever has to remove it.
@@ -338,6 +338,30 @@ pub enum Outcome {
     Loss(Loss),
     /// Of the effects that bring nothing.
     Done,
+}
+
+/// An outcome names itself beside its fields (`"of"`), and a bare list has none: the checks stand in a field of their own.
+mod listed {
+    use super::Check;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize)]
+    struct Lent<'a> {
+        checks: &'a [Check],
+    }
+
+    #[derive(Deserialize)]
+    struct Owned {
+        checks: Vec<Check>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(checks: &[Check], serializer: S) -> Result<S::Ok, S::Error> {
+        Lent { checks }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Check>, D::Error> {
+        Owned::deserialize(deserializer).map(|owned| owned.checks)
+    }
 }
 
 /// What became of an effect whose outcome was never recorded.

@@ -1,3 +1,15 @@
-//! Values as text, Markdown and JSON. Nothing here decides or prints; the caller sends the result to its stream.
+//! Values as text, Markdown, HTML, CSV and JSON. Nothing here decides or prints; the caller sends the result to its stream.
 
+pub mod audit;
 pub mod comparison;
+pub mod document;
+pub mod facts;
+pub mod list;
+pub mod log;
+pub mod report;
+pub mod run;
+pub mod show;
+pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod words;
