@@ -103,7 +103,7 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
     let text = match format {
         Format::Table => render::audit::table(&entries, &window, super::width(), color),
         Format::Json => serde_json::to_string_pretty(&document).unwrap_or_default(),
-        Format::Csv => render::audit::csv(&entries),
+        Format::Csv => render::audit::csv(&entries, &window),
         Format::Markdown => render::audit::markdown(&entries, &window),
         Format::Html => render::audit::html(&entries, &window),
     };
