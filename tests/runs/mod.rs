@@ -4,3 +4,4 @@
 //! (an event in the journal, a lock, a file), with a deadline far away.
 
 mod good;
+mod refused;
