@@ -5,3 +5,4 @@
 
 mod good;
 mod refused;
+mod rolled_back;
