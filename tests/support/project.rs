@@ -381,6 +381,13 @@ impl Project {
         events
     }
 
+    /// The id of the newest run in the journal.
+    #[track_caller]
+    pub fn run_in_journal(&self) -> String {
+        let journal = dbd_journal::Journal::open_read_only(self.journal()).expect("there is a journal");
+        journal.runs().unwrap().last().expect("there is a run").run.clone()
+    }
+
     /// Fails the test unless the journal verifies, nothing temporary is left, and the password is nowhere.
     #[track_caller]
     pub fn assert_sound(&self) {
@@ -479,6 +486,11 @@ impl Running<'_> {
             assert!(!output.stdout.contains(secret.as_str()) && !output.stderr.contains(secret.as_str()), "the password was printed\n{output:?}");
         }
         output
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it is still at work.
