@@ -135,7 +135,12 @@ impl Context {
     pub fn actor(&self, config: &Config) -> Actor {
         let via = if config.variable("DBD_ACTOR").is_some() { "DBD_ACTOR" } else { "os" };
         let kind = if config.is_ci() { "system" } else { "human" };
-        Actor { kind: kind.to_owned(), id: config.actor(), via: via.to_owned(), host: crate::wire::host_name() }
+        // A container may have no variable that tells; the machine still knows.
+        let id = match config.actor() {
+            name if name == "unknown" => crate::wire::user_name().unwrap_or(name),
+            name => name,
+        };
+        Actor { kind: kind.to_owned(), id, via: via.to_owned(), host: crate::wire::host_name() }
     }
 }
 

@@ -319,9 +319,10 @@ fn approve_here(context: &Context, run: &Run) -> Option<bool> {
 }
 
 /// Files that changed since the plan was made, both digests shown.
-pub(super) fn check_files(world: &World, run: &Run, root: &Path) -> Result<(), Failure> {
+pub(super) fn check_files(run: &Run, root: &Path) -> Result<(), Failure> {
     let Some(preflight) = &run.preflight else { return Ok(()) };
-    if matches!(run.state, State::Rolling { .. } | State::Halted { .. } | State::Settled { .. }) {
+    let goes_back = matches!(run.state, State::Rolling { .. } | State::Halted { .. } | State::Settled { .. });
+    if goes_back || run.cancelled.is_some() || run.rejected.is_some() || run.failure.is_some() {
         // The way back does not need them.
         return Ok(());
     }
@@ -333,9 +334,8 @@ pub(super) fn check_files(world: &World, run: &Run, root: &Path) -> Result<(), F
             return Err(Failure::new(Code::ChangedSincePlan, format!("{} changed since {} looked at it", planned.file, run.id))
                 .cause(format!("then {}, {found}", planned.digest.short()))
                 .hint("put the file back as it was, then resume")
-                .hint(format!("or take the run back with `dbd cancel {}` and `dbd resume {}`, then start again", run.id, run.id)));
+                .hint(format!("or give the run up: dbd cancel {}", run.id)));
         }
     }
-    let _ = world;
     Ok(())
 }
