@@ -374,7 +374,7 @@ pub async fn run_watched(
             let limit = spec.timeout.unwrap_or_default();
             Err(ended(
                 Code::CommandTimeout,
-                format!("{} ran longer than the {} allowed and was ended", spec.label, spoken(limit)),
+                format!("{} ran longer than the {} allowed", spec.label, spoken(limit)),
             ))
         }
     }
