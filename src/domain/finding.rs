@@ -195,7 +195,7 @@ mod tests {
         for (code, page) in PAGES {
             let (_, rest) = page.split_once("```sql\n").unwrap_or_else(|| panic!("{code} has no example"));
             let sql = rest.trim_end().trim_end_matches("```");
-            if let Err(error) = pg_query::parse(sql) {
+            if let Err(error) = pg_query::parse(sql, pg_query::ParserOptions::default()) {
                 panic!("{code}: {error}");
             }
         }
