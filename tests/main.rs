@@ -2,4 +2,5 @@
 
 mod postgres;
 mod support;
+mod tidy;
 mod tools;
