@@ -21,6 +21,9 @@ use crate::ports::sandbox::Sandboxes;
 use crate::ports::source::Migrations;
 use std::path::PathBuf;
 
+/// The journal, whichever adapter keeps it: what commands name, so that they name no adapter.
+pub type OpenJournal = SqliteJournal;
+
 /// What time it is.
 #[must_use]
 pub fn now_ms() -> i64 {
@@ -43,7 +46,7 @@ pub fn user_name() -> Option<String> {
 ///
 /// # Errors
 /// A [`Failure`] with a code of 08xx.
-pub fn journal(config: &Config) -> Result<SqliteJournal, Failure> {
+pub fn journal(config: &Config) -> Result<OpenJournal, Failure> {
     SqliteJournal::open(&config.journal.path, &host(), std::process::id(), now_ms())
 }
 
@@ -51,7 +54,7 @@ pub fn journal(config: &Config) -> Result<SqliteJournal, Failure> {
 ///
 /// # Errors
 /// A [`Failure`] with a code of 08xx.
-pub fn journal_for_reading(config: &Config) -> Result<Option<SqliteJournal>, Failure> {
+pub fn journal_for_reading(config: &Config) -> Result<Option<OpenJournal>, Failure> {
     SqliteJournal::open_read_only(&config.journal.path, &host())
 }
 

@@ -4,6 +4,8 @@ mod commands;
 pub mod error;
 pub mod exit;
 mod progress;
+#[cfg(test)]
+mod reference;
 pub mod render;
 pub mod shell;
 
