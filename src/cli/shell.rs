@@ -168,7 +168,7 @@ impl Shell {
     pub fn status(&mut self, verb: &str, message: &str) {
         if self.verbosity >= Verbosity::Normal {
             let style = Style::new().bold().fg_color(Some(AnsiColor::Green.into()));
-            let verb = self.err.paint(style, &format!("{verb:>12}"));
+            let verb = self.err.paint(style, &format!("{verb:>14}"));
             self.err.say(&format!("{verb} {}\n", clean(message)));
         }
     }
@@ -291,7 +291,7 @@ mod tests {
         say_everything(&mut shell);
         assert_eq!(out.text(), "the result\n");
         insta::assert_snapshot!(err.text(), @"
-             Dumping shop
+               Dumping shop
         note: a note
         warning: a warning (DBD-0010)
         error: no answer (DBD-0101)
