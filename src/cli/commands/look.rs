@@ -122,7 +122,7 @@ pub(crate) fn list(context: &Context, args: &ListArgs) -> Outcome {
         shell.result_json(&render::list::json(&runs))?;
     } else {
         let color = shell.out_has_color();
-        shell.result(&render::list::table(&runs, width(), color))?;
+        shell.result(&render::list::table(&runs, width(context), color))?;
     }
     Ok(ExitCode::Ok)
 }
