@@ -123,6 +123,12 @@ impl Shell {
         self.err.is_terminal && self.verbosity >= Verbosity::Normal
     }
 
+    /// How much is to be said.
+    #[must_use]
+    pub fn verbosity(&self) -> Verbosity {
+        self.verbosity
+    }
+
     /// Whether `--json` was asked for.
     #[must_use]
     pub fn is_json(&self) -> bool {

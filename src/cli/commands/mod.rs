@@ -17,7 +17,6 @@ pub mod rollback;
 pub mod sandbox;
 pub mod start;
 
-use crate::cli::Context;
 use crate::wire::OpenJournal;
 use crate::config::Config;
 use crate::domain::code::Code;
@@ -84,14 +83,6 @@ pub(super) fn journal_there(config: &Config) -> Result<OpenJournal, Failure> {
 pub(super) fn journal_to_write(config: &Config) -> Result<OpenJournal, Failure> {
     journal_there(config)?;
     crate::wire::journal(config)
-}
-
-/// How wide stdout is: the terminal there, else what `COLUMNS` says, as for most programs that print tables. `None` where nothing tells,
-/// and tables take the room they need.
-pub(crate) fn width(context: &Context) -> Option<u16> {
-    let terminal = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
-    let named = || context.variables.get(crate::config::env::COLUMNS).and_then(|columns| columns.trim().parse().ok());
-    terminal.filter(|columns| *columns > 0).or_else(named).filter(|columns| *columns > 20)
 }
 
 /// Asks a yes-or-no question on the terminal; `None` if there is nobody to ask.
