@@ -3,4 +3,5 @@
 mod postgres;
 mod runs;
 mod support;
+mod tidy;
 mod tools;

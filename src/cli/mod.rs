@@ -4,6 +4,8 @@ mod commands;
 pub mod error;
 pub mod exit;
 mod progress;
+#[cfg(test)]
+mod reference;
 pub mod render;
 pub mod shell;
 
@@ -19,7 +21,7 @@ use std::path::PathBuf;
 
 /// Deploys PostgreSQL migrations: rehearsed on real data, safe to kill anywhere, taken back by itself
 #[derive(Debug, Parser)]
-#[command(name = "dbd", version, disable_help_subcommand = true, infer_subcommands = false, max_term_width = 100)]
+#[command(name = "dbd", version, disable_help_subcommand = true, disable_help_flag = true, max_term_width = 100)]
 #[command(after_help = "Start here: `dbd init` writes a commented dbd.toml, `dbd doctor dev` looks whether everything is in place, \
     `dbd start dev` deploys.")]
 struct Cli {
@@ -51,11 +53,14 @@ struct Global {
     #[arg(short, long, global = true)]
     verbose: bool,
     /// When to use colour
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, hide_default_value = true)]
     color: ColorChoice,
     /// Answer yes to every question
     #[arg(long, global = true)]
     yes: bool,
+    /// Print help
+    #[arg(short, long, global = true, action = clap::ArgAction::HelpShort)]
+    help: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -112,8 +117,6 @@ pub(crate) struct Context {
     pub journal: Option<PathBuf>,
     /// `--yes`.
     pub yes: bool,
-    /// `--color`, for a child that is dbd again.
-    pub color: ColorChoice,
     /// The process's environment.
     pub variables: BTreeMap<String, String>,
 }
@@ -128,11 +131,24 @@ impl Context {
         Ok(config)
     }
 
+    /// How wide stdout is: the terminal there, else what `COLUMNS` says, as for most programs that print tables. `None` where nothing
+    /// tells, and tables take the room they need.
+    pub fn width(&self) -> Option<u16> {
+        let terminal = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
+        let named = || self.variables.get(config::env::COLUMNS).and_then(|columns| columns.trim().parse().ok());
+        terminal.filter(|columns| *columns > 0).or_else(named).filter(|columns| *columns > 20)
+    }
+
     /// Who is asking.
     pub fn actor(&self, config: &Config) -> Actor {
         let via = if config.variable("DBD_ACTOR").is_some() { "DBD_ACTOR" } else { "os" };
         let kind = if config.is_ci() { "system" } else { "human" };
-        Actor { kind: kind.to_owned(), id: config.actor(), via: via.to_owned(), host: crate::wire::host_name() }
+        // A container may have no variable that tells; the machine still knows.
+        let id = match config.actor() {
+            name if name == "unknown" => crate::wire::user_name().unwrap_or(name),
+            name => name,
+        };
+        Actor { kind: kind.to_owned(), id, via: via.to_owned(), host: crate::wire::host_name() }
     }
 }
 
@@ -156,7 +172,6 @@ pub fn run() -> std::process::ExitCode {
         config: cli.global.config,
         journal: cli.global.journal,
         yes: cli.global.yes,
-        color: cli.global.color,
         variables,
     };
     // One thread: children are tied to the thread that starts them, and must end when this process does.
