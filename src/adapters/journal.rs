@@ -11,6 +11,10 @@ use crate::ports::journal::{AppendFailure, Journal, RunHead};
 use dbd_journal::{AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Unusable, chain, lock_target};
 use serde_json::value::{RawValue, to_raw_value};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a lock whose owner has ended is waited for.
+const HEIR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The journal of one project.
 pub struct SqliteJournal {
@@ -52,6 +56,12 @@ impl SqliteJournal {
     #[must_use]
     pub fn store(&self) -> &dbd_journal::Journal {
         &self.store
+    }
+
+    /// Whether the owner of a lock was a process of this host that has ended.
+    fn is_gone(&self, owner: &LockOwner) -> bool {
+        let pid = i32::try_from(owner.pid).ok().and_then(rustix::process::Pid::from_raw);
+        owner.host == self.host && pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
     }
 
     fn broken(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
@@ -186,7 +196,18 @@ impl Journal for SqliteJournal {
 
     fn lock(&self, target: &str, owner: &str) -> Result<Box<dyn std::any::Any>, Failure> {
         let who = LockOwner { pid: self.pid, host: self.host.clone(), run: owner.to_owned(), since_ms: 0 };
-        match lock_target(&self.path, target, &who) {
+        let deadline = Instant::now() + HEIR_PATIENCE;
+        let locked = loop {
+            match lock_target(&self.path, target, &who) {
+                // A process that was killed while it started a child leaves the lock to that child, until the child has become
+                // what it was started for: a moment.
+                Err(LockError::Held { owner: Some(owner), .. }) if self.is_gone(&owner) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                locked => break locked,
+            }
+        };
+        match locked {
             Ok(lock) => Ok(Box::new(lock)),
             Err(LockError::Held { owner, .. }) => {
                 let by = owner.map_or_else(|| "another process".to_owned(), |owner| format!("{} (pid {} on {})", owner.run, owner.pid, owner.host));
