@@ -5,6 +5,7 @@
 
 mod decisions;
 mod good;
+mod journal;
 mod killed;
 mod locks;
 mod refused;
