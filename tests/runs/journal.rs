@@ -23,7 +23,9 @@ fn damage(path: &Path, text: &str) {
 fn with_an_open_run() -> (Project, String) {
     let project = Project::new();
     project.migration("0001_first", "create table first_one as select 1 as id;").start().expect(0);
-    project.migration("0002_second", "insert into first_one values (2);").config(&format!("[tests]\ncommand = '{}'\n", gate("tests", 0)));
+    project
+        .migration("0002_second", "insert into first_one values (2);")
+        .config(&format!("[tests]\ncommand = '{}'\n", gate("tests", 0)));
     let mut running = project.spawn(&["start", "dev", "--json"]);
     until_at_gate(&mut running, &project, "tests");
     running.signal(rustix::process::Signal::TERM);
@@ -96,7 +98,10 @@ fn a_journal_from_before_the_run_is_refused_by_what_the_target_knows() {
     until_at_gate(&mut running, &project, "verify");
     running.kill();
     let run = project.run_in_journal();
-    let now = fs_err::read_dir(project.root().join(".dbd")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let now = fs_err::read_dir(project.root().join(".dbd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file());
     let now: Vec<_> = now.map(|path| (fs_err::read(&path).unwrap(), path)).collect();
     // Somebody brings the journal back from a backup: the run is gone from it, and its steps are in the target.
     for (_, path) in &now {
@@ -108,7 +113,11 @@ fn a_journal_from_before_the_run_is_refused_by_what_the_target_knows() {
     let again = project.start();
     assert!(matches!(again.code, Some(0 | 74)), "{again:?}");
     assert_eq!(project.snapshot(), before, "nothing is deployed twice");
-    for entry in fs_err::read_dir(project.root().join(".dbd")).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+    for entry in fs_err::read_dir(project.root().join(".dbd"))
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.path().is_file())
+    {
         fs_err::remove_file(entry.path()).unwrap();
     }
     for (bytes, path) in now {
@@ -125,7 +134,10 @@ struct SmallDisk(std::path::PathBuf);
 impl SmallDisk {
     fn mount(at: &Path, size: &str) -> Option<Self> {
         fs_err::create_dir_all(at).unwrap();
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "tmpfs"]).arg(at).output();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "tmpfs"])
+            .arg(at)
+            .output();
         let mounted = status.is_ok_and(|output| output.status.success());
         mounted.then(|| Self(at.to_owned()))
     }
@@ -191,7 +203,9 @@ fn by_shell(project: &Project, first: &str) -> Output {
 fn a_limit_on_the_size_of_files_stops_the_run_with_the_target_untouched() {
     let project = Project::new();
     change_much(&project);
-    project.sql("create table large as select n, md5(n::text) || md5((-n)::text) as noise from generate_series(1, 30000) n");
+    project.sql(
+        "create table large as select n, md5(n::text) || md5((-n)::text) as noise from generate_series(1, 30000) n",
+    );
     let before = project.snapshot();
     // Enough for the journal, not for the dump.
     let output = by_shell(&project, "trap '' XFSZ; ulimit -f 1200").expect(3);
@@ -205,7 +219,6 @@ fn a_full_disk_under_the_artifacts_refuses_the_run() {
     let project = Project::new();
     change_much(&project);
     let Some(disk) = SmallDisk::mount(&project.root().join(".deployments"), "6m") else { return };
-    let before = project.snapshot();
     // What is known beforehand is refused beforehand.
     disk.fill();
     let output = project.start().expect(3).because("DBD-0108", &[".deployments", "free", "[artifacts] dir"]);
@@ -213,7 +226,9 @@ fn a_full_disk_under_the_artifacts_refuses_the_run() {
     disk.make_room();
 
     // A dump that waits for a table, while something else takes the room.
-    project.sql("create table large as select n, md5(n::text) || md5((-n)::text) as noise from generate_series(1, 60000) n");
+    project.sql(
+        "create table large as select n, md5(n::text) || md5((-n)::text) as noise from generate_series(1, 60000) n",
+    );
     let before = project.snapshot();
     let holder = project.session();
     holder.sql("begin; lock table large in access exclusive mode");
