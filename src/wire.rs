@@ -8,7 +8,7 @@ use crate::adapters::journal::SqliteJournal;
 use crate::adapters::pg_tools::PgTools;
 use crate::adapters::postgres::Postgres;
 use crate::adapters::sandbox::SandboxPlace;
-use crate::adapters::support::pg_bin::{Search, known_places};
+use crate::adapters::support::pg_bin::{Need, Programs, Search, Version, find, known_places};
 use crate::adapters::system::{SystemClock, host, user};
 use crate::config::{Config, Environment, SandboxServer};
 use crate::domain::failure::Failure;
@@ -89,6 +89,18 @@ pub fn programs(config: &Config) -> Search {
         path: config.variable("PATH").map(Into::into),
         places: known_places(),
     }
+}
+
+/// The newest PostgreSQL of this machine that a scratch server can be started from: client programs that fit it, and its version.
+///
+/// # Errors
+/// [`ToolsMissing`](crate::domain::code::Code::ToolsMissing) with how to get them,
+/// [`ToolsTooOld`](crate::domain::code::Code::ToolsTooOld) if the client programs are older than the server's.
+pub async fn newest_postgresql(config: &Config) -> Result<(Programs, Version), Failure> {
+    let search = programs(config);
+    let server = find(&search, Need::Server, None).await?;
+    let client = find(&search, Need::Client, Some(server.version.major)).await?;
+    Ok((client, server.version))
 }
 
 /// Sandboxes.

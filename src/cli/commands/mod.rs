@@ -85,11 +85,6 @@ pub(super) fn journal_to_write(config: &Config) -> Result<OpenJournal, Failure> 
     crate::wire::journal(config)
 }
 
-/// How wide the terminal on stdout is; `None` where there is none, and tables take the room they need.
-pub(super) fn width() -> Option<u16> {
-    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col).filter(|columns| *columns > 20)
-}
-
 /// Asks a yes-or-no question on the terminal; `None` if there is nobody to ask.
 pub(super) fn ask(question: &str) -> Option<bool> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
