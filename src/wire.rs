@@ -9,7 +9,7 @@ use crate::adapters::pg_tools::PgTools;
 use crate::adapters::postgres::Postgres;
 use crate::adapters::sandbox::SandboxPlace;
 use crate::adapters::support::pg_bin::{Search, known_places};
-use crate::adapters::system::{SystemClock, host};
+use crate::adapters::system::{SystemClock, host, user};
 use crate::config::{Config, Environment, SandboxServer};
 use crate::domain::failure::Failure;
 use crate::domain::migration::FormatChoice;
@@ -31,6 +31,12 @@ pub fn now_ms() -> i64 {
 #[must_use]
 pub fn host_name() -> String {
     host()
+}
+
+/// The name of the user this process runs as.
+#[must_use]
+pub fn user_name() -> Option<String> {
+    user()
 }
 
 /// The journal, for writing; made if it is not there.

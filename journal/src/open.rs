@@ -129,6 +129,12 @@ pub(crate) fn quick_check(conn: &Connection) -> rusqlite::Result<Option<String>>
     Ok((answer != "ok").then_some(answer))
 }
 
+/// As [`quick_check`], with every index held against its table.
+pub(crate) fn integrity_check(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let answer: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    Ok((answer != "ok").then_some(answer))
+}
+
 /// The settings that belong to the connection and leave the file alone.
 fn settings(conn: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
     conn.busy_timeout(busy_timeout)?;

@@ -248,7 +248,8 @@ impl Journal {
                 Err(error) => return Err(error.into()),
             };
         }
-        let damage = match open::quick_check(&snapshot) {
+        // The quick check leaves the indexes out, and a run is read along one.
+        let damage = match open::integrity_check(&snapshot) {
             Ok(damage) => damage,
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => Some(error.to_string()),
             Err(error) => return Err(error.into()),

@@ -13,6 +13,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// The name of the user this process runs as, as the machine knows it.
+#[must_use]
+pub fn user() -> Option<String> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::current()).ok().flatten().map(|user| user.name)
+}
+
 /// The machine's name; `localhost` if it has none.
 #[must_use]
 pub fn host() -> String {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 /// Deploys PostgreSQL migrations: rehearsed on real data, safe to kill anywhere, taken back by itself
 #[derive(Debug, Parser)]
-#[command(name = "dbd", version, disable_help_subcommand = true, infer_subcommands = false, max_term_width = 100)]
+#[command(name = "dbd", version, disable_help_subcommand = true, disable_help_flag = true, max_term_width = 100)]
 #[command(after_help = "Start here: `dbd init` writes a commented dbd.toml, `dbd doctor dev` looks whether everything is in place, \
     `dbd start dev` deploys.")]
 struct Cli {
@@ -51,11 +51,14 @@ struct Global {
     #[arg(short, long, global = true)]
     verbose: bool,
     /// When to use colour
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, hide_default_value = true)]
     color: ColorChoice,
     /// Answer yes to every question
     #[arg(long, global = true)]
     yes: bool,
+    /// Print help
+    #[arg(short, long, global = true, action = clap::ArgAction::HelpShort)]
+    help: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,7 +135,12 @@ impl Context {
     pub fn actor(&self, config: &Config) -> Actor {
         let via = if config.variable("DBD_ACTOR").is_some() { "DBD_ACTOR" } else { "os" };
         let kind = if config.is_ci() { "system" } else { "human" };
-        Actor { kind: kind.to_owned(), id: config.actor(), via: via.to_owned(), host: crate::wire::host_name() }
+        // A container may have no variable that tells; the machine still knows.
+        let id = match config.actor() {
+            name if name == "unknown" => crate::wire::user_name().unwrap_or(name),
+            name => name,
+        };
+        Actor { kind: kind.to_owned(), id, via: via.to_owned(), host: crate::wire::host_name() }
     }
 }
 

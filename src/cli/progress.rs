@@ -163,8 +163,15 @@ impl Watch for Live<'_> {
     fn progress(&self, effect: Effect, done: u64, total: Option<u64>) {
         let bar = self.bar.borrow();
         let Some(bar) = bar.as_ref() else { return };
-        if effect == Effect::FillSandbox {
-            bar.set_message(format!("{}: table {done} of {}", doing(effect), total.unwrap_or(done)));
+        if let (Effect::FillSandbox, Some(tables)) = (effect, total) {
+            // A restore knows how many tables it has to go through; a dump is compressed and does not know how large it gets.
+            if bar.length() != Some(tables)
+                && let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:24}] {pos} of {len} tables {elapsed}")
+            {
+                bar.set_style(style.progress_chars("=> "));
+                bar.set_length(tables);
+            }
+            bar.set_position(done);
         } else {
             bar.set_message(format!("{}: {}", doing(effect), bytesize::ByteSize::b(done).display().iec()));
         }

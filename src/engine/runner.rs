@@ -30,6 +30,8 @@ pub enum Ending {
     Waiting,
     /// A person has to say how it goes on.
     Halted,
+    /// It was taken over too often without getting any further; a person has to say how it goes on.
+    Poisoned(Failure),
     /// It was stopped, or the server cannot be reached; `dbd resume` goes on.
     Interrupted(Option<Failure>),
 }
@@ -41,6 +43,8 @@ pub enum Broken {
     Journal(Failure),
     /// Another process took the run over.
     Superseded,
+    /// Somebody else's event came first, and this one no longer fits: look again what is next.
+    Moved,
     /// A bug: an event that the run does not allow.
     Bug(Failure),
 }
@@ -51,6 +55,8 @@ impl Broken {
     pub fn failure(self, run: &RunId) -> Failure {
         match self {
             Broken::Journal(failure) | Broken::Bug(failure) => failure,
+            Broken::Moved => Failure::new(Code::Busy, format!("{run}: somebody else decided about it meanwhile"))
+                .hint(format!("`dbd status {run}` says how it stands")),
             Broken::Superseded => Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
                 .hint(format!("`dbd status {run}` says how it stands")),
         }
@@ -159,6 +165,7 @@ impl<'a> Runner<'a> {
     /// Appends `event`, if the run allows it. Somebody else may have appended meanwhile (a cancellation): then the run is read again, and
     /// the event appended if it still fits.
     pub(super) fn append(&mut self, event: Event, blobs: Vec<Vec<u8>>) -> Result<(), Broken> {
+        let mut moved = false;
         loop {
             let now = self.world.clock.now_ms();
             let draft = Recorded {
@@ -172,6 +179,9 @@ impl<'a> Runner<'a> {
                 hash: String::new(),
             };
             if let Err(misfit) = evolve(&self.run, &draft) {
+                if moved {
+                    return Err(Broken::Moved);
+                }
                 return Err(Broken::Bug(
                     Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id)).source(&misfit),
                 ));
@@ -185,6 +195,7 @@ impl<'a> Runner<'a> {
                     return Ok(());
                 }
                 Err(AppendFailure::Stale) => {
+                    moved = true;
                     let events = self.journal.read(&self.run.id).map_err(Broken::Journal)?;
                     self.run = fold(&self.run.id, &events).map_err(|misfit| {
                         Broken::Journal(
@@ -207,33 +218,29 @@ impl<'a> Runner<'a> {
             )
             .hint("find out what kills the process (memory, a time limit) before it is resumed")
             .hint(format!("`dbd cancel {}` gives it up", self.run.id));
-            return Ok(Ending::Interrupted(Some(failure)));
+            return Ok(Ending::Poisoned(failure));
         }
         loop {
-            match next(&self.run) {
-                Next::Record(event) => self.append(event, Vec::new())?,
-                Next::Perform(effect) => {
-                    if self.stop.urgency() > Urgency::No {
-                        return self.pause(Pause::Interrupted, None);
-                    }
-                    if let Some(ending) = self.step(effect).await? {
-                        return Ok(ending);
-                    }
-                }
-                Next::Reconcile(_) => {
-                    if let Some(ending) = self.reconcile().await? {
-                        return Ok(ending);
-                    }
-                }
-                Next::AwaitApproval => {
-                    self.pause(Pause::AwaitingApproval, None)?;
-                    return Ok(Ending::Waiting);
-                }
-                Next::Halted => return Ok(Ending::Halted),
-                Next::Settled(end) => {
-                    self.hold = None;
-                    return Ok(Ending::Settled(end));
-                }
+            match self.turn().await {
+                Ok(None) | Err(Broken::Moved) => {}
+                Ok(Some(ending)) => return Ok(ending),
+                Err(broken) => return Err(broken),
+            }
+        }
+    }
+
+    /// One turn of the loop; the ending, if there is one.
+    async fn turn(&mut self) -> Result<Option<Ending>, Broken> {
+        match next(&self.run) {
+            Next::Record(event) => self.append(event, Vec::new()).map(|()| None),
+            Next::Perform(_) if self.stop.urgency() > Urgency::No => self.pause(Pause::Interrupted, None).map(Some),
+            Next::Perform(effect) => self.step(effect).await,
+            Next::Reconcile(_) => self.reconcile().await,
+            Next::AwaitApproval => self.pause(Pause::AwaitingApproval, None).map(|_| Some(Ending::Waiting)),
+            Next::Halted => Ok(Some(Ending::Halted)),
+            Next::Settled(end) => {
+                self.hold = None;
+                Ok(Some(Ending::Settled(end)))
             }
         }
     }

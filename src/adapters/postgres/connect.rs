@@ -3,6 +3,7 @@
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Certainty, Failure};
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -123,19 +124,80 @@ fn tls_config(url: &ConnectionUrl, mode: &str) -> Result<ClientConfig, Failure> 
             .with_no_client_auth());
     }
     let mut roots = RootCertStore::empty();
+    let mut named = Vec::new();
     match root {
         Some(path) => {
             let pem = fs_err::read(&path).map_err(|error| failed(error.to_string()))?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
                 let certificate = certificate.map_err(|error| failed(format!("{path}: {error}")))?;
-                roots.add(certificate).map_err(|error| failed(format!("{path}: {error}")))?;
+                roots.add(certificate.clone()).map_err(|error| failed(format!("{path}: {error}")))?;
+                named.push(certificate);
             }
         }
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| failed(error.to_string()))?;
+    let verifier = Certified { inner, named, any_name: mode != "verify-full" };
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+}
+
+/// Takes what a trusted root signed, as libpq does: the host's name counts for `verify-full` alone, and a certificate that is itself the
+/// root that was named is trusted although it is no end entity's (a self-signed server).
+#[derive(Debug)]
+struct Certified {
+    inner: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+    any_name: bool,
+}
+
+impl ServerCertVerifier for Certified {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use rustls::{CertificateError, Error};
+        match self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+            Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }))
+                if self.any_name =>
+            {
+                Ok(ServerCertVerified::assertion())
+            }
+            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.any_name && self.named.iter().any(|root| root == end_entity) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 /// Takes any certificate: what `sslmode=require` promises, encryption without identity.

@@ -106,8 +106,9 @@ impl Observer {
         match quoted.as_slice() {
             [table] if notice.starts_with("verifying table") => trace.table_scans.extend(self.before(table)),
             [index, table] if notice.starts_with("building index") => {
-                if self.before(table).is_some() {
-                    trace.index_builds.push((*index).to_owned());
+                // An index lies in the schema of its table.
+                if let Some((schema, _)) = self.before(table).as_deref().and_then(|name| name.split_once('.')) {
+                    trace.index_builds.push(format!("{schema}.{}", crate::domain::sql::quote_ident(index)));
                 }
             }
             [constraint] if notice.starts_with("validating foreign key constraint") => {

@@ -42,6 +42,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         let mut run = Run::blank(id);
         run.request = Some(super::drive::request(&config, &environment, true, Allowance::default())?);
         let mut runner = Runner::new(&world, &mut nowhere, &Nobody, stopped, context.actor(&config), run);
+        if let Some(journal) = crate::wire::journal_for_reading(&config)? {
+            let id = runner.run.id.clone();
+            runner.expect(super::drive::last_left(&journal, &id, &environment.database_url.place())?);
+        }
         let checks = runner.checks().await;
         if checks.iter().any(|check| check.status == CheckStatus::Failed) {
             worst = ExitCode::Refused;

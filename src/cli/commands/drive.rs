@@ -133,7 +133,7 @@ pub(super) fn finish(
         Err(broken) => {
             let code = match broken {
                 Broken::Journal(_) => ExitCode::Journal,
-                Broken::Superseded => ExitCode::Busy,
+                Broken::Superseded | Broken::Moved => ExitCode::Busy,
                 Broken::Bug(_) => ExitCode::Failed,
             };
             return Err(Stopped::With(code, broken.failure(&run.id)));
@@ -143,7 +143,7 @@ pub(super) fn finish(
     journal.checkpoint();
     let folder = config.shown(&config.artifacts.dir.join(run.id.as_str()));
     let mut shell = context.shell.borrow_mut();
-    if let Ending::Interrupted(Some(failure)) = &ending {
+    if let Ending::Interrupted(Some(failure)) | Ending::Poisoned(failure) = &ending {
         shell.warn(failure);
     }
     if shell.is_json() {
@@ -180,7 +180,8 @@ fn code_of(run: &Run, ending: &Ending, asked_for: bool) -> ExitCode {
         // Asked for, it is what was asked; otherwise a deployment failed.
         Ending::Settled(End::RolledBack) if asked_for => ExitCode::Ok,
         Ending::Settled(End::RolledBack) => ExitCode::RolledBack,
-        Ending::Settled(End::Abandoned) | Ending::Halted => ExitCode::NeedsOperator,
+        Ending::Settled(End::Abandoned) | Ending::Halted | Ending::Poisoned(_) => ExitCode::NeedsOperator,
+        Ending::Interrupted(Some(failure)) if failure.code == Code::TargetBusy => ExitCode::Busy,
         Ending::Waiting | Ending::Interrupted(_) => ExitCode::Resumable,
     }
 }
@@ -220,7 +221,7 @@ pub(super) fn reports(context: &Context, config: &Config, world: &World, journal
 }
 
 /// What the last run of this target left there, from the newest that knows.
-fn last_left(journal: &dyn Journal, except: &RunId, target: &str) -> Result<Option<(RunId, Digest)>, Failure> {
+pub(super) fn last_left(journal: &dyn Journal, except: &RunId, target: &str) -> Result<Option<(RunId, Digest)>, Failure> {
     let environment = except.environment();
     for head in journal.runs()?.into_iter().rev().filter(|head| head.run != *except && head.run.environment() == environment) {
         let Story { run, .. } = super::story(journal, &head.run)?;
@@ -318,9 +319,10 @@ fn approve_here(context: &Context, run: &Run) -> Option<bool> {
 }
 
 /// Files that changed since the plan was made, both digests shown.
-pub(super) fn check_files(world: &World, run: &Run, root: &Path) -> Result<(), Failure> {
+pub(super) fn check_files(run: &Run, root: &Path) -> Result<(), Failure> {
     let Some(preflight) = &run.preflight else { return Ok(()) };
-    if matches!(run.state, State::Rolling { .. } | State::Halted { .. } | State::Settled { .. }) {
+    let goes_back = matches!(run.state, State::Rolling { .. } | State::Halted { .. } | State::Settled { .. });
+    if goes_back || run.cancelled.is_some() || run.rejected.is_some() || run.failure.is_some() {
         // The way back does not need them.
         return Ok(());
     }
@@ -332,9 +334,8 @@ pub(super) fn check_files(world: &World, run: &Run, root: &Path) -> Result<(), F
             return Err(Failure::new(Code::ChangedSincePlan, format!("{} changed since {} looked at it", planned.file, run.id))
                 .cause(format!("then {}, {found}", planned.digest.short()))
                 .hint("put the file back as it was, then resume")
-                .hint(format!("or take the run back with `dbd cancel {}` and `dbd resume {}`, then start again", run.id, run.id)));
+                .hint(format!("or give the run up: dbd cancel {}", run.id)));
         }
     }
-    let _ = world;
     Ok(())
 }

@@ -52,8 +52,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         (None, _) => Enter::Resume,
     };
     if !matches!(run.state, State::Halted { .. }) {
-        let world = crate::wire::world(&config, &environment, run.id.as_str())?;
-        check_files(&world, &run, &config.root)?;
+        check_files(&run, &config.root)?;
     }
     drive(context, &config, &environment, &mut journal, run, enter).await
 }
