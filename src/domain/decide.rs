@@ -66,8 +66,10 @@ pub fn decide(run: &Run, command: Command) -> Result<Event, Failure> {
             State::Halted { .. } => Ok(Event::Abandoned { reason }),
             // Turning round does not get anywhere either, not even to a halt: there must be a way out.
             _ if poisoned(run) && (run.cancelled.is_some() || run.rollbacks > 0) => Ok(Event::Abandoned { reason }),
-            State::Rolling { .. } => Err(Failure::new(Code::Cancelled, format!("{} is being rolled back already", run.id))
-                .hint(format!("`dbd resume {}` finishes that", run.id))),
+            State::Rolling { .. } => {
+                Err(Failure::new(Code::Cancelled, format!("{} is being rolled back already", run.id))
+                    .hint(format!("`dbd resume {}` finishes that", run.id)))
+            }
             _ => Ok(Event::CancelRequested { reason }),
         },
         Command::RollBack { reason } => {
@@ -85,7 +87,9 @@ pub fn decide(run: &Run, command: Command) -> Result<Event, Failure> {
             }
         }
         Command::Rule { applied, reason } => match (&run.state, &run.flight) {
-            (State::Halted { doubt: true, .. }, Some(flight)) => Ok(Event::Ruled { id: flight.id.clone(), applied, reason }),
+            (State::Halted { doubt: true, .. }, Some(flight)) => {
+                Ok(Event::Ruled { id: flight.id.clone(), applied, reason })
+            }
             _ => Err(Failure::new(Code::NotAwaiting, format!("{} is not halted over an effect in doubt", run.id))
                 .hint(format!("`dbd status {}` says what it waits for", run.id))),
         },
@@ -110,15 +114,14 @@ pub fn judge(run: &Run) -> Event {
         return Event::RunSucceeded;
     }
     let findings = weigh(run);
-    let refusing: Vec<&Finding> = findings.iter().filter(|one| one.severity == Severity::Error && !one.allowed).collect();
+    let refusing: Vec<&Finding> =
+        findings.iter().filter(|one| one.severity == Severity::Error && !one.allowed).collect();
     if !refusing.is_empty() {
         let reasons = refusing
             .iter()
             .map(|finding| {
-                Failure::new(Code::BreakingChange, format!("{}: {}", finding.code, finding.message)).hint(format!(
-                    "if it is meant, run again with --allow {} --reason \"why\"",
-                    finding.code
-                ))
+                Failure::new(Code::BreakingChange, format!("{}: {}", finding.code, finding.message))
+                    .hint(format!("if it is meant, run again with --allow {} --reason \"why\"", finding.code))
             })
             .collect();
         return Event::Refused { reasons, findings };
@@ -191,7 +194,8 @@ pub fn worn_out(run: &Run) -> Event {
 #[must_use]
 pub fn plan(run: &Run) -> Option<Plan> {
     let (request, preflight, rehearsal) = (run.request.as_ref()?, run.preflight.as_ref()?, run.rehearsal.as_ref()?);
-    let Settings { migration_timeout_ms, lock_timeout_ms, lock_budget_ms, statement_timeout_ms, approval, .. } = request.settings;
+    let Settings { migration_timeout_ms, lock_timeout_ms, lock_budget_ms, statement_timeout_ms, approval, .. } =
+        request.settings;
     Some(Plan {
         format: preflight.format,
         migrations: preflight
@@ -258,7 +262,8 @@ pub fn why_back(run: &Run) -> Failure {
 /// What is known of an effect nobody can tell about.
 #[must_use]
 pub fn in_doubt(run: &Run) -> Failure {
-    let what = run.flight.as_ref().map_or_else(|| "an effect".to_owned(), |flight| format!("`{}`", flight.effect.name()));
+    let what =
+        run.flight.as_ref().map_or_else(|| "an effect".to_owned(), |flight| format!("`{}`", flight.effect.name()));
     Failure::new(Code::InDoubt, format!("{}: it is not known whether {what} happened", run.id))
         .certainty(Certainty::InDoubt)
         .hint("look at the target, then say what you found:")
@@ -269,12 +274,18 @@ pub fn in_doubt(run: &Run) -> Failure {
 /// Why a rollback cannot go on by itself.
 #[must_use]
 pub fn undo_failed(run: &Run) -> Failure {
-    let mut why = run
-        .failure
-        .clone()
-        .unwrap_or_else(|| Failure::new(Code::NotRestored, format!("{}: the rollback did not come to its end", run.id)));
+    let mut why = run.failure.clone().unwrap_or_else(|| {
+        Failure::new(Code::NotRestored, format!("{}: the rollback did not come to its end", run.id))
+    });
     if let Some(backup) = &run.backup {
-        why = why.hint(format!("the backup taken before the first change is {} ({})", backup.path, backup.digest.short()));
+        why = why.hint(format!(
+            "the backup taken before the first change is {} ({})",
+            backup.path,
+            backup.digest.short()
+        ));
     }
-    why.hint(format!("`dbd rollback {}` tries the way back again; `dbd cancel {}` gives the run up as it stands", run.id, run.id))
+    why.hint(format!(
+        "`dbd rollback {}` tries the way back again; `dbd cancel {}` gives the run up as it stands",
+        run.id, run.id
+    ))
 }

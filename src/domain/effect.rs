@@ -121,7 +121,7 @@ impl Effect {
             Effect::RunTests => "run tests".to_owned(),
             Effect::DropSandbox => "drop sandbox".to_owned(),
             Effect::PrepareTarget => "prepare target".to_owned(),
-            Effect::Migrate { step } => format!("migrate {}", step + 1),
+            Effect::Migrate { step } => format!("migrate {}", step.saturating_add(1)),
             Effect::CheckSchema => "check schema".to_owned(),
             Effect::RunVerify => "run verify".to_owned(),
             Effect::CheckHealth => "check health".to_owned(),

@@ -326,11 +326,7 @@ pub fn transition(state: &State, facts: &Facts, event: &Event) -> Result<State, 
     *machine.state_mut() = *state;
     let mut machine = machine.init_with_context(&mut verdict);
     machine.handle_with_context(event, &mut verdict);
-    if verdict.accepted {
-        Ok(*machine.state())
-    } else {
-        Err(Illegal { state: *state, event: event.kind() })
-    }
+    if verdict.accepted { Ok(*machine.state()) } else { Err(Illegal { state: *state, event: event.kind() }) }
 }
 
 #[derive(Clone)]
@@ -373,10 +369,16 @@ impl Machine {
         let ours = |id: &EffectId| self.facts.flight.as_ref() == Some(id);
         match event {
             Event::Intended { effect, .. } if flight == Flight::Ready && *effect == expected => Turn::Left,
-            Event::Succeeded { id, outcome, .. } if flight == Flight::Out && ours(id) && fits(expected, outcome) => Turn::Applied,
+            Event::Succeeded { id, outcome, .. } if flight == Flight::Out && ours(id) && fits(expected, outcome) => {
+                Turn::Applied
+            }
             // Where the target may have changed, not to know is no outcome: it is looked up.
-            Event::Failed { failure, .. } if expected.changes_target() && failure.certainty == Certainty::InDoubt => Turn::Other,
-            Event::Failed { id, partial, .. } if flight == Flight::Out && ours(id) && fits_partly(expected, partial.as_ref()) => {
+            Event::Failed { failure, .. } if expected.changes_target() && failure.certainty == Certainty::InDoubt => {
+                Turn::Other
+            }
+            Event::Failed { id, partial, .. }
+                if flight == Flight::Out && ours(id) && fits_partly(expected, partial.as_ref()) =>
+            {
                 Turn::Failed
             }
             Event::Fenced { id, .. } if flight == Flight::Out && ours(id) => Turn::Fenced,
@@ -519,7 +521,13 @@ impl Machine {
     }
 
     #[state(superstate = "cancellable")]
-    fn preparing(&mut self, stage: &mut Stage, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn preparing(
+        &mut self,
+        stage: &mut Stage,
+        flight: &mut Flight,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (stage, flight) = (*stage, *flight);
         let stage = if flight == Flight::Ready { due_stage(stage, &self.facts) } else { stage };
         let here = |flight| State::Preparing { stage, flight };
@@ -537,7 +545,8 @@ impl Machine {
         match event {
             // A sandbox does not outlive the process that made it.
             Event::LeaseTaken { .. }
-                if flight == Flight::Ready && matches!(stage, Stage::FillSandbox | Stage::Rehearse | Stage::RunTests) =>
+                if flight == Flight::Ready
+                    && matches!(stage, Stage::FillSandbox | Stage::Rehearse | Stage::RunTests) =>
             {
                 context.to(State::Preparing { stage: Stage::CreateSandbox, flight })
             }
@@ -563,12 +572,15 @@ impl Machine {
 
     #[state(superstate = "cancellable")]
     fn planned(&mut self, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
-        let clear = !self.facts.approval_missing && !self.facts.dry_run && !self.facts.cancelled && !self.facts.rejected;
+        let clear =
+            !self.facts.approval_missing && !self.facts.dry_run && !self.facts.cancelled && !self.facts.rejected;
         match event {
             Event::Rehearsed if self.facts.dry_run => context.to(State::Settled { end: End::Rehearsed }),
             // An approval is of one plan, and of no other.
             Event::Approved { plan_digest, .. }
-                if self.facts.approval_missing && !self.facts.rejected && self.facts.plan.as_ref() == Some(plan_digest) =>
+                if self.facts.approval_missing
+                    && !self.facts.rejected
+                    && self.facts.plan.as_ref() == Some(plan_digest) =>
             {
                 context.stay()
             }
@@ -576,7 +588,9 @@ impl Machine {
             Event::Refused { .. } if self.facts.rejected || self.facts.cancelled || self.facts.poisoned => {
                 context.to(State::Settled { end: End::Refused })
             }
-            Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. } if clear && self.facts.stale_backup => {
+            Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. }
+                if clear && self.facts.stale_backup =>
+            {
                 context.to(State::Preparing { stage: Stage::Refresh, flight: Flight::Out })
             }
             Event::Intended { effect: Effect::PrepareTarget, .. } if clear && !self.facts.stale_backup => {
@@ -587,12 +601,19 @@ impl Machine {
     }
 
     #[state(superstate = "cancellable")]
-    fn forward(&mut self, step: &mut usize, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn forward(
+        &mut self,
+        step: &mut usize,
+        flight: &mut Flight,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (step, flight) = (*step, *flight);
         let here = |flight| State::Forward { step, flight };
         let rested = flight == Flight::Ready && refresh_before(step, &self.facts);
         // Nothing more is started once it has turned round, nor before the dump is fresh.
-        let expected = (flight != Flight::Ready || !(self.turned_round() || rested)).then_some(Effect::Migrate { step });
+        let expected =
+            (flight != Flight::Ready || !(self.turned_round() || rested)).then_some(Effect::Migrate { step });
         match self.turn(flight, expected, event) {
             Turn::Left => return context.to(here(Flight::Out)),
             Turn::Fenced => return context.to(here(Flight::Fenced)),
@@ -602,8 +623,12 @@ impl Machine {
             Turn::Other => {}
         }
         match event {
-            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => context.to(self.first_undo()),
-            Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. } if rested && !self.turned_round() => {
+            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => {
+                context.to(self.first_undo())
+            }
+            Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. }
+                if rested && !self.turned_round() =>
+            {
                 context.to(State::Preparing { stage: Stage::Refresh, flight: Flight::Out })
             }
             Event::Halted { .. } if self.stuck(flight) => {
@@ -614,7 +639,13 @@ impl Machine {
     }
 
     #[state(superstate = "cancellable")]
-    fn verifying(&mut self, check: &mut Checking, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn verifying(
+        &mut self,
+        check: &mut Checking,
+        flight: &mut Flight,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (check, flight) = (*check, *flight);
         let here = |flight| State::Verifying { check, flight };
         let expected = if flight != Flight::Ready || !self.turned_round() { effect_of_check(check) } else { None };
@@ -627,7 +658,9 @@ impl Machine {
             Turn::Other => {}
         }
         match event {
-            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => context.to(self.first_undo()),
+            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => {
+                context.to(self.first_undo())
+            }
             Event::RunSucceeded if check == Checking::Conclude && flight == Flight::Ready && !self.turned_round() => {
                 context.to(State::Settled { end: End::Succeeded })
             }
@@ -639,7 +672,13 @@ impl Machine {
     }
 
     #[state(superstate = "active")]
-    fn rolling(&mut self, undo: &mut Undoing, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn rolling(
+        &mut self,
+        undo: &mut Undoing,
+        flight: &mut Flight,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (undo, flight) = (*undo, *flight);
         let here = |flight| State::Rolling { undo, flight };
         let expected = if flight != Flight::Ready || !self.facts.failed { effect_of_undo(undo) } else { None };
@@ -667,7 +706,13 @@ impl Machine {
     }
 
     #[state(superstate = "active")]
-    fn halted(&mut self, at: &mut Position, doubt: &mut bool, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn halted(
+        &mut self,
+        at: &mut Position,
+        doubt: &mut bool,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (at, doubt) = (*at, *doubt);
         match event {
             Event::Ruled { id, applied, .. } if doubt && self.facts.flight.as_ref() == Some(id) => {
@@ -690,7 +735,9 @@ impl Machine {
     #[state(superstate = "known")]
     fn settled(&mut self, end: &mut End, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
         match event {
-            Event::RollbackRequested { .. } if *end == End::Succeeded && self.facts.restorable => context.to(self.first_undo()),
+            Event::RollbackRequested { .. } if *end == End::Succeeded && self.facts.restorable => {
+                context.to(self.first_undo())
+            }
             _ => Super,
         }
     }

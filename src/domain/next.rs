@@ -4,7 +4,8 @@ use super::decide;
 use super::effect::{DumpPurpose, Effect};
 use super::event::Event;
 use super::machine::{
-    Checking, End, Flight, Stage, State, Undoing, due_stage, effect_of_check, effect_of_stage, effect_of_undo, refresh_before,
+    Checking, End, Flight, Stage, State, Undoing, due_stage, effect_of_check, effect_of_stage, effect_of_undo,
+    refresh_before,
 };
 use super::run::{InFlight, MAX_TAKEOVERS, Run};
 

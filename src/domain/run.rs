@@ -3,7 +3,8 @@
 use super::digest::Digest;
 use super::effect::{Effect, Phase};
 use super::event::{
-    Actor, Artifact, Backup, Check, CommandReport, Event, Loss, Outcome, Pause, Preflight, Recorded, Rehearsal, Request, StepReport,
+    Actor, Artifact, Backup, Check, CommandReport, Event, Loss, Outcome, Pause, Preflight, Recorded, Rehearsal,
+    Request, StepReport,
 };
 use super::failure::Failure;
 use super::finding::Finding;
@@ -236,7 +237,9 @@ impl Run {
             dry_run: self.request.as_ref().is_some_and(|request| request.dry_run),
             // Time is read off the events: the same history gives the same answer on any day.
             // After a ruling nothing is dumped over the checkpoint any more: it may be the only one of the target untouched.
-            stale_backup: self.backup.is_some() && !self.ruled && self.last_ms.saturating_sub(self.backup_ms) > BACKUP_AGE_MS,
+            stale_backup: self.backup.is_some()
+                && !self.ruled
+                && self.last_ms.saturating_sub(self.backup_ms) > BACKUP_AGE_MS,
             loss: self.loss.as_ref().is_some_and(|loss| loss.rows() > 0),
             restorable: self.backup.is_some() && !self.committed.is_empty(),
             poisoned: self.takeovers > MAX_TAKEOVERS,
@@ -395,7 +398,8 @@ impl Run {
         };
         match (flight.effect, outcome) {
             (Effect::Preflight, Outcome::Preflight(preflight)) => {
-                self.texts = preflight.pending.iter().filter_map(|pending| recorded.refs.get(pending.blob).cloned()).collect();
+                self.texts =
+                    preflight.pending.iter().filter_map(|pending| recorded.refs.get(pending.blob).cloned()).collect();
                 self.checks.clone_from(&preflight.checks);
                 self.preflight = Some((**preflight).clone());
             }

@@ -74,7 +74,11 @@ fn events() -> Vec<Event> {
     ];
     for effect in EFFECTS {
         events.push(Event::Intended { effect: *effect, id: id(*effect), attempt: 1 });
-        events.push(Event::Succeeded { id: id(*effect), outcome: samples::outcome(*effect, &case, 3), duration_ms: 41 });
+        events.push(Event::Succeeded {
+            id: id(*effect),
+            outcome: samples::outcome(*effect, &case, 3),
+            duration_ms: 41,
+        });
     }
     let migrate = id(Effect::Migrate { step: 0 });
     let checks = Outcome::Checks(vec![samples::check("server version", CheckStatus::Failed)]);

@@ -51,14 +51,20 @@ fn effect() -> impl Strategy<Value = Effect> {
 fn failure() -> impl Strategy<Value = Failure> {
     let certainty = select(vec![Certainty::Definite, Certainty::Transient, Certainty::InDoubt]);
     let place = (text(), any::<u32>(), any::<u32>()).prop_map(|(file, line, column)| Place { file, line, column });
-    (select(Code::ALL), certainty, text(), vec(text(), 0..3), vec(text(), 0..3), of(place))
-        .prop_map(|(code, certainty, message, causes, hints, place)| Failure { code, certainty, message, causes, hints, place })
+    (select(Code::ALL), certainty, text(), vec(text(), 0..3), vec(text(), 0..3), of(place)).prop_map(
+        |(code, certainty, message, causes, hints, place)| Failure { code, certainty, message, causes, hints, place },
+    )
 }
 
 fn finding() -> impl Strategy<Value = Finding> {
     let severity = select(vec![Severity::Info, Severity::Warning, Severity::Error]);
-    (text(), severity, text(), text(), any::<bool>())
-        .prop_map(|(code, severity, object, message, allowed)| Finding { code, severity, object, message, allowed })
+    (text(), severity, text(), text(), any::<bool>()).prop_map(|(code, severity, object, message, allowed)| Finding {
+        code,
+        severity,
+        object,
+        message,
+        allowed,
+    })
 }
 
 fn artifact() -> impl Strategy<Value = Artifact> {
@@ -66,27 +72,50 @@ fn artifact() -> impl Strategy<Value = Artifact> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    let user_command = || of((text(), any::<u64>()).prop_map(|(command, timeout_ms)| UserCommand { command, timeout_ms }));
-    let health = of((any::<u64>(), any::<u32>()).prop_map(|(timeout_ms, attempts)| HealthCheck { timeout_ms, attempts }));
-    (case(), text(), any::<[u64; 3]>(), of(any::<u64>()), any::<[bool; 2]>(), user_command(), user_command(), health, text()).prop_map(
-        |(case, target, [migration_timeout_ms, lock_timeout_ms, lock_budget_ms], statement_timeout_ms, flags, tests, verify, health, data)| {
-            let mut request = samples::request(&case);
-            request.target = target;
-            request.settings = Settings {
-                migration_timeout_ms,
-                lock_timeout_ms,
-                lock_budget_ms,
+    let user_command =
+        || of((text(), any::<u64>()).prop_map(|(command, timeout_ms)| UserCommand { command, timeout_ms }));
+    let health =
+        of((any::<u64>(), any::<u32>()).prop_map(|(timeout_ms, attempts)| HealthCheck { timeout_ms, attempts }));
+    (
+        case(),
+        text(),
+        any::<[u64; 3]>(),
+        of(any::<u64>()),
+        any::<[bool; 2]>(),
+        user_command(),
+        user_command(),
+        health,
+        text(),
+    )
+        .prop_map(
+            |(
+                case,
+                target,
+                [migration_timeout_ms, lock_timeout_ms, lock_budget_ms],
                 statement_timeout_ms,
-                approval: flags[0],
-                require_clean_tree: flags[1],
-                data,
+                flags,
                 tests,
                 verify,
                 health,
-            };
-            request
-        },
-    )
+                data,
+            )| {
+                let mut request = samples::request(&case);
+                request.target = target;
+                request.settings = Settings {
+                    migration_timeout_ms,
+                    lock_timeout_ms,
+                    lock_budget_ms,
+                    statement_timeout_ms,
+                    approval: flags[0],
+                    require_clean_tree: flags[1],
+                    data,
+                    tests,
+                    verify,
+                    health,
+                };
+                request
+            },
+        )
 }
 
 fn check() -> impl Strategy<Value = Check> {
@@ -114,15 +143,27 @@ fn units() -> impl Strategy<Value = Vec<Unit>> {
 }
 
 fn bookkeeping() -> impl Strategy<Value = Bookkeeping> {
-    prop_oneof![Just(Bookkeeping::Dbd), (text(), any::<i64>()).prop_map(|(hash, when)| Bookkeeping::Drizzle { hash, when })]
+    prop_oneof![
+        Just(Bookkeeping::Dbd),
+        (text(), any::<i64>()).prop_map(|(hash, when)| Bookkeeping::Drizzle { hash, when })
+    ]
 }
 
 /// Without its text, which is kept in a blob and not in the event.
 fn pending() -> impl Strategy<Value = Pending> {
-    let down = (text(), digest(), units()).prop_map(|(file, digest, units)| Down { file, digest, text: String::new(), units });
+    let down =
+        (text(), digest(), units()).prop_map(|(file, digest, units)| Down { file, digest, text: String::new(), units });
     (text(), text(), digest(), units(), bookkeeping(), of(down), any::<usize>()).prop_map(
         |(id, file, digest, units, bookkeeping, down, blob)| Pending {
-            migration: Migration { id: MigrationId::new(id), file, digest, text: String::new(), units, bookkeeping, down },
+            migration: Migration {
+                id: MigrationId::new(id),
+                file,
+                digest,
+                text: String::new(),
+                units,
+                bookkeeping,
+                down,
+            },
             blob,
         },
     )
@@ -133,8 +174,16 @@ fn format() -> impl Strategy<Value = Format> {
 }
 
 fn preflight() -> impl Strategy<Value = Preflight> {
-    let server = (any::<u32>(), text(), of(text()), any::<i64>(), any::<[bool; 5]>(), vec((text(), text()), 0..2), vec(text(), 0..2)).prop_map(
-        |(version_num, version, system_identifier, size_bytes, flags, settings, roles)| ServerFacts {
+    let server = (
+        any::<u32>(),
+        text(),
+        of(text()),
+        any::<i64>(),
+        any::<[bool; 5]>(),
+        vec((text(), text()), 0..2),
+        vec(text(), 0..2),
+    )
+        .prop_map(|(version_num, version, system_identifier, size_bytes, flags, settings, roles)| ServerFacts {
             version_num,
             version,
             system_identifier: system_identifier.clone(),
@@ -150,10 +199,10 @@ fn preflight() -> impl Strategy<Value = Preflight> {
             roles,
             locale: system_identifier,
             ..samples::server()
-        },
+        });
+    let git = (text(), of(text()), any::<bool>(), vec(text(), 0..2), of(text())).prop_map(
+        |(commit, branch, dirty, dirty_files, author)| GitState { commit, branch, dirty, dirty_files, author },
     );
-    let git = (text(), of(text()), any::<bool>(), vec(text(), 0..2), of(text()))
-        .prop_map(|(commit, branch, dirty, dirty_files, author)| GitState { commit, branch, dirty, dirty_files, author });
     (vec(check(), 0..3), server, digest(), format(), text(), any::<usize>(), vec(pending(), 0..3), of(git)).prop_map(
         |(checks, server, fingerprint, format, dir, applied, pending, git)| Preflight {
             checks,
@@ -169,30 +218,57 @@ fn preflight() -> impl Strategy<Value = Preflight> {
 }
 
 fn rehearsal() -> impl Strategy<Value = Rehearsal> {
-    let timing = (text(), any::<usize>(), any::<u64>())
-        .prop_map(|(id, statements, duration_ms)| MigrationTiming { id: MigrationId::new(id), statements, duration_ms });
-    let forecast = (text(), text(), any::<u64>(), text())
-        .prop_map(|(object, lock, held_ms, blocks)| Forecast { object, lock, held_ms, blocks });
+    let timing = (text(), any::<usize>(), any::<u64>()).prop_map(|(id, statements, duration_ms)| MigrationTiming {
+        id: MigrationId::new(id),
+        statements,
+        duration_ms,
+    });
+    let forecast = (text(), text(), any::<u64>(), text()).prop_map(|(object, lock, held_ms, blocks)| Forecast {
+        object,
+        lock,
+        held_ms,
+        blocks,
+    });
     let changes = btree_map(text(), any::<u64>(), 0..3);
-    (vec(timing, 0..2), any::<bool>(), digest(), digest(), changes, vec(finding(), 0..3), vec(forecast, 0..2), vec(artifact(), 0..2)).prop_map(
-        |(migrations, roles_kept, fingerprint_before, fingerprint_after, changes, findings, forecast, artifacts)| Rehearsal {
-            migrations,
-            roles_kept,
-            fingerprint_before,
-            fingerprint_after,
-            changes,
-            findings,
-            forecast,
-            artifacts,
-        },
+    (
+        vec(timing, 0..2),
+        any::<bool>(),
+        digest(),
+        digest(),
+        changes,
+        vec(finding(), 0..3),
+        vec(forecast, 0..2),
+        vec(artifact(), 0..2),
     )
+        .prop_map(
+            |(
+                migrations,
+                roles_kept,
+                fingerprint_before,
+                fingerprint_after,
+                changes,
+                findings,
+                forecast,
+                artifacts,
+            )| Rehearsal {
+                migrations,
+                roles_kept,
+                fingerprint_before,
+                fingerprint_after,
+                changes,
+                findings,
+                forecast,
+                artifacts,
+            },
+        )
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     let counts = any::<[u64; 3]>().prop_map(|[passed, failed, skipped]| TestCounts { passed, failed, skipped });
     let rows = || btree_map(text(), any::<i64>(), 0..3);
-    let backup = (text(), digest(), any::<u64>(), digest(), rows(), text())
-        .prop_map(|(path, digest, bytes, fingerprint, rows, xid)| Backup { path, digest, bytes, fingerprint, rows, xid });
+    let backup = (text(), digest(), any::<u64>(), digest(), rows(), text()).prop_map(
+        |(path, digest, bytes, fingerprint, rows, xid)| Backup { path, digest, bytes, fingerprint, rows, xid },
+    );
     prop_oneof![
         preflight().prop_map(|one| Outcome::Preflight(Box::new(one))),
         vec(check(), 0..3).prop_map(Outcome::Checks),
@@ -201,8 +277,11 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         rehearsal().prop_map(|one| Outcome::Rehearsal(Box::new(one))),
         (of(any::<i32>()), of(counts), of(artifact()))
             .prop_map(|(status, counts, output)| Outcome::Command(CommandReport { status, counts, output })),
-        (any::<u64>(), any::<u32>(), of(text()))
-            .prop_map(|(duration_ms, tries, xid)| Outcome::Step(StepReport { duration_ms, tries, xid })),
+        (any::<u64>(), any::<u32>(), of(text())).prop_map(|(duration_ms, tries, xid)| Outcome::Step(StepReport {
+            duration_ms,
+            tries,
+            xid
+        })),
         (digest(), text()).prop_map(|(fingerprint, xid)| Outcome::Fingerprint { fingerprint, xid }),
         (rows(), rows()).prop_map(|(written, missing)| Outcome::Loss(Loss { written, missing })),
         Just(Outcome::Done),
@@ -237,24 +316,49 @@ fn plan() -> impl Strategy<Value = Plan> {
             undo: UndoClass::Restore,
         },
     );
-    let migration = (text(), text(), digest(), any::<usize>(), bookkeeping()).prop_map(|(id, file, digest, statements, bookkeeping)| {
-        PlannedMigration { id: MigrationId::new(id), file, digest, statements, bookkeeping }
-    });
-    (format(), vec(migration, 0..3), vec(step, 0..4), digest(), digest(), any::<[u64; 3]>(), of(any::<u64>()), any::<[bool; 2]>()).prop_map(
-        |(format, migrations, steps, fingerprint_before, fingerprint_after, limits, statement_timeout_ms, flags)| Plan {
-            format,
-            migrations,
-            steps,
-            fingerprint_before,
-            fingerprint_after,
-            roles_compared: flags[0],
-            migration_timeout_ms: limits[0],
-            lock_timeout_ms: limits[1],
-            lock_budget_ms: limits[2],
-            statement_timeout_ms,
-            approval_required: flags[1],
+    let migration = (text(), text(), digest(), any::<usize>(), bookkeeping()).prop_map(
+        |(id, file, digest, statements, bookkeeping)| PlannedMigration {
+            id: MigrationId::new(id),
+            file,
+            digest,
+            statements,
+            bookkeeping,
         },
+    );
+    (
+        format(),
+        vec(migration, 0..3),
+        vec(step, 0..4),
+        digest(),
+        digest(),
+        any::<[u64; 3]>(),
+        of(any::<u64>()),
+        any::<[bool; 2]>(),
     )
+        .prop_map(
+            |(
+                format,
+                migrations,
+                steps,
+                fingerprint_before,
+                fingerprint_after,
+                limits,
+                statement_timeout_ms,
+                flags,
+            )| Plan {
+                format,
+                migrations,
+                steps,
+                fingerprint_before,
+                fingerprint_after,
+                roles_compared: flags[0],
+                migration_timeout_ms: limits[0],
+                lock_timeout_ms: limits[1],
+                lock_budget_ms: limits[2],
+                statement_timeout_ms,
+                approval_required: flags[1],
+            },
+        )
 }
 
 /// An event of any kind, with any content.
@@ -271,14 +375,25 @@ pub fn event() -> impl Strategy<Value = Event> {
         (text(), any::<u32>(), any::<u64>()).prop_map(|(host, pid, epoch)| Event::LeaseTaken { host, pid, epoch }),
         why.prop_map(|why| Event::Paused { why }),
         (effect(), id(), any::<u32>()).prop_map(|(effect, id, attempt)| Event::Intended { effect, id, attempt }),
-        (id(), outcome(), any::<u64>()).prop_map(|(id, outcome, duration_ms)| Event::Succeeded { id, outcome, duration_ms }),
-        (id(), failure(), of(outcome()), any::<u64>())
-            .prop_map(|(id, failure, partial, duration_ms)| Event::Failed { id, failure, partial, duration_ms }),
+        (id(), outcome(), any::<u64>()).prop_map(|(id, outcome, duration_ms)| Event::Succeeded {
+            id,
+            outcome,
+            duration_ms
+        }),
+        (id(), failure(), of(outcome()), any::<u64>()).prop_map(|(id, failure, partial, duration_ms)| Event::Failed {
+            id,
+            failure,
+            partial,
+            duration_ms
+        }),
         (id(), text()).prop_map(|(id, evidence)| Event::Fenced { id, evidence }),
         (id(), verdict, text()).prop_map(|(id, verdict, evidence)| Event::Reconciled { id, verdict, evidence }),
         (id(), any::<bool>(), text()).prop_map(|(id, applied, reason)| Event::Ruled { id, applied, reason }),
-        (plan(), digest(), vec(finding(), 0..3))
-            .prop_map(|(plan, digest, findings)| Event::Planned { plan: Box::new(plan), digest, findings }),
+        (plan(), digest(), vec(finding(), 0..3)).prop_map(|(plan, digest, findings)| Event::Planned {
+            plan: Box::new(plan),
+            digest,
+            findings
+        }),
         (digest(), reason()).prop_map(|(plan_digest, reason)| Event::Approved { plan_digest, reason }),
         reason().prop_map(|reason| Event::Rejected { reason }),
         reason().prop_map(|reason| Event::CancelRequested { reason }),
@@ -286,7 +401,8 @@ pub fn event() -> impl Strategy<Value = Event> {
         reason().prop_map(|reason| Event::RollbackRequested { reason }),
         Just(Event::RunSucceeded),
         Just(Event::RolledBack),
-        (vec(failure(), 0..3), vec(finding(), 0..3)).prop_map(|(reasons, findings)| Event::Refused { reasons, findings }),
+        (vec(failure(), 0..3), vec(finding(), 0..3))
+            .prop_map(|(reasons, findings)| Event::Refused { reasons, findings }),
         Just(Event::Rehearsed),
         failure().prop_map(|why| Event::Halted { why }),
         reason().prop_map(|reason| Event::Abandoned { reason }),

@@ -57,6 +57,9 @@ fn a_body_that_does_not_fit_its_kind_is_not_taken_for_an_unknown_kind() {
         ("run.paused", "not json"),
     ] {
         let refused = decode(kind, VERSION, body);
-        assert!(matches!(&refused, Err(DecodeError::Body { kind: found, .. }) if found == kind), "{kind} {body}: {refused:?}");
+        assert!(
+            matches!(&refused, Err(DecodeError::Body { kind: found, .. }) if found == kind),
+            "{kind} {body}: {refused:?}"
+        );
     }
 }

@@ -126,13 +126,18 @@ fn waiting() -> Story {
 }
 
 fn halted_in_doubt() -> Story {
-    let story = Story::of(Case::of(2)).during(Effect::Migrate { step: 1 }).make(Move::DieAfter).make(Move::CannotTell).to_the_end();
+    let story = Story::of(Case::of(2))
+        .during(Effect::Migrate { step: 1 })
+        .make(Move::DieAfter)
+        .make(Move::CannotTell)
+        .to_the_end();
     assert_eq!(story.state(), State::Halted { at: Position::Forward(1), doubt: true });
     story
 }
 
 fn restore_failed() -> Story {
-    let story = Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).during(Effect::Restore).make(Move::Fail);
+    let story =
+        Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).during(Effect::Restore).make(Move::Fail);
     let story = story.to_the_end();
     assert_eq!(story.state(), State::Halted { at: Position::Rolling(Undoing::Restore), doubt: false });
     story
@@ -153,8 +158,19 @@ fn a_plain_deployment_does_these_things_in_this_order() {
     assert_eq!(
         story.effects(),
         [
-            Preflight, checkpoint, CreateSandbox, FillSandbox, Rehearse, RunTests, DropSandbox, PrepareTarget, Migrate { step: 0 },
-            Migrate { step: 1 }, CheckSchema, RunVerify, CheckHealth,
+            Preflight,
+            checkpoint,
+            CreateSandbox,
+            FillSandbox,
+            Rehearse,
+            RunTests,
+            DropSandbox,
+            PrepareTarget,
+            Migrate { step: 0 },
+            Migrate { step: 1 },
+            CheckSchema,
+            RunVerify,
+            CheckHealth,
         ]
     );
 }
@@ -198,7 +214,8 @@ fn a_migration_without_a_statement_has_a_step_that_records_it() {
 
 #[test]
 fn a_finding_of_weight_refuses_the_run_and_says_how_to_let_it_pass() {
-    let story = Story::of(Case { findings: vec![finding("column_removed", Severity::Error)], ..Case::of(1) }).to_the_end();
+    let story =
+        Story::of(Case { findings: vec![finding("column_removed", Severity::Error)], ..Case::of(1) }).to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Refused });
     let reason = &story.sim.run.reasons[0];
     assert_eq!(reason.code, Code::BreakingChange);
@@ -315,7 +332,8 @@ fn cancelled_before_the_target_is_touched_a_run_is_refused_and_does_no_more() {
     for at in [Preflight, checkpoint, CreateSandbox, FillSandbox, Rehearse, RunTests, DropSandbox, PrepareTarget] {
         let case = || Case { tests: true, ..Case::of(1) };
         let between = Story::of(case()).up_to(at);
-        let meanwhile = [Move::Go, Move::Fail, Move::DieBefore, Move::DieAfter].map(|end| Story::of(case()).during(at).make(Move::Cancel).make(end));
+        let meanwhile = [Move::Go, Move::Fail, Move::DieBefore, Move::DieAfter]
+            .map(|end| Story::of(case()).during(at).make(Move::Cancel).make(end));
         for (story, done) in std::iter::once((between.make(Move::Cancel), 0)).chain(meanwhile.map(|story| (story, 1))) {
             let before = story.effects().len() - done;
             let story = story.to_the_end();
@@ -363,7 +381,10 @@ fn cancelled_while_it_is_verified_a_run_is_taken_back() {
 
 #[test]
 fn what_is_on_its_way_back_or_over_cannot_be_cancelled() {
-    assert_eq!(Story::of(Case::of(1)).during(MIGRATE).make(Move::Fail).up_to(Effect::CheckRestored).decides(cancel()), Err(Code::Cancelled));
+    assert_eq!(
+        Story::of(Case::of(1)).during(MIGRATE).make(Move::Fail).up_to(Effect::CheckRestored).decides(cancel()),
+        Err(Code::Cancelled)
+    );
     assert_eq!(Story::of(Case::of(1)).to_the_end().decides(cancel()), Err(Code::AlreadySettled));
 }
 
@@ -419,7 +440,12 @@ fn the_way_back_is_tried_again_when_asked_as_another_effect_than_the_first() {
 
 #[test]
 fn a_check_of_the_checkpoint_that_failed_with_nothing_committed_can_be_asked_for_again() {
-    let story = Story::of(Case::of(1)).during(MIGRATE).make(Move::Fail).during(Effect::CheckRestored).make(Move::Fail).to_the_end();
+    let story = Story::of(Case::of(1))
+        .during(MIGRATE)
+        .make(Move::Fail)
+        .during(Effect::CheckRestored)
+        .make(Move::Fail)
+        .to_the_end();
     assert_eq!(story.state(), State::Halted { at: Position::Rolling(Undoing::Check), doubt: false });
     let story = story.make(Move::RollBack).to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
@@ -432,7 +458,10 @@ fn rows_that_a_restore_would_forget_are_dumped_before_it() {
     story.sim.slow = true;
     let story = story.make(Move::RollBack).to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
-    assert_eq!(story.effects().split_off(8), [Effect::CheckSchema, Effect::AssessLoss, SAVE, Effect::Restore, Effect::CheckRestored]);
+    assert_eq!(
+        story.effects().split_off(8),
+        [Effect::CheckSchema, Effect::AssessLoss, SAVE, Effect::Restore, Effect::CheckRestored]
+    );
     assert!(story.sim.run.saved.is_some());
 }
 
@@ -447,7 +476,8 @@ fn rows_written_while_nobody_worked_on_the_way_back_are_counted_before_it_goes_o
         assert_eq!(story.next(), Next::Perform(Effect::AssessLoss), "{at:?} {end:?}");
         assert_eq!(story.to_the_end().state(), State::Settled { end: End::RolledBack });
     }
-    let story = Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).up_to(Effect::Restore).make(Move::Die);
+    let story =
+        Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).up_to(Effect::Restore).make(Move::Die);
     assert_eq!(story.next(), Next::Perform(Effect::AssessLoss));
 }
 
@@ -652,7 +682,12 @@ fn a_run_that_only_ever_dies_is_halted_once_the_target_is_touched_and_can_be_tak
         assert_eq!(story.sim.run.halted.as_ref().map(|why| why.code), Some(Code::TooManyTakeovers));
         assert_eq!(story.make(Move::RollBack).to_the_end().state(), State::Settled { end: End::RolledBack });
     }
-    let back = Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).up_to(Effect::AssessLoss).dies_often().to_the_end();
+    let back = Story::of(Case::of(1))
+        .during(Effect::CheckSchema)
+        .make(Move::Fail)
+        .up_to(Effect::AssessLoss)
+        .dies_often()
+        .to_the_end();
     assert_eq!(back.state(), State::Halted { at: Position::Rolling(Undoing::Assess), doubt: false });
 }
 
@@ -671,7 +706,12 @@ fn what_cannot_even_be_looked_up_can_be_cancelled_and_then_given_up() {
     assert!(matches!(story.decides(cancel()), Ok(Event::CancelRequested { .. })), "first it is turned round");
     let story = story.make(Move::Cancel).dies_often();
     assert!(matches!(story.decides(cancel()), Ok(Event::Abandoned { .. })), "then there is a way out");
-    let back = Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).during(Effect::Restore).make(Move::DieBefore).dies_often();
+    let back = Story::of(Case::of(1))
+        .during(Effect::CheckSchema)
+        .make(Move::Fail)
+        .during(Effect::Restore)
+        .make(Move::DieBefore)
+        .dies_often();
     assert!(matches!(back.decides(cancel()), Ok(Event::Abandoned { .. })));
 }
 
@@ -696,7 +736,10 @@ fn open_runs_are_sorted_by_who_has_to_do_something() {
     let empty = Recovery::default();
     assert_eq!(sorted(found(waiting(), None)), Recovery { waiting: vec![id.clone()], ..empty.clone() });
     assert_eq!(sorted(found(halted_in_doubt(), None)), Recovery { halted: vec![id.clone()], ..empty.clone() });
-    assert_eq!(sorted(found(Story::of(Case::of(1)).during(MIGRATE), None)), Recovery { resumable: vec![id.clone()], ..empty.clone() });
+    assert_eq!(
+        sorted(found(Story::of(Case::of(1)).during(MIGRATE), None)),
+        Recovery { resumable: vec![id.clone()], ..empty.clone() }
+    );
     assert_eq!(sorted(found(waiting(), Some("pid 7"))), Recovery { held: vec![(id, "pid 7".into())], ..empty.clone() });
     assert_eq!(sorted(found(Story::of(Case::of(1)).to_the_end(), None)), empty);
 }

@@ -4,8 +4,8 @@
 //! it is explored once and counted as often as it is reached. Ids, texts and times are what such situations may differ in; time passes
 //! only where nobody works on a run, so that an old backup is an old backup and not one of many ages.
 
-use super::samples::Case;
 use super::monitor::Monitor;
+use super::samples::Case;
 use super::sim::{Move, Sim, Target};
 use dbd::domain::effect::Effect;
 use dbd::domain::ids::EffectId;
@@ -61,7 +61,10 @@ fn explore(sim: &Sim, budget: Budget, depth: usize, seen: &mut Explored, path: &
             State::Settled { .. } | State::Halted { .. } => sim.run.state.name(),
             state => panic!("stuck in {state:?} after {path:?}"),
         };
-        *seen.ends.entry(if sim.run.state == (State::Settled { end: End::Rehearsed }) { "rehearsed" } else { end }).or_default() += 1;
+        *seen
+            .ends
+            .entry(if sim.run.state == (State::Settled { end: End::Rehearsed }) { "rehearsed" } else { end })
+            .or_default() += 1;
         schedules = 1;
     }
     seen.known.insert(key, schedules);
@@ -126,7 +129,20 @@ fn plans_of(steps: usize) {
     assert_eq!(ends, ["abandoned", "needs_operator", "refused", "rolled_back", "succeeded"]);
     use Move::*;
     for one in [
-        Go, Fail, Die, DieBefore, DieAfter, LoseBefore, LoseAfter, DieFenced, CannotTell, Rest, Cancel, RollBack, Rule(true), Rule(false),
+        Go,
+        Fail,
+        Die,
+        DieBefore,
+        DieAfter,
+        LoseBefore,
+        LoseAfter,
+        DieFenced,
+        CannotTell,
+        Rest,
+        Cancel,
+        RollBack,
+        Rule(true),
+        Rule(false),
     ] {
         assert!(seen.made.contains_key(&one), "{one:?} never happened");
     }
@@ -161,5 +177,9 @@ fn every_kind_of_request_keeps_the_laws_through_a_crash_and_a_decision() {
         let slow = case.approval;
         all(case, slow, Budget { crashes: 1, people: 1 }, &mut seen);
     }
-    assert!(seen.ends.contains_key("rehearsed") && seen.made.contains_key(&Move::Approve) && seen.made.contains_key(&Move::Reject));
+    assert!(
+        seen.ends.contains_key("rehearsed")
+            && seen.made.contains_key(&Move::Approve)
+            && seen.made.contains_key(&Move::Reject)
+    );
 }

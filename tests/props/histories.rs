@@ -19,7 +19,12 @@ const BOUND: usize = 60;
 pub fn case() -> impl Strategy<Value = Case> {
     let severity = select(vec![Severity::Info, Severity::Warning, Severity::Error]);
     let findings = vec(severity.prop_map(|severity| samples::finding("column_removed", severity)), 0..2);
-    let allow = select(vec![vec![], vec!["all".to_owned()], vec!["column-removed".to_owned()], vec!["table_removed".to_owned()]]);
+    let allow = select(vec![
+        vec![],
+        vec!["all".to_owned()],
+        vec!["column-removed".to_owned()],
+        vec!["table_removed".to_owned()],
+    ]);
     // Mostly runs that get as far as the target.
     let findings = prop_oneof![4 => Just(Vec::<Finding>::new()), 1 => findings];
     (0_usize..5, any::<(bool, bool, bool, bool)>(), prop::bool::weighted(0.1), findings, allow).prop_map(

@@ -167,7 +167,10 @@ impl Monitor {
                 self.approval = plan.approval_required;
             }
             Event::Approved { plan_digest, .. } => {
-                law!(self.planned.as_ref().is_some_and(|(digest, _)| digest == plan_digest), "an approval of another plan");
+                law!(
+                    self.planned.as_ref().is_some_and(|(digest, _)| digest == plan_digest),
+                    "an approval of another plan"
+                );
                 law!(!self.rejected, "an approval after a rejection");
                 self.approved = true;
                 self.takeovers = 0;
@@ -204,7 +207,10 @@ impl Monitor {
                 self.settled = Some(Settled::Otherwise);
             }
             Event::RunSucceeded => {
-                law!(self.open.is_none() && !self.turned && !self.failed && !self.cancelled, "succeeded in spite of all");
+                law!(
+                    self.open.is_none() && !self.turned && !self.failed && !self.cancelled,
+                    "succeeded in spite of all"
+                );
                 let steps = self.planned.as_ref().map(|(_, steps)| *steps);
                 law!(self.nothing_to_do || steps == Some(self.committed), "succeeded with steps left");
                 law!(self.nothing_to_do || self.schema_checked, "succeeded unchecked");

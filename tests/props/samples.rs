@@ -4,8 +4,8 @@ use dbd::domain::code::Code;
 use dbd::domain::digest::Digest;
 use dbd::domain::effect::Effect;
 use dbd::domain::event::{
-    Actor, Artifact, Backup, Check, CheckStatus, CommandReport, GitState, HealthCheck, Loss, Outcome, Pending, Preflight,
-    Rehearsal, Request, ServerFacts, Settings, StepReport, TestCounts, UserCommand,
+    Actor, Artifact, Backup, Check, CheckStatus, CommandReport, GitState, HealthCheck, Loss, Outcome, Pending,
+    Preflight, Rehearsal, Request, ServerFacts, Settings, StepReport, TestCounts, UserCommand,
 };
 use dbd::domain::failure::Failure;
 use dbd::domain::finding::{Allowance, Finding, Severity};

@@ -168,7 +168,8 @@ impl Sim {
                 self.lied |= *applied != truth;
             }
             // Whoever works on the run goes on; where nobody does, the command does.
-            let idle = self.under_way.is_none() && matches!(next(&self.run), Next::AwaitApproval | Next::Halted | Next::Settled(_));
+            let idle = self.under_way.is_none()
+                && matches!(next(&self.run), Next::AwaitApproval | Next::Halted | Next::Settled(_));
             self.say(event, events)?;
             if idle && !self.run.state.is_settled() {
                 self.rest();
@@ -223,7 +224,9 @@ impl Sim {
     /// Goes on without any fault until the run is settled or waits for a person; the number of moves that took.
     pub fn finish(&mut self, bound: usize, events: &mut Vec<Recorded>) -> Result<usize, String> {
         for made in 0..bound {
-            if self.under_way.is_none() && matches!(next(&self.run), Next::AwaitApproval | Next::Halted | Next::Settled(_)) {
+            if self.under_way.is_none()
+                && matches!(next(&self.run), Next::AwaitApproval | Next::Halted | Next::Settled(_))
+            {
                 return Ok(made);
             }
             self.make(Move::Go, events)?;
@@ -248,7 +251,9 @@ impl Sim {
             let source = std::error::Error::source(&misfit).map(ToString::to_string).unwrap_or_default();
             format!("{misfit}: {source}")
         })?;
-        self.monitor.observe(&recorded).map_err(|law| format!("{} in {:?}: {law}", recorded.event.kind(), self.run.state))?;
+        self.monitor
+            .observe(&recorded)
+            .map_err(|law| format!("{} in {:?}: {law}", recorded.event.kind(), self.run.state))?;
         events.push(recorded);
         Ok(())
     }
@@ -333,11 +338,14 @@ impl Sim {
             Move::CannotTell => Verdict::Unknown,
             _ => match flight.effect.recovery() {
                 Recovery::Repeat | Recovery::Discard => Verdict::NotApplied,
-                Recovery::ProbeLedger if self.target.ledger.contains(&id) => Verdict::Applied { outcome: Outcome::Step(samples::step()) },
+                Recovery::ProbeLedger if self.target.ledger.contains(&id) => {
+                    Verdict::Applied { outcome: Outcome::Step(samples::step()) }
+                }
                 Recovery::ProbeLedger => Verdict::NotApplied,
                 // Found is what bears the name, however old it is; a dump that was taken again is taken once more.
                 Recovery::ProbeDump
-                    if self.target.dumps.contains(&id) && flight.effect != (Effect::Dump { purpose: DumpPurpose::Refresh }) =>
+                    if self.target.dumps.contains(&id)
+                        && flight.effect != (Effect::Dump { purpose: DumpPurpose::Refresh }) =>
                 {
                     Verdict::Applied { outcome: Outcome::Dump(samples::backup()) }
                 }

@@ -27,8 +27,8 @@ const STAGES: [Stage; 10] = [
 const CHECKS: [Checking; 4] = [Checking::Schema, Checking::Command, Checking::Health, Checking::Conclude];
 const UNDOS: [Undoing; 5] = [Undoing::Assess, Undoing::Save, Undoing::Restore, Undoing::Check, Undoing::Conclude];
 const ENDS: [End; 5] = [End::Succeeded, End::RolledBack, End::Refused, End::Rehearsed, End::Abandoned];
-/// The first step of three, and the last.
-const STEPS: [usize; 2] = [0, 2];
+/// The first step, one between, the last.
+const STEPS: [usize; 3] = [0, 1, 2];
 
 fn states() -> Vec<State> {
     let mut states = vec![State::Blank {}];
@@ -54,10 +54,17 @@ fn ours() -> EffectId {
 }
 
 fn effects() -> Vec<Effect> {
-    let dumps = [DumpPurpose::Checkpoint, DumpPurpose::Refresh, DumpPurpose::BeforeRollback].map(|purpose| Effect::Dump { purpose });
+    let dumps = [DumpPurpose::Checkpoint, DumpPurpose::Refresh, DumpPurpose::BeforeRollback]
+        .map(|purpose| Effect::Dump { purpose });
     let mut effects = vec![Effect::Preflight];
     effects.extend(dumps);
-    effects.extend([Effect::CreateSandbox, Effect::FillSandbox, Effect::Rehearse, Effect::RunTests, Effect::DropSandbox]);
+    effects.extend([
+        Effect::CreateSandbox,
+        Effect::FillSandbox,
+        Effect::Rehearse,
+        Effect::RunTests,
+        Effect::DropSandbox,
+    ]);
     effects.push(Effect::PrepareTarget);
     effects.extend([0, 1, 2, usize::MAX].map(|step| Effect::Migrate { step }));
     effects.extend([Effect::CheckSchema, Effect::RunVerify, Effect::CheckHealth]);
@@ -69,7 +76,16 @@ fn digest() -> Digest {
     Digest::of("the plan")
 }
 
-/// An outcome of each shape, but for the two that `fits` by nothing else than their shape and that are long to write down.
+/// The outcome of that name among the recorded events: some are long to write down.
+fn recorded(of: &str) -> Outcome {
+    let lines = include_str!("../../../tests/compat/events-v1.jsonl").lines();
+    let mut lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let outcome =
+        lines.find_map(|mut line| line.pointer_mut("/body/outcome").filter(|one| one["of"] == of).map(std::mem::take));
+    serde_json::from_value(outcome.unwrap()).unwrap()
+}
+
+/// An outcome of each shape.
 fn outcomes() -> Vec<Outcome> {
     let rows = BTreeMap::from([("public.orders".to_owned(), 3)]);
     let backup = Backup {
@@ -82,6 +98,8 @@ fn outcomes() -> Vec<Outcome> {
     };
     let command = CommandReport { status: Some(0), counts: None, output: None };
     vec![
+        recorded("preflight"),
+        recorded("rehearsal"),
         Outcome::Checks(Vec::new()),
         Outcome::Dump(backup),
         Outcome::Sandbox { location: serde_json::Value::Null, place: "here".into() },
@@ -153,7 +171,11 @@ fn events() -> Vec<(String, Event)> {
             events.push(Event::Succeeded { id: id.clone(), outcome: outcome.clone(), duration_ms: 1 });
             let failure = why(Certainty::Definite);
             events.push(Event::Failed { id: id.clone(), failure, partial: Some(outcome.clone()), duration_ms: 1 });
-            events.push(Event::Reconciled { id: id.clone(), verdict: Verdict::Applied { outcome }, evidence: evidence() });
+            events.push(Event::Reconciled {
+                id: id.clone(),
+                verdict: Verdict::Applied { outcome },
+                evidence: evidence(),
+            });
         }
         for certainty in [Certainty::Definite, Certainty::InDoubt] {
             events.push(Event::Failed { id: id.clone(), failure: why(certainty), partial: None, duration_ms: 1 });
@@ -209,9 +231,11 @@ fn otherwise() -> Vec<(&'static str, Facts)> {
         ("old backup + committed", Facts { stale_backup: true, committed: 1, restorable: true, ..base.clone() }),
         ("cancelled + tests", Facts { cancelled: true, tests: true, ..base.clone() }),
         ("approval missing + rejected", Facts { approval_missing: true, rejected: true, ..base.clone() }),
-        ("approval missing + another plan", Facts { approval_missing: true, plan: Some(Digest::of("another")), ..base.clone() }),
-        ("failed + nothing to do", Facts { failed: true, nothing_to_do: true, ..base.clone() }),
-        ("nothing in flight", Facts { flight: None, ..base }),
+        (
+            "approval missing + another plan",
+            Facts { approval_missing: true, plan: Some(Digest::of("another")), ..base.clone() },
+        ),
+        ("failed + nothing to do", Facts { failed: true, nothing_to_do: true, ..base }),
     ]
 }
 
@@ -245,6 +269,26 @@ fn shown(state: &State) -> String {
     }
 }
 
+/// The states some history leads to, and perhaps a few more: whether facts hold together is not looked at.
+fn reachable() -> Vec<State> {
+    let mut facts: Vec<Facts> = otherwise().into_iter().map(|(_, facts)| facts).collect();
+    facts.push(base());
+    let events = events();
+    let mut reached = vec![State::Blank {}];
+    let mut next = 0;
+    while let Some(state) = reached.get(next).copied() {
+        next += 1;
+        for (facts, (_, event)) in facts.iter().flat_map(|facts| events.iter().map(move |event| (facts, event))) {
+            if let Ok(to) = transition(&state, facts, event)
+                && !reached.contains(&to)
+            {
+                reached.push(to);
+            }
+        }
+    }
+    reached
+}
+
 /// Where the events of one title lead, at most one place: they differ in what must not matter, or else all but one are illegal.
 fn leads(state: &State, facts: &Facts, events: &[&Event]) -> Option<State> {
     let legal: BTreeSet<String> =
@@ -259,7 +303,8 @@ const HEAD: &str = "\
 <!-- Made from `src/domain/machine.rs`; a test fails when this page is stale. To make it again:
      cargo test --lib write_the_table_of_states -- --ignored -->
 
-Every event that is legal in a state, and where it leads, for a plan of three steps. What is not listed is refused, before it is written
+Every event that is legal in a state, and where it leads, for a plan of three steps. States that no event leads to from *blank* are left
+out. What is not listed is refused, before it is written
 and when it is read back. The first column holds where nothing is said: nothing failed, nobody cancelled, nothing is committed, the dump is
 fresh. The second says what else it depends on; `+` joins things that only matter together, and `—` stands for *refused*. News of an
 effect counts only if it bears the id of the effect in flight and is of the kind that effect can bring.
@@ -278,10 +323,12 @@ fn page() -> String {
             titles.push(title);
         }
     }
-    for state in states() {
+    let reachable = reachable();
+    for state in states().into_iter().filter(|state| reachable.contains(state)) {
         let mut rows = String::new();
         for title in &titles {
-            let alike: Vec<&Event> = events.iter().filter(|(other, _)| other == title).map(|(_, event)| event).collect();
+            let alike: Vec<&Event> =
+                events.iter().filter(|(other, _)| other == title).map(|(_, event)| event).collect();
             let usual = leads(&state, &base(), &alike);
             let everywhere = matches!(*title, "run.lease_taken" | "run.paused" | "run.abandoned" | "artifacts.written");
             if everywhere && usual.is_none_or(|to| to == state || *title == "run.abandoned") {
@@ -310,7 +357,8 @@ fn page() -> String {
             if usual.is_none() && unless.is_empty() {
                 continue;
             }
-            let unless: Vec<String> = unless.into_iter().map(|(to, names)| format!("{}: {to}", names.join(", "))).collect();
+            let unless: Vec<String> =
+                unless.into_iter().map(|(to, names)| format!("{}: {to}", names.join(", "))).collect();
             let _ = writeln!(rows, "| `{title}` | {} | {} |", to(usual), unless.join("; "));
         }
         if !rows.is_empty() {
@@ -364,6 +412,27 @@ fn news_of_another_effect_than_the_one_in_flight_is_refused_everywhere() {
             assert!(transition(&state, &nothing, &event).is_err(), "{state:?} {event:?} with nothing in flight");
         }
     }
+}
+
+#[test]
+fn only_a_change_of_the_target_is_ever_in_doubt_for_good() {
+    let doubt = reachable().into_iter().filter(|state| state.flight() == Flight::Doubt);
+    let (mut forward, mut rolling) = (0, 0);
+    for state in doubt {
+        match state {
+            State::Forward { .. } | State::Halted { at: Position::Forward(_), .. } => forward += 1,
+            State::Rolling { undo: Undoing::Restore, .. }
+            | State::Halted { at: Position::Rolling(Undoing::Restore), .. } => rolling += 1,
+            other => panic!("{}", shown(&other)),
+        }
+    }
+    assert_eq!((forward, rolling), (6, 2));
+}
+
+#[test]
+fn every_state_that_can_be_reached_is_among_those_that_are_tried() {
+    let states = states();
+    assert!(reachable().iter().all(|state| states.contains(state)));
 }
 
 #[test]
