@@ -8,7 +8,7 @@ use crate::adapters::journal::SqliteJournal;
 use crate::adapters::pg_tools::PgTools;
 use crate::adapters::postgres::Postgres;
 use crate::adapters::sandbox::SandboxPlace;
-use crate::adapters::support::pg_bin::{Search, known_places};
+use crate::adapters::support::pg_bin::{Need, Programs, Search, Version, find, known_places};
 use crate::adapters::system::{SystemClock, host, user};
 use crate::config::{Config, Environment, SandboxServer};
 use crate::domain::failure::Failure;
@@ -20,6 +20,9 @@ use crate::ports::files::Files;
 use crate::ports::sandbox::Sandboxes;
 use crate::ports::source::Migrations;
 use std::path::PathBuf;
+
+/// The journal, whichever adapter keeps it: what commands name, so that they name no adapter.
+pub type OpenJournal = SqliteJournal;
 
 /// What time it is.
 #[must_use]
@@ -43,7 +46,7 @@ pub fn user_name() -> Option<String> {
 ///
 /// # Errors
 /// A [`Failure`] with a code of 08xx.
-pub fn journal(config: &Config) -> Result<SqliteJournal, Failure> {
+pub fn journal(config: &Config) -> Result<OpenJournal, Failure> {
     SqliteJournal::open(&config.journal.path, &host(), std::process::id(), now_ms())
 }
 
@@ -51,7 +54,7 @@ pub fn journal(config: &Config) -> Result<SqliteJournal, Failure> {
 ///
 /// # Errors
 /// A [`Failure`] with a code of 08xx.
-pub fn journal_for_reading(config: &Config) -> Result<Option<SqliteJournal>, Failure> {
+pub fn journal_for_reading(config: &Config) -> Result<Option<OpenJournal>, Failure> {
     SqliteJournal::open_read_only(&config.journal.path, &host())
 }
 
@@ -86,6 +89,18 @@ pub fn programs(config: &Config) -> Search {
         path: config.variable("PATH").map(Into::into),
         places: known_places(),
     }
+}
+
+/// The newest PostgreSQL of this machine that a scratch server can be started from: client programs that fit it, and its version.
+///
+/// # Errors
+/// [`ToolsMissing`](crate::domain::code::Code::ToolsMissing) with how to get them,
+/// [`ToolsTooOld`](crate::domain::code::Code::ToolsTooOld) if the client programs are older than the server's.
+pub async fn newest_postgresql(config: &Config) -> Result<(Programs, Version), Failure> {
+    let search = programs(config);
+    let server = find(&search, Need::Server, None).await?;
+    let client = find(&search, Need::Client, Some(server.version.major)).await?;
+    Ok((client, server.version))
 }
 
 /// Sandboxes.

@@ -3,5 +3,7 @@
 mod compat;
 mod postgres;
 mod props;
+mod runs;
 mod support;
+mod tidy;
 mod tools;

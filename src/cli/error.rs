@@ -3,6 +3,7 @@
 use crate::config::nearest;
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
+use crate::domain::finding;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -73,23 +74,32 @@ pub fn document(failure: &Failure) -> Value {
     json!({ "error": error })
 }
 
-/// The page of a code, written `DBD-0101`, `dbd-101` or `101`.
+/// The page of a code: of an error, written `DBD-0101`, `dbd-101` or `101`, or of a finding, written `table_removed` or `table-removed`.
 ///
 /// # Errors
 /// [`Code::UnknownCode`], with the nearest code there is.
 pub fn explain(text: &str) -> Result<&'static str, Failure> {
-    let wanted = text.trim().to_ascii_uppercase();
+    let text = text.trim();
+    let wanted = text.to_ascii_uppercase();
     let number = wanted.strip_prefix("DBD").unwrap_or(&wanted).trim_start_matches('-');
     let padded = format!("DBD-{number:0>4}");
-    if let Some(code) = Code::parse(&padded) {
-        return Ok(code.page());
+    if let Some(page) = Code::parse(&padded).map(Code::page).or_else(|| finding::page(text)) {
+        return Ok(page);
     }
-    let failure = Failure::new(Code::UnknownCode, format!("there is no code `{}`", text.trim()));
-    let failure = match nearest(&padded, Code::ALL.iter().map(|code| code.as_str())).and_then(Code::parse) {
-        Some(code) => failure.hint(format!("did you mean {code}: {}?", code.title())),
-        None => failure,
+    let failure = Failure::new(Code::UnknownCode, format!("there is no code `{text}`"));
+    let near_error = nearest(&padded, Code::ALL.iter().map(|code| code.as_str())).and_then(Code::parse);
+    let near_finding = nearest(&text.replace('-', "_"), finding::codes());
+    let failure = match (near_error, near_finding) {
+        (Some(code), _) => failure.hint(format!("did you mean {code}: {}?", code.title())),
+        (None, Some(code)) => {
+            let title = finding::page(code).map_or("", finding::title);
+            failure.hint(format!("did you mean {code}: {title}?"))
+        }
+        (None, None) => failure,
     };
-    Err(failure.hint("a code is printed at the end of an error's first line, like DBD-0101"))
+    Err(failure
+        .hint("a code is printed at the end of an error's first line, like DBD-0101, or before a finding, like table_removed")
+        .hint("`dbd explain` lists them all"))
 }
 
 /// `text` with every line after the first moved in, so that it stays recognisable as belonging to the one before.
@@ -171,7 +181,16 @@ mod tests {
         assert_eq!(failure.code, Code::UnknownCode);
         assert!(failure.hints[0].starts_with("did you mean DBD-01"), "{failure:?}");
         assert_eq!(explain("").unwrap_err().code, Code::UnknownCode);
-        assert_eq!(explain("nonsense").unwrap_err().hints.len(), 1);
+        assert_eq!(explain("nonsense").unwrap_err().hints.len(), 2);
+    }
+
+    #[test]
+    fn a_finding_is_explained_and_a_slip_in_its_code_is_put_right() {
+        for text in ["table_removed", "table-removed", " Table_Removed "] {
+            assert!(explain(text).unwrap().starts_with("# table_removed: "), "{text}");
+        }
+        let failure = explain("tabel-removed").unwrap_err();
+        assert_eq!(failure.hints[0], "did you mean table_removed: a table is removed?");
     }
 
     #[test]

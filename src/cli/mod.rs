@@ -4,6 +4,8 @@ mod commands;
 pub mod error;
 pub mod exit;
 mod progress;
+#[cfg(test)]
+mod reference;
 pub mod render;
 pub mod shell;
 
@@ -115,8 +117,6 @@ pub(crate) struct Context {
     pub journal: Option<PathBuf>,
     /// `--yes`.
     pub yes: bool,
-    /// `--color`, for a child that is dbd again.
-    pub color: ColorChoice,
     /// The process's environment.
     pub variables: BTreeMap<String, String>,
 }
@@ -129,6 +129,14 @@ impl Context {
             self.shell.borrow_mut().warn(warning);
         }
         Ok(config)
+    }
+
+    /// How wide stdout is: the terminal there, else what `COLUMNS` says, as for most programs that print tables. `None` where nothing
+    /// tells, and tables take the room they need.
+    pub fn width(&self) -> Option<u16> {
+        let terminal = rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col);
+        let named = || self.variables.get(config::env::COLUMNS).and_then(|columns| columns.trim().parse().ok());
+        terminal.filter(|columns| *columns > 0).or_else(named).filter(|columns| *columns > 20)
     }
 
     /// Who is asking.
@@ -164,7 +172,6 @@ pub fn run() -> std::process::ExitCode {
         config: cli.global.config,
         journal: cli.global.journal,
         yes: cli.global.yes,
-        color: cli.global.color,
         variables,
     };
     // One thread: children are tied to the thread that starts them, and must end when this process does.

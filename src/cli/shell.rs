@@ -123,6 +123,12 @@ impl Shell {
         self.err.is_terminal && self.verbosity >= Verbosity::Normal
     }
 
+    /// How much is to be said.
+    #[must_use]
+    pub fn verbosity(&self) -> Verbosity {
+        self.verbosity
+    }
+
     /// Whether `--json` was asked for.
     #[must_use]
     pub fn is_json(&self) -> bool {
@@ -168,7 +174,7 @@ impl Shell {
     pub fn status(&mut self, verb: &str, message: &str) {
         if self.verbosity >= Verbosity::Normal {
             let style = Style::new().bold().fg_color(Some(AnsiColor::Green.into()));
-            let verb = self.err.paint(style, &format!("{verb:>12}"));
+            let verb = self.err.paint(style, &format!("{verb:>14}"));
             self.err.say(&format!("{verb} {}\n", clean(message)));
         }
     }
@@ -291,7 +297,7 @@ mod tests {
         say_everything(&mut shell);
         assert_eq!(out.text(), "the result\n");
         insta::assert_snapshot!(err.text(), @"
-             Dumping shop
+               Dumping shop
         note: a note
         warning: a warning (DBD-0010)
         error: no answer (DBD-0101)

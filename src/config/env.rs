@@ -71,6 +71,8 @@ variables! {
     NO_COLOR since "0.1.0";
     /// The kind of terminal; `dumb` means no colour.
     TERM since "0.1.0";
+    /// How wide tables may be where stdout is no terminal.
+    COLUMNS since "0.1.0";
     /// Set by continuous integration: nobody is there to answer a question.
     CI since "0.1.0";
     /// Where temporary files go; `/tmp` if it is not set.

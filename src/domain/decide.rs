@@ -100,7 +100,8 @@ fn awaiting(run: &Run) -> Result<Digest, Failure> {
     match (next(run), &run.plan_digest) {
         (Next::AwaitApproval, Some(digest)) => Ok(digest.clone()),
         _ => Err(Failure::new(Code::NotAwaiting, format!("{} is not waiting for an approval", run.id))
-            .cause(format!("its state is {}", run.state.name().replace('_', " ")))),
+            .cause(format!("its state is {}", run.state.name().replace('_', " ")))
+            .hint(format!("`dbd status {}` says what it waits for, if it waits", run.id))),
     }
 }
 

@@ -259,6 +259,12 @@ impl Runner<'_> {
                 failure = failure.hint(format!("the whole output is in {}", self.world.files.shown(&order.output_name)));
                 Done::No { failure, partial: Some(Outcome::Command(ran.report)) }
             }
+            // Ended with everything it had started: it failed, and there is nothing to look up. To run it again would never end.
+            Err(failure) if failure.code == Code::CommandTimeout => failure
+                .certainty(Certainty::Definite)
+                .cause(format!("in: {}", order.command))
+                .hint("find out what it waits for, or raise its timeout")
+                .into(),
             Err(failure) => failure.into(),
         }
     }

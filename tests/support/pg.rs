@@ -17,12 +17,43 @@ pub struct Server {
     pub socket: PathBuf,
     /// The folder of the programs.
     pub bin: PathBuf,
+    /// The user the programs run as, when this process is root: PostgreSQL refuses to run as root.
+    user: Option<(u32, u32)>,
     /// The server lives as long as this is open.
     _alive: ChildStdin,
 }
 
+impl Server {
+    /// Stops the server at once, as a crash would, and waits until it is down.
+    pub fn crash(&self) {
+        self.pg_ctl(&["--mode", "immediate", "stop"]);
+    }
+
+    /// Starts the server after [`Server::crash`] and waits until it takes connections.
+    pub fn recover(&self) {
+        self.pg_ctl(&["--log", "log", "start"]);
+    }
+
+    fn pg_ctl(&self, arguments: &[&str]) {
+        let mut command = Command::new(self.bin.join("pg_ctl"));
+        command.args(["--pgdata", "data", "--wait"]).args(arguments).current_dir(&self.socket);
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        // Not `output()`: the server would keep a pipe open.
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(status.expect("pg_ctl can be run").success(), "pg_ctl {arguments:?} failed");
+    }
+}
+
 /// The superuser of the test server.
 pub const USER: &str = "postgres";
+
+/// An ordinary role that may log in and has to say its [`PASSWORD`]; everybody else is trusted.
+pub const DEPLOYER: &str = "deployer";
+
+/// What [`DEPLOYER`] has to say. It holds what must be percent-encoded in a URL.
+pub const PASSWORD: &str = "Xq7/tr0mbone@9:k";
 
 /// The server, started at the first call.
 ///
@@ -30,7 +61,12 @@ pub const USER: &str = "postgres";
 /// If PostgreSQL's programs are not installed, or the server does not start; the message holds its own words.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(start)
+    SERVER.get_or_init(|| start("pg"))
+}
+
+/// A server of its own, for a test that stops it. `label` tells it from the others of this process.
+pub fn another(label: &str) -> Server {
+    start(label)
 }
 
 /// A new, empty database, and a connection to it.
@@ -52,7 +88,11 @@ pub async fn create_database() -> String {
 
 /// Connects to one of the server's databases as its superuser.
 pub async fn connect(database: &str) -> Client {
-    let server = server();
+    connect_to(server(), database).await
+}
+
+/// Connects to a database of `server` as its superuser.
+pub async fn connect_to(server: &Server, database: &str) -> Client {
     let (client, connection) = tokio_postgres::Config::new()
         .host_path(&server.socket)
         .user(USER)
@@ -80,20 +120,22 @@ pub fn program(name: &str, arguments: &[&str]) -> String {
 }
 
 #[allow(clippy::zombie_processes, reason = "the shell outlives this process, which is what it is for")]
-fn start() -> Server {
+fn start(label: &str) -> Server {
     let bin = programs();
     let base = std::env::temp_dir();
     remove_stale(&base);
-    let home = base.join(format!("dbd-test-pg-{}", std::process::id()));
+    let home = base.join(format!("dbd-test-{label}-{}", std::process::id()));
     fs_err::create_dir_all(&home).expect("the temporary folder can be written");
 
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(SUPERVISE).arg("supervise").arg(&bin).arg(&home).arg(USER);
+    shell.arg("-c").arg(SUPERVISE).arg("supervise").arg(&bin).arg(&home).args([USER, DEPLOYER, PASSWORD]);
+    let mut user = None;
     if rustix::process::geteuid().is_root() {
         // PostgreSQL refuses to run as root.
         let (uid, gid) = ordinary_user();
         std::os::unix::fs::chown(&home, Some(uid), Some(gid)).expect("root can give a folder away");
         shell.uid(uid).gid(gid);
+        user = Some((uid, gid));
     }
     let mut child = shell
         .current_dir("/")
@@ -109,10 +151,10 @@ fn start() -> Server {
     let ready = BufReader::new(stdout).lines().map_while(Result::ok).any(|line| line == "ready");
     let log = || fs_err::read_to_string(home.join("log")).unwrap_or_default();
     assert!(ready, "the test server did not start:\n{}", log());
-    Server { socket: home, bin, _alive: alive }
+    Server { socket: home, bin, user, _alive: alive }
 }
 
-/// `$1` the programs, `$2` the folder, `$3` the superuser.
+/// `$1` the programs, `$2` the folder, `$3` the superuser, `$4` and `$5` the role that has a password.
 const SUPERVISE: &str = r#"
 trap '' INT TERM HUP
 umask 077
@@ -122,8 +164,11 @@ end() {
   cd / && rm -rf "$2"
 }
 "$1/initdb" --pgdata data --username "$3" --auth trust --encoding UTF8 --locale C --no-sync >log 2>&1 &&
+{ echo "local all $4 scram-sha-256"; cat data/pg_hba.conf; } >hba && mv hba data/pg_hba.conf &&
 "$1/pg_ctl" --pgdata data --wait --log log --options "-c listen_addresses='' -c unix_socket_directories='$2' \
   -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200 -c wal_level=logical" start >>log 2>&1 </dev/null &&
+echo "create role $4 login password '$5'; create role reader; grant reader to $4" |
+"$1/psql" --host "$2" --username "$3" --dbname postgres --quiet --set ON_ERROR_STOP=1 >>log 2>&1 &&
 echo ready || exec >&-
 while read -r _; do :; done
 end "$1" "$2"
@@ -166,7 +211,7 @@ fn programs() -> PathBuf {
 fn remove_stale(base: &Path) {
     for entry in fs_err::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix("dbd-test-pg-")?.parse().ok());
+        let pid = name.to_str().and_then(|name| name.strip_prefix("dbd-test-")?.rsplit_once('-')?.1.parse().ok());
         let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { continue };
         let alive = |pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH);
         let postmaster = fs_err::read_to_string(entry.path().join("data/postmaster.pid")).unwrap_or_default();

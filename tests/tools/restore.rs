@@ -22,6 +22,7 @@ pub async fn copy(shop: &Workshop, dump: &Path, to: &Sandbox, roles: Vec<String>
         roles,
         may_create_roles: true,
         drop_public: false,
+        schema_only: false,
         record: None,
         timeout: None,
     };
@@ -105,6 +106,7 @@ async fn a_copy_has_the_rows_owners_privileges_and_policies_of_the_target() {
         roles,
         may_create_roles: true,
         drop_public: false,
+        schema_only: false,
         record: Some(shop.path("copy.json")),
         timeout: None,
     };
@@ -144,6 +146,7 @@ async fn without_leave_to_make_roles_the_copy_says_that_owners_are_missing() {
         roles: vec!["shop owner".to_owned(), "postgres".to_owned(), "pg_monitor".to_owned()],
         may_create_roles: false,
         drop_public: false,
+        schema_only: false,
         record: None,
         timeout: None,
     };
@@ -258,6 +261,7 @@ async fn an_extension_the_sandbox_lacks_is_named_with_its_package() {
         roles: Vec::new(),
         may_create_roles: true,
         drop_public: false,
+        schema_only: false,
         record: None,
         timeout: None,
     };

@@ -19,7 +19,11 @@ pub fn failure(code: Code, what: &str, path: &Path, error: &io::Error) -> Failur
 /// The failure of writing `path`; see [`failure`].
 #[must_use]
 pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    failure(Code::FileUnwritable, "a file or folder cannot be written", path, error)
+    let failure = failure(Code::FileUnwritable, "a file or folder cannot be written", path, error);
+    match failure.code {
+        Code::FileUnwritable => failure.hint("check the permissions of the folder, or name another with [artifacts] dir"),
+        _ => failure,
+    }
 }
 
 /// The failure of reading `path`; see [`failure`].

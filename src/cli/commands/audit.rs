@@ -101,7 +101,7 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
     let format = if shell.is_json() { Format::Json } else { args.format };
     let document = render::audit::json(&entries, &window);
     let text = match format {
-        Format::Table => render::audit::table(&entries, &window, super::width(), color),
+        Format::Table => render::audit::table(&entries, &window, context.width(), color),
         Format::Json => serde_json::to_string_pretty(&document).unwrap_or_default(),
         Format::Csv => render::audit::csv(&entries, &window),
         Format::Markdown => render::audit::markdown(&entries, &window),

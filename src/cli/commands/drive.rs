@@ -1,7 +1,7 @@
 //! Driving a run from the command line: the lock, the signals, the loop, the reports, the exit code.
 
 use super::{Story, ask, stories};
-use crate::adapters::journal::SqliteJournal;
+use crate::wire::OpenJournal;
 use crate::cli::exit::ExitCode;
 use crate::cli::progress::Live;
 use crate::cli::{Context, Outcome, Stopped, render};
@@ -69,7 +69,7 @@ pub(super) async fn drive(
     context: &Context,
     config: &Config,
     environment: &Environment,
-    journal: &mut SqliteJournal,
+    journal: &mut OpenJournal,
     run: Run,
     enter: Enter,
 ) -> Outcome {
@@ -123,7 +123,7 @@ pub(super) fn finish(
     context: &Context,
     config: &Config,
     world: &World,
-    journal: &mut SqliteJournal,
+    journal: &mut OpenJournal,
     run: Run,
     ending: Result<Ending, Broken>,
     asked_for: bool,
@@ -187,7 +187,7 @@ fn code_of(run: &Run, ending: &Ending, asked_for: bool) -> ExitCode {
 }
 
 /// The reports beside the run, and the record of them. A report that cannot be written is said, and changes no outcome.
-pub(super) fn reports(context: &Context, config: &Config, world: &World, journal: &mut SqliteJournal, run: Run) -> Result<Run, Failure> {
+pub(super) fn reports(context: &Context, config: &Config, world: &World, journal: &mut OpenJournal, run: Run) -> Result<Run, Failure> {
     if run.rseq == 0 {
         return Ok(run);
     }
@@ -246,7 +246,7 @@ fn refuse_while_open(journal: &dyn Journal, id: &RunId) -> Result<(), Failure> {
 }
 
 /// The journal against what it once wrote elsewhere: the ledger in the target, and the state beside the run.
-async fn check_anchors(journal: &SqliteJournal, world: &World, run: &Run) -> Result<(), Failure> {
+async fn check_anchors(journal: &OpenJournal, world: &World, run: &Run) -> Result<(), Failure> {
     let events = journal.read(&run.id)?;
     let known = |seq: u64, hash: &str| events.iter().any(|event| event.seq == seq && event.hash == hash);
     let lost = |place: &str, seq: u64| {

@@ -3,6 +3,7 @@
 use crate::cli::exit::ExitCode;
 use crate::cli::{Context, Outcome};
 use crate::domain::code::Code;
+use crate::domain::finding;
 use serde_json::json;
 
 /// Print the page of an error or finding code
@@ -12,14 +13,23 @@ pub struct Args {
     code: Option<String>,
 }
 
+/// Every finding code with what it is about.
+fn findings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    finding::codes().map(|code| (code, finding::page(code).map_or("", finding::title)))
+}
+
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let mut shell = context.shell.borrow_mut();
     let Some(code) = &args.code else {
         if shell.is_json() {
             let all: Vec<_> = Code::ALL.iter().map(|code| json!({"code": code.as_str(), "title": code.title()})).collect();
-            shell.result_json(&json!({"schema": "dbd.codes/1", "codes": all}))?;
+            let findings: Vec<_> = findings().map(|(code, title)| json!({"code": code, "title": title})).collect();
+            shell.result_json(&json!({"schema": "dbd.codes/1", "codes": all, "findings": findings}))?;
         } else {
-            let all: Vec<String> = Code::ALL.iter().map(|code| format!("{code}  {}", code.title())).collect();
+            let mut all: Vec<String> = Code::ALL.iter().map(|code| format!("{code}  {}", code.title())).collect();
+            let widest = finding::codes().map(str::len).max().unwrap_or(0);
+            all.push(String::new());
+            all.extend(findings().map(|(code, title)| format!("{code:widest$}  {title}")));
             shell.result(&all.join("\n"))?;
         }
         return Ok(ExitCode::Ok);

@@ -1,6 +1,6 @@
 //! `dbd status`, `dbd list`, `dbd show`, `dbd logs`: projections of the journal.
 
-use super::{Story, find_run, journal_there, stories, width};
+use super::{Story, find_run, journal_there, stories};
 use crate::cli::exit::ExitCode;
 use crate::cli::{Context, Outcome, render};
 use crate::domain::code::Code;
@@ -122,7 +122,7 @@ pub(crate) fn list(context: &Context, args: &ListArgs) -> Outcome {
         shell.result_json(&render::list::json(&runs))?;
     } else {
         let color = shell.out_has_color();
-        shell.result(&render::list::table(&runs, width(), color))?;
+        shell.result(&render::list::table(&runs, context.width(), color))?;
     }
     Ok(ExitCode::Ok)
 }

@@ -17,7 +17,7 @@ pub mod rollback;
 pub mod sandbox;
 pub mod start;
 
-use crate::adapters::journal::SqliteJournal;
+use crate::wire::OpenJournal;
 use crate::config::Config;
 use crate::domain::code::Code;
 use crate::domain::event::Recorded;
@@ -72,7 +72,7 @@ fn unknown_run(journal: &dyn Journal, text: &str) -> Failure {
 }
 
 /// The journal, which must be there.
-pub(super) fn journal_there(config: &Config) -> Result<SqliteJournal, Failure> {
+pub(super) fn journal_there(config: &Config) -> Result<OpenJournal, Failure> {
     crate::wire::journal_for_reading(config)?.ok_or_else(|| {
         Failure::new(Code::UnknownRun, format!("there is no journal at {}", config.shown(&config.journal.path)))
             .hint("nothing was deployed from here yet; `dbd start <environment>` makes one")
@@ -80,14 +80,9 @@ pub(super) fn journal_there(config: &Config) -> Result<SqliteJournal, Failure> {
 }
 
 /// The journal for writing, which must be there.
-pub(super) fn journal_to_write(config: &Config) -> Result<SqliteJournal, Failure> {
+pub(super) fn journal_to_write(config: &Config) -> Result<OpenJournal, Failure> {
     journal_there(config)?;
     crate::wire::journal(config)
-}
-
-/// How wide the terminal on stdout is; `None` where there is none, and tables take the room they need.
-pub(super) fn width() -> Option<u16> {
-    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_col).filter(|columns| *columns > 20)
 }
 
 /// Asks a yes-or-no question on the terminal; `None` if there is nobody to ask.

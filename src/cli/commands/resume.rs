@@ -2,7 +2,7 @@
 
 use super::drive::{Enter, check_files, drive, finish};
 use super::{Story, find_run, journal_to_write, stories};
-use crate::adapters::journal::SqliteJournal;
+use crate::wire::OpenJournal;
 use crate::cli::{Context, Outcome};
 use crate::config::{Config, Environment};
 use crate::domain::code::Code;
@@ -58,7 +58,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
 }
 
 /// A finished run: its result once more.
-fn settled(context: &Context, config: &Config, environment: &Environment, journal: &mut SqliteJournal, run: Run) -> Outcome {
+fn settled(context: &Context, config: &Config, environment: &Environment, journal: &mut OpenJournal, run: Run) -> Outcome {
     let State::Settled { end } = run.state else { return Ok(crate::cli::exit::ExitCode::Ok) };
     let world = crate::wire::world(config, environment, run.id.as_str())?;
     // A process that was killed after the last event left its reports unwritten.
@@ -77,7 +77,7 @@ fn settled(context: &Context, config: &Config, environment: &Environment, journa
     Ok(crate::cli::exit::ExitCode::Ok)
 }
 
-fn newest_open(journal: &SqliteJournal) -> Result<Story, Failure> {
+fn newest_open(journal: &OpenJournal) -> Result<Story, Failure> {
     stories(journal)?
         .into_iter()
         .rev()

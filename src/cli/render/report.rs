@@ -619,7 +619,7 @@ mod tests {
         | events | 40 to 70, 31 in all |
         | head event | 70 |
         | head hash | `b3:8efa1e00a64b2e36e1ff85d93da9bed992bbc944c4f32124740dd56eddc92fbd` |
-        | plan digest | `b3:21586218b47da50cc929a7149b8a95ebe18a644990165cffbadbddd95cfd3d99` |
+        | plan digest | `b3:292eed40f761f48677d42719062359d7ddc0222afefca2ddfbfd43ac3d5ecd5c` |
 
         ## Next
 

@@ -49,12 +49,7 @@ fn settings(approval: bool) -> Settings {
         data: "full".to_owned(),
         tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000 }),
         verify: None,
-        health: Some(HealthCheck {
-            url: format!("https://app.example.com/health?key={SECRET}"),
-            timeout_ms: 5_000,
-            attempts: 3,
-        }),
-        app_url: Some(format!("https://user:{SECRET}@app.example.com")),
+        health: Some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
     }
 }
 
@@ -193,6 +188,10 @@ impl Story {
                     encoding: "UTF8".to_owned(),
                     collate: "C".to_owned(),
                     ctype: "C".to_owned(),
+                    locale_provider: "c".to_owned(),
+                    locale: None,
+                    has_public: true,
+                    server_settings: Vec::new(),
                     read_only: false,
                     pooled: false,
                     owns_database: true,
@@ -250,6 +249,7 @@ impl Story {
                         duration_ms: 812,
                     })
                     .collect(),
+                roles_kept: true,
                 fingerprint_before: digest("before"),
                 fingerprint_after: digest("after"),
                 changes: BTreeMap::from([

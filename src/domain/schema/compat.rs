@@ -646,6 +646,50 @@ mod tests {
         Some(json!({"type": kind, "not_null": false, "identity": ""}))
     }
 
+    /// Attributes that together set off every rule, for whatever kind they are given to.
+    fn samples() -> Vec<Value> {
+        let words = ["PRIMARY KEY (a)", "UNIQUE (a)", "FOREIGN KEY (a) REFERENCES b(a)", "EXCLUDE (a)", "CHECK ((a > 0))"];
+        let mut samples: Vec<Value> = words.iter().map(|definition| json!({"definition": definition, "unique": false})).collect();
+        samples.extend(["integer", "bigint", "text", "real", "double precision"].map(|of| json!({"type": of, "result": of})));
+        samples.extend([
+            json!({"not_null": true, "identity": "", "unique": true, "definition": "CREATE UNIQUE INDEX i ON t USING btree (lower(a))"}),
+            json!({"not_null": false, "identity": "a", "unique": true, "definition": "CREATE UNIQUE INDEX i ON t USING btree (b)"}),
+            json!({"values": ["a", "b"], "attributes": ["x"], "persistence": "p", "partition_key": "a", "row_security": false}),
+            json!({"values": ["b", "a"], "attributes": ["y"], "persistence": "u", "partition_key": "b", "row_security": true}),
+            json!({"values": ["b"], "collation": "x", "generated": "1", "replica_identity": "n", "server": "s", "options": ["a"], "max": 9}),
+            json!({"values": ["b"], "collation": "y", "replica_identity": "d", "server": "t", "options": ["b"], "max": 3}),
+        ]);
+        samples
+    }
+
+    #[test]
+    fn every_code_a_rule_can_say_has_a_page_and_every_page_a_rule() {
+        use crate::domain::finding;
+        let mut said = std::collections::BTreeSet::new();
+        let mut hear = |before: &[(&str, &str, Value)], after: &[(&str, &str, Value)]| {
+            said.extend(judged(before, after).into_iter().flat_map(|one| one.verdicts).map(|verdict| verdict.code));
+        };
+        for kind in Kind::ALL {
+            let key = format!("{kind}:public.t.x");
+            for one in samples() {
+                let here = [(key.as_str(), "", one.clone())];
+                hear(&[], &here);
+                hear(&here, &[]);
+                for other in samples() {
+                    hear(&here, &[(key.as_str(), "", other)]);
+                }
+            }
+        }
+        // A default goes, and its column stays as it was.
+        let column = ("column:public.t.x", "", json!({"type": "text", "not_null": true, "identity": ""}));
+        hear(&[column.clone(), ("default:public.t.x", "column:public.t.x", json!({"expr": "1"}))], &[column]);
+        // These two come from the rehearsal's rows, not from a rule.
+        said.extend(["rows_removed", "column_values_changed"].map(str::to_owned));
+        let pages: std::collections::BTreeSet<String> = finding::codes().map(str::to_owned).collect();
+        assert_eq!(said.difference(&pages).collect::<Vec<_>>(), Vec::<&String>::new(), "codes without a page");
+        assert_eq!(pages.difference(&said).collect::<Vec<_>>(), Vec::<&String>::new(), "pages without a code");
+    }
+
     #[test]
     fn a_removed_column_breaks_and_an_added_nullable_one_does_not() {
         check("column:public.t.a", column("text"), None, &[("column_removed", Yes)]);

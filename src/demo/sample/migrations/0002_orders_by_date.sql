@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY orders_ordered_at ON orders (ordered_at);

@@ -1,0 +1,9 @@
+//! Whole runs: the real binary, a real PostgreSQL, and what is left afterwards.
+//!
+//! Every test has a project folder and a database of its own. Nothing waits for a time: what is waited for is a state that can be seen
+//! (an event in the journal, a lock, a file), with a deadline far away.
+
+mod decisions;
+mod good;
+mod refused;
+mod rolled_back;

@@ -1,0 +1,621 @@
+//! A project in a temporary folder, the real binary, and the target it deploys to.
+//!
+//! The environment is hermetic: nothing of the person who runs the tests reaches dbd, and everything dbd writes stays below one folder.
+//! The role that deploys is no superuser, and its password is looked for afterwards in everything that was written or printed.
+
+use super::pg::{self, DEPLOYER, PASSWORD, Server};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+/// How long anything is waited for before the test fails. Nothing is measured by it.
+pub const DEADLINE: Duration = Duration::from_secs(180);
+
+/// A small shop with what a restore can get wrong: keys, an identity and a plain sequence, a view on a view, a trigger, a comment, a grant.
+pub const SHOP: &str = "
+create table customers (id bigint generated always as identity primary key, name text not null, note text);
+create table orders (id serial primary key, customer bigint not null references customers, price numeric(10, 2), old_note text);
+comment on table orders is 'what was ordered';
+create index orders_customer on orders (customer);
+create view dear as select * from orders where price > 50;
+create view dearest as select * from dear where price > 90;
+create function stamp() returns trigger language plpgsql as $$ begin new.note := coalesce(new.note, 'new'); return new; end $$;
+create trigger stamped before insert on customers for each row execute function stamp();
+create table empty_one (id int primary key, nothing text);
+grant select on orders to reader;
+insert into customers (name) select 'name ' || n from generate_series(1, 40) n;
+insert into orders (customer, price, old_note) select n % 40 + 1, n, 'note ' || n from generate_series(1, 120) n;
+";
+
+/// Where a target is.
+#[derive(Clone, Copy)]
+enum At {
+    Shared,
+    Own(&'static Server),
+}
+
+/// A project, its target, and everything dbd may write to.
+pub struct Project {
+    /// The temporary folder, with `project/`, `tmp/` and `home/` in it.
+    folder: tempfile::TempDir,
+    /// The database of the target.
+    pub database: String,
+    at: At,
+    environment: BTreeMap<String, String>,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// How a process of dbd ended, and what it printed.
+#[derive(Clone)]
+pub struct Output {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// The standard output.
+    pub stdout: String,
+    /// The standard error.
+    pub stderr: String,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+impl Output {
+    /// Fails the test unless the process ended like this.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "another exit code was expected\n{self:?}");
+        self
+    }
+
+    /// The document on stdout, which holds nothing else.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("stdout is no JSON document: {error}\n{self:?}"))
+    }
+
+    /// The first reason of a run, or the error of a command that made none, with message, causes and hints as one text.
+    #[track_caller]
+    pub fn reason(&self) -> (String, String) {
+        let document = self.json();
+        let failure = if document["error"].is_object() { document["error"].clone() } else { document["reasons"][0].clone() };
+        assert!(failure.is_object(), "no reason was given\n{self:?}");
+        let has_hint = |value: &Value| value["hints"].as_array().is_some_and(|hints| !hints.is_empty());
+        assert!(has_hint(&failure) || has_hint(&document), "nobody is told what to do\n{self:?}");
+        (failure["code"].as_str().unwrap_or_default().to_owned(), failure.to_string())
+    }
+
+    /// Fails the test unless the run came out so.
+    #[track_caller]
+    pub fn outcome(self, outcome: &str) -> Self {
+        assert_eq!(self.json()["outcome"], outcome, "{self:?}");
+        self
+    }
+
+    /// Fails the test unless that is why, and the explanation says all of `words`.
+    #[track_caller]
+    pub fn because(self, code: &str, words: &[&str]) -> Self {
+        let (found, text) = self.reason();
+        assert_eq!(found, code, "another reason was expected\n{self:?}");
+        for word in words {
+            assert!(text.contains(word), "`{word}` is not said\n{self:?}");
+        }
+        self
+    }
+
+    /// The id of the run.
+    #[track_caller]
+    pub fn run(&self) -> String {
+        self.json()["run"].as_str().unwrap_or_else(|| panic!("there is no run\n{self:?}")).to_owned()
+    }
+}
+
+/// Everything of a target that a deployment may change, dbd's own schema apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// `pg_dump --schema-only`.
+    pub schema: String,
+    /// Each table with the number of its rows and their digest.
+    pub rows: Vec<String>,
+    /// Each sequence with its value.
+    pub sequences: Vec<String>,
+}
+
+/// A process of dbd at work.
+pub struct Running<'p> {
+    project: &'p Project,
+    child: Child,
+    streams: [PathBuf; 2],
+}
+
+impl Project {
+    /// A project whose target holds [`SHOP`].
+    pub fn new() -> Self {
+        let project = Self::empty();
+        project.sql(SHOP);
+        project
+    }
+
+    /// A project with an empty target.
+    pub fn empty() -> Self {
+        Self::on(At::Shared)
+    }
+
+    /// As [`Project::new`], on a server of its own.
+    pub fn on_own_server(server: &'static Server) -> Self {
+        let project = Self::on(At::Own(server));
+        project.sql(SHOP);
+        project
+    }
+
+    fn on(at: At) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // The server's user has to come through, and a socket's path is short.
+        let folder = tempfile::Builder::new().prefix("dbd-r").tempdir_in("/tmp").unwrap();
+        let open = |path: &Path, mode| fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        open(folder.path(), 0o711);
+        for (name, mode) in [("project", 0o755), ("project/migrations", 0o755), ("tmp", 0o1777), ("home", 0o755), ("out", 0o755)] {
+            fs_err::create_dir(folder.path().join(name)).unwrap();
+            open(&folder.path().join(name), mode);
+        }
+        let mut project = Self { folder, database: String::new(), at, environment: BTreeMap::new(), runtime };
+        project.database = project.create_database();
+        let url = project.url();
+        let text = |path: PathBuf| path.to_str().expect("a plain path").to_owned();
+        for (name, value) in [
+            ("PATH", inherited("PATH").unwrap_or_default()),
+            ("HOME", text(project.folder.path().join("home"))),
+            ("TMPDIR", text(project.tmp())),
+            // Prepared once for all tests; what is in it does not depend on the project.
+            ("XDG_CACHE_HOME", text(Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))),
+            ("DBD_ACTOR", "tester".to_owned()),
+            ("DEV_POSTGRES_URL", url),
+        ] {
+            project.environment.insert(name.to_owned(), value);
+        }
+        if let Some(folder) = inherited("PG_BIN") {
+            project.environment.insert("PG_BIN".to_owned(), folder);
+        }
+        project
+    }
+
+    fn server(&self) -> &'static Server {
+        match self.at {
+            At::Shared => pg::server(),
+            At::Own(server) => server,
+        }
+    }
+
+    fn create_database(&self) -> String {
+        self.runtime.block_on(async {
+            let name = match self.at {
+                At::Shared => pg::create_database().await,
+                At::Own(server) => {
+                    let admin = pg::connect_to(server, "postgres").await;
+                    admin.batch_execute("create database target template template0").await.unwrap();
+                    "target".to_owned()
+                }
+            };
+            let admin = pg::connect_to(self.server(), "postgres").await;
+            admin.batch_execute(&format!("alter database {name} owner to {DEPLOYER}")).await.unwrap();
+            name
+        })
+    }
+
+    // ---------------------------------------------------------------------------------------------------------------- the folder
+
+    /// The project's root.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    /// The folder for temporary files, where sandboxes are.
+    pub fn tmp(&self) -> PathBuf {
+        self.folder.path().join("tmp")
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> PathBuf {
+        self.root().join(".dbd/journal.db")
+    }
+
+    /// A file among the artifacts of `run`.
+    pub fn artifact(&self, run: &str, name: &str) -> PathBuf {
+        self.root().join(".deployments").join(run).join(name)
+    }
+
+    /// Writes a file of the project.
+    pub fn write(&self, name: &str, text: &str) -> &Self {
+        let path = self.root().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+        self
+    }
+
+    /// Writes a migration; `name` is like `0001_prices`.
+    pub fn migration(&self, name: &str, sql: &str) -> &Self {
+        self.write(&format!("migrations/{name}.sql"), sql)
+    }
+
+    /// Writes `dbd.toml`.
+    pub fn config(&self, text: &str) -> &Self {
+        self.write("dbd.toml", text)
+    }
+
+    /// Sets a variable of dbd's environment.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    // ---------------------------------------------------------------------------------------------------------------- the target
+
+    /// The target's URL, with the password.
+    pub fn url(&self) -> String {
+        self.url_with(PASSWORD, &self.database)
+    }
+
+    /// As [`Project::url`], with another password or database.
+    pub fn url_with(&self, password: &str, database: &str) -> String {
+        format!("postgres://{DEPLOYER}:{}@localhost/{database}?host={}", encoded(password), self.server().socket.display())
+    }
+
+    /// Runs statements on the target, as the role that owns it.
+    #[track_caller]
+    pub fn sql(&self, sql: &str) {
+        let text = format!("set role {DEPLOYER}; {sql}");
+        self.runtime.block_on(async { self.client().await.batch_execute(&text).await }).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// The rows of a query, the columns parted by `|`, read by a superuser.
+    #[track_caller]
+    pub fn rows(&self, sql: &str) -> Vec<String> {
+        let messages = self.runtime.block_on(async { self.client().await.simple_query(sql).await });
+        let messages = messages.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let row = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|column| row.get(column).unwrap_or("null")).collect::<Vec<_>>().join("|"))
+            }
+            _ => None,
+        };
+        messages.iter().filter_map(row).collect()
+    }
+
+    /// The one value of a query.
+    #[track_caller]
+    pub fn value(&self, sql: &str) -> String {
+        let rows = self.rows(sql);
+        assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
+        rows[0].clone()
+    }
+
+    /// Whether a query finds anything; `false` also while the server is away.
+    pub fn finds(&self, sql: &str) -> bool {
+        self.value(&format!("select count(*) from ({sql}) found")) != "0"
+    }
+
+    async fn client(&self) -> Client {
+        pg::connect_to(self.server(), &self.database).await
+    }
+
+    /// A session of somebody else's.
+    pub fn session(&self) -> Session<'_> {
+        Session { project: self, client: self.runtime.block_on(self.client()) }
+    }
+
+    /// Everything of the target that a deployment may change. What tools keep about migrations is told by [`Project::tracking`].
+    pub fn snapshot(&self) -> Snapshot {
+        let dump = pg_dump(self.server(), &self.database);
+        let tables = self.rows(
+            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+             where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'dbd', 'drizzle') order by 1",
+        );
+        let digest = |table: String| {
+            let sql = format!("select count(*), md5(coalesce(string_agg(t::text, ',' order by t::text), '')) from {table} t");
+            format!("{table}|{}", self.value(&sql))
+        };
+        Snapshot {
+            schema: dump,
+            rows: tables.into_iter().map(digest).collect(),
+            sequences: self.rows(
+                "select schemaname, sequencename, last_value from pg_sequences where schemaname not in ('dbd', 'drizzle') order by 1, 2",
+            ),
+        }
+    }
+
+    /// The ids of the migrations dbd keeps as applied, oldest first.
+    pub fn tracking(&self) -> Vec<String> {
+        match self.value("select to_regclass('dbd.migration') is not null").as_str() {
+            "t" => self.rows("select id from dbd.migration order by applied_at, id"),
+            _ => Vec::new(),
+        }
+    }
+
+    // ----------------------------------------------------------------------------------------------------------------------- dbd
+
+    /// Runs dbd to its end.
+    #[track_caller]
+    pub fn dbd(&self, arguments: &[&str]) -> Output {
+        self.spawn(arguments).wait()
+    }
+
+    /// `dbd start dev --json` to its end.
+    #[track_caller]
+    pub fn start(&self) -> Output {
+        self.dbd(&["start", "dev", "--json"])
+    }
+
+    /// Starts dbd.
+    pub fn spawn(&self, arguments: &[&str]) -> Running<'_> {
+        self.spawn_by(Command::new(env!("CARGO_BIN_EXE_dbd")), arguments)
+    }
+
+    /// Starts dbd by `command`, which has to hand its arguments on.
+    pub fn spawn_by(&self, mut command: Command, arguments: &[&str]) -> Running<'_> {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let streams = ["stdout", "stderr"].map(|name| self.folder.path().join(format!("out/{number}.{name}")));
+        let [stdout, stderr] = streams.each_ref().map(|path| Stdio::from(fs_err::File::create(path).unwrap().into_parts().0));
+        command.args(arguments).current_dir(self.root()).env_clear().envs(&self.environment);
+        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("dbd can be started");
+        Running { project: self, child, streams }
+    }
+
+    /// The kinds of events in the journal so far, in order; none while there is no journal.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Ok(journal) = dbd_journal::Journal::open_read_only(self.journal()) else { return events };
+        let _ = journal.scan(1, |entry| {
+            let body = serde_json::from_str(entry.body.get()).unwrap_or_default();
+            events.push(Event { kind: entry.kind, body });
+            std::ops::ControlFlow::Continue(())
+        });
+        events
+    }
+
+    /// The id of the newest run in the journal.
+    #[track_caller]
+    pub fn run_in_journal(&self) -> String {
+        let journal = dbd_journal::Journal::open_read_only(self.journal()).expect("there is a journal");
+        journal.runs().unwrap().last().expect("there is a run").run.clone()
+    }
+
+    /// Fails the test unless the journal verifies, nothing temporary is left, and the password is nowhere.
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        let verdict = self.dbd(&["audit", "verify", "--json"]).expect(0).json();
+        assert_eq!(verdict["sound"], true, "{verdict}");
+        self.assert_tidy();
+        self.assert_secret();
+    }
+
+    /// Fails the test unless nothing temporary is left: no sandbox, no half-written file, no session, no lock.
+    #[track_caller]
+    pub fn assert_tidy(&self) {
+        let sandboxes = files(&self.tmp());
+        assert!(sandboxes.is_empty(), "left behind: {sandboxes:?}");
+        let odd: Vec<_> = files(&self.root()).into_iter().filter(|path| path.to_string_lossy().contains("partial")).collect();
+        assert!(odd.is_empty(), "left behind: {odd:?}");
+        let sessions = self.rows(&format!(
+            "select application_name, state, query from pg_stat_activity where datname = '{}' and application_name like 'dbd%' \
+             and application_name <> 'dbd tests'",
+            self.database
+        ));
+        assert!(sessions.is_empty(), "left behind: {sessions:?}");
+    }
+
+    /// Fails the test if the password is in a file of the project or in anything that was printed.
+    #[track_caller]
+    pub fn assert_secret(&self) {
+        for path in files(self.folder.path()) {
+            let bytes = fs_err::read(&path).unwrap_or_default();
+            for secret in secrets() {
+                assert!(!contains(&bytes, secret.as_bytes()), "{} holds the password", path.display());
+            }
+        }
+    }
+}
+
+impl Drop for Project {
+    /// A test that failed half-way must not leave servers: they work in folders that are about to go.
+    fn drop(&mut self) {
+        for entry in fs_err::read_dir(self.tmp()).into_iter().flatten().flatten() {
+            for process in dbd::adapters::support::process::working_in(&entry.path().join("data")) {
+                process.signal(rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+/// An event of the journal.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Its kind, like `step.intended`.
+    pub kind: String,
+    /// What it says.
+    pub body: Value,
+}
+
+impl Event {
+    /// Whether it is the intent of an effect: `migrate`, `dump`, ...
+    pub fn intends(&self, effect: &str) -> bool {
+        self.kind == "step.intended" && self.body["effect"]["do"] == effect
+    }
+}
+
+/// A session on the target.
+pub struct Session<'p> {
+    project: &'p Project,
+    client: Client,
+}
+
+impl Session<'_> {
+    /// Runs statements.
+    #[track_caller]
+    pub fn sql(&self, sql: &str) {
+        self.project.runtime.block_on(self.client.batch_execute(sql)).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+}
+
+impl Running<'_> {
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(mut self) -> Output {
+        let deadline = Instant::now() + DEADLINE;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    self.kill();
+                    let output = self.output(None);
+                    panic!("dbd did not come to its end\n{output:?}\n{:#?}", self.project.events());
+                }
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        let output = self.output(Some(status));
+        for secret in secrets() {
+            assert!(!output.stdout.contains(secret.as_str()) && !output.stderr.contains(secret.as_str()), "the password was printed\n{output:?}");
+        }
+        output
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it is still at work.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until `happened`, or for the end of the process, whichever comes first; says whether it happened.
+    #[track_caller]
+    pub fn until(&mut self, what: &str, happened: impl Fn() -> bool) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let running = self.is_running();
+            if happened() {
+                return true;
+            }
+            if !running {
+                return false;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {what}\n{:?}\n{:#?}", self.output(None), self.project.events());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until the journal holds an event that is `wanted`.
+    #[track_caller]
+    pub fn until_event(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) {
+        let project = self.project;
+        let found = self.until(what, || project.events().iter().any(&wanted));
+        assert!(found, "dbd ended without {what}\n{:?}\n{:#?}", self.output(None), self.project.events());
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn output(&self, status: Option<ExitStatus>) -> Output {
+        let [stdout, stderr] = self.streams.each_ref().map(|path| fs_err::read_to_string(path).unwrap_or_default());
+        Output { code: status.and_then(|status| status.code()), stdout, stderr }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The command lines of every process of this machine, where they can be read, searched for the password while `work` goes on.
+pub fn watching_command_lines<T>(work: impl FnOnce() -> T) -> T {
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = 0_u64;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                for entry in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
+                    let Ok(line) = fs_err::read(entry.path().join("cmdline")) else { continue };
+                    seen += u64::from(contains(&line, b"pg_dump") || contains(&line, b"pg_restore"));
+                    // The shell that made the test server was told the password, and nobody else may be.
+                    let told = contains(&line, b"supervise");
+                    let found = secrets().iter().any(|secret| contains(&line, secret.as_bytes()));
+                    assert!(told || !found, "a process shows the password: {}", String::from_utf8_lossy(&line));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            seen
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let seen = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        assert!(seen > 0 || !Path::new("/proc/self/cmdline").exists(), "no child was seen at work: nothing was looked at");
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// `pg_dump --schema-only` without what differs from one dump to the next.
+fn pg_dump(server: &Server, database: &str) -> String {
+    let output = Command::new(server.bin.join("pg_dump"))
+        .args(["--schema-only", "--exclude-schema=dbd", "--exclude-schema=drizzle", "--username", pg::USER, "--host"])
+        .arg(&server.socket)
+        .args(["--dbname", database])
+        .output()
+        .expect("pg_dump can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let random = |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
+    text.lines().filter(random).collect::<Vec<_>>().join("\n")
+}
+
+/// Every file below `folder`; what goes while it is looked at is left out.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files(&path)),
+            Ok(_) => found.push(path),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// The password as it might be written somewhere.
+fn secrets() -> &'static [String; 2] {
+    static SECRETS: OnceLock<[String; 2]> = OnceLock::new();
+    SECRETS.get_or_init(|| [PASSWORD.to_owned(), encoded(PASSWORD)])
+}
+
+fn encoded(password: &str) -> String {
+    password.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
+fn inherited(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
