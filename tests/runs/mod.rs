@@ -7,3 +7,4 @@ mod decisions;
 mod good;
 mod refused;
 mod rolled_back;
+mod stopped;

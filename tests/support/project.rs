@@ -369,6 +369,13 @@ impl Project {
         Running { project: self, child, streams }
     }
 
+    /// What every process of dbd has written to its standard error so far.
+    pub fn said(&self) -> String {
+        let streams = files(&self.folder.path().join("out"));
+        let errors = streams.iter().filter(|path| path.extension().is_some_and(|ending| ending == "stderr"));
+        errors.map(|path| fs_err::read_to_string(path).unwrap_or_default()).collect()
+    }
+
     /// The kinds of events in the journal so far, in order; none while there is no journal.
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
@@ -436,12 +443,18 @@ impl Drop for Project {
 }
 
 /// An event of the journal.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Event {
     /// Its kind, like `step.intended`.
     pub kind: String,
     /// What it says.
     pub body: Value,
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.body["effect"])
+    }
 }
 
 impl Event {
@@ -462,6 +475,14 @@ impl Session<'_> {
     #[track_caller]
     pub fn sql(&self, sql: &str) {
         self.project.runtime.block_on(self.client.batch_execute(sql)).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+}
+
+impl Drop for Session<'_> {
+    /// The server is told: nothing polls the connection by itself.
+    fn drop(&mut self) {
+        let end = self.client.batch_execute("select pg_terminate_backend(pg_backend_pid())");
+        let _ = self.project.runtime.block_on(end);
     }
 }
 
