@@ -35,9 +35,9 @@ fn read(path: &Path) -> String {
     fs_err::read_to_string(root().join(path)).unwrap()
 }
 
-/// The lines of code with their numbers: without comments, and without the tests at the end.
+/// The lines of code with their numbers: without comments, and without the tests, at the end or in a file of their own.
 fn code(path: &Path) -> Vec<(usize, String)> {
-    let text = read(path);
+    let text = if path.ends_with("tests.rs") { String::new() } else { read(path) };
     let shipped = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines = shipped.lines().enumerate().map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default().to_owned()));
     lines.filter(|(_, line)| !line.trim().is_empty()).collect()
@@ -57,6 +57,9 @@ static PATH: LazyLock<Regex> =
 /// The modules a line names, from the crate's root on: `crate::…`, and `super::…` resolved against where it stands.
 fn named(module: &[String], line: &str) -> Vec<Vec<String>> {
     let mut all = Vec::new();
+    if !line.contains("crate") && !line.contains("super") {
+        return all;
+    }
     for found in PATH.find_iter(line) {
         let (head, group) = found.as_str().split_once("::{").unwrap_or((found.as_str(), ""));
         let mut at = module.to_vec();
@@ -104,6 +107,8 @@ fn may_see(module: &[String], other: &[String]) -> bool {
         }
         // The JSON of a comparison is the rim's own shape: wire hands the function in, so that the engine needs not know it.
         "wire" => &["adapters", "config", "domain", "engine", "ports", "cli"],
+        // The stage of the story is a server and children of its own, which have to be accounted for like all others.
+        "demo" if to == "adapters" => return part(other, 1) == "support",
         "cli" | "demo" => &["config", "domain", "engine", "ports", "wire", "cli", "demo"],
         // lib.rs and main.rs
         "" => return true,
@@ -152,7 +157,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("pg_query", &["src/domain/migration/", "src/domain/sql.rs", "src/domain/finding.rs"]),
     ("rusqlite", &["journal/src/", "journal/tests/"]),
     // The command that verifies a journal prints a hash the way the store does.
-    ("dbd_journal", &["src/adapters/journal.rs", "src/cli/commands/audit.rs", "journal/"]),
+    ("dbd_journal", &["src/adapters/journal.rs", "src/cli/commands/audit.rs", "journal/", "tests/"]),
     ("tokio_postgres", &["src/adapters/postgres/", "tests/"]),
     ("tokio_postgres_rustls", &["src/adapters/postgres/"]),
     ("rustls", &["src/adapters/postgres/"]),
@@ -182,7 +187,7 @@ fn each_package_has_one_home() {
         let shown = path.to_string_lossy().replace('\\', "/");
         let text = read(&path);
         for (package, homes, used) in &packages {
-            if used.is_match(&text) && !homes.iter().any(|home| shown.starts_with(home)) {
+            if text.contains(package) && used.is_match(&text) && !homes.iter().any(|home| shown.starts_with(home)) {
                 wrong.push(format!("{shown} uses {package}, whose home is {}", homes.join(" and ")));
             }
         }
@@ -319,13 +324,20 @@ fn the_changelog_knows_the_version() {
 #[test]
 fn nothing_is_tied_to_one_machine_or_left_unsaid() {
     // Put together, so that this file does not name what it looks for.
-    let machine = Regex::new(&[r#"(^|[\s"'`(=:])/("#, "ro", "ot|wo", "rk|fa", "rm", r")/[\w.]"].concat()).unwrap();
-    let unfinished = Regex::new(&["TO", "DO\\b|FIX", "ME\\b|\\bXX", "X\\b|to", "do!\\(|unimple", "mented!\\("].concat()).unwrap();
+    let machine = [["/ro", "ot/"], ["/wo", "rk/"], ["/fa", "rm/"]].map(|parts| parts.concat());
+    let unfinished = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"], ["to", "do!("], ["unimple", "mented!("], ["RESU", "LT_"]].map(|parts| parts.concat());
     for path in files(".", &[".rs", ".md", ".sql", ".toml", ".sh", "prepare", "run"]) {
-        for (at, line) in read(&path).lines().enumerate() {
-            let place = || format!("{}:{}: {line}", path.display(), at + 1);
-            assert!(!machine.is_match(line), "a path of one machine at {}", place());
-            assert!(!unfinished.is_match(line), "unfinished at {}", place());
+        let text = read(&path);
+        let place = |at: usize| format!("{}:{}", path.display(), text[..at].matches('\n').count() + 1);
+        for word in &unfinished {
+            let found = text.find(word.as_str());
+            assert!(found.is_none(), "{word} at {}", found.map(place).unwrap_or_default());
+        }
+        for folder in &machine {
+            // A folder of that name within a path is somebody's own.
+            let absolute = |at: &usize| !text[..*at].ends_with(|before: char| before.is_alphanumeric() || "_.-}>*".contains(before));
+            let found = text.match_indices(folder.as_str()).map(|(at, _)| at).find(absolute);
+            assert!(found.is_none(), "a path of one machine at {}", found.map(place).unwrap_or_default());
         }
     }
 }
