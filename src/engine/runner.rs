@@ -10,7 +10,7 @@ use crate::domain::evolve::{evolve, fold};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::machine::{End, State};
-use crate::domain::next::{Next, next, poisoned};
+use crate::domain::next::{Next, next};
 use crate::domain::run::Run;
 use crate::domain::schema::catalog::Catalog;
 use crate::ports::database::{Anchor, Hold, Holder};
@@ -30,8 +30,6 @@ pub enum Ending {
     Waiting,
     /// A person has to say how it goes on.
     Halted,
-    /// It was taken over too often without getting any further; a person has to say how it goes on.
-    Poisoned(Failure),
     /// It was stopped, or the server cannot be reached; `dbd resume` goes on.
     Interrupted(Option<Failure>),
 }
@@ -211,15 +209,6 @@ impl<'a> Runner<'a> {
 
     /// Drives the run until nothing more can be done without somebody else.
     pub async fn drive(&mut self) -> Result<Ending, Broken> {
-        if poisoned(&self.run) && !matches!(self.run.state, State::Halted { .. } | State::Settled { .. }) {
-            let failure = Failure::new(
-                Code::TooManyTakeovers,
-                format!("{} was taken over {} times without getting any further", self.run.id, self.run.takeovers),
-            )
-            .hint("find out what kills the process (memory, a time limit) before it is resumed")
-            .hint(format!("`dbd cancel {}` gives it up", self.run.id));
-            return Ok(Ending::Poisoned(failure));
-        }
         loop {
             match self.turn().await {
                 Ok(None) | Err(Broken::Moved) => {}

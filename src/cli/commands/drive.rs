@@ -143,7 +143,7 @@ pub(super) fn finish(
     journal.checkpoint();
     let folder = config.shown(&config.artifacts.dir.join(run.id.as_str()));
     let mut shell = context.shell.borrow_mut();
-    if let Ending::Interrupted(Some(failure)) | Ending::Poisoned(failure) = &ending {
+    if let Ending::Interrupted(Some(failure)) = &ending {
         shell.warn(failure);
     }
     if shell.is_json() {
@@ -180,7 +180,7 @@ fn code_of(run: &Run, ending: &Ending, asked_for: bool) -> ExitCode {
         // Asked for, it is what was asked; otherwise a deployment failed.
         Ending::Settled(End::RolledBack) if asked_for => ExitCode::Ok,
         Ending::Settled(End::RolledBack) => ExitCode::RolledBack,
-        Ending::Settled(End::Abandoned) | Ending::Halted | Ending::Poisoned(_) => ExitCode::NeedsOperator,
+        Ending::Settled(End::Abandoned) | Ending::Halted => ExitCode::NeedsOperator,
         Ending::Interrupted(Some(failure)) if failure.code == Code::TargetBusy => ExitCode::Busy,
         Ending::Waiting | Ending::Interrupted(_) => ExitCode::Resumable,
     }
