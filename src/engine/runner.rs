@@ -14,7 +14,7 @@ use crate::domain::next::{Next, next};
 use crate::domain::run::Run;
 use crate::domain::schema::catalog::Catalog;
 use crate::ports::database::{Anchor, Hold, Holder};
-use crate::ports::journal::{AppendFailure, Journal};
+use crate::ports::journal::{AppendFailure, Journal, NewEvent};
 use crate::ports::sandbox::Sandbox;
 use std::time::{Duration, Instant};
 
@@ -184,7 +184,16 @@ impl<'a> Runner<'a> {
                     Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id)).source(&misfit),
                 ));
             }
-            match self.journal.append(&self.run.id, self.run.rseq, now, self.epoch, &self.actor, &event, blobs.clone()) {
+            let new = NewEvent {
+                run: &self.run.id,
+                expected_rseq: self.run.rseq,
+                now_ms: now,
+                epoch: self.epoch,
+                actor: &self.actor,
+                event: &event,
+                blobs: blobs.clone(),
+            };
+            match self.journal.append(new) {
                 Ok(recorded) => {
                     self.run = evolve(&self.run, &recorded).map_err(|misfit| {
                         Broken::Bug(Failure::new(Code::IllegalHistory, format!("{}", self.run.id)).source(&misfit))

@@ -31,7 +31,7 @@ pub(super) enum Enter {
     /// It goes on.
     Resume,
     /// Somebody decided something about it first.
-    Decided(Event),
+    Decided(Box<Event>),
 }
 
 /// What the configuration says, frozen into the request.
@@ -90,14 +90,14 @@ pub(super) async fn drive(
     let _signals = listen(stopper)?;
     let live = Live::new(&context.shell);
     let actor = context.actor(config);
-    let asked_for = matches!(enter, Enter::Decided(Event::RollbackRequested { .. }));
+    let asked_for = matches!(&enter, Enter::Decided(event) if matches!(**event, Event::RollbackRequested { .. }));
     let (ending, run) = {
         let mut runner = Runner::new(&world, journal, &live, stopped, actor, run);
         runner.expect(last_left);
         let entered = match enter {
             Enter::Start(request) => runner.request(*request),
             Enter::Resume => Ok(()),
-            Enter::Decided(event) => runner.record(event),
+            Enter::Decided(event) => runner.record(*event),
         };
         let mut ending = match entered.and_then(|()| runner.take_over()) {
             Ok(()) => runner.drive().await,
