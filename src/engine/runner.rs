@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// How long a server that cannot be reached is waited for before the run is left for later.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often an effect is begun again after the connection was lost under it. A statement that brings its server down each time
+/// must not do so for ever.
+const MOST_DOUBTS: u32 = 3;
+
 /// Why the loop ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -96,6 +100,8 @@ pub struct Runner<'a> {
     pub(super) before: Option<Catalog>,
     pub(super) roles_kept: bool,
     pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
+    /// The effect whose outcome could not be told when it was done last, how often in a row, and why.
+    doubts: Option<(Effect, u32, Failure)>,
 }
 
 impl<'a> Runner<'a> {
@@ -103,7 +109,7 @@ impl<'a> Runner<'a> {
     pub fn new(world: &'a World, journal: &'a mut dyn Journal, watch: &'a dyn Watch, stop: Stop, actor: Actor, run: Run) -> Self {
         // Until it takes over, it speaks within the last take-over: a decision about a run needs no new one.
         let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
-        Self { world, journal, watch, stop, actor, run, epoch, hold: None, sandbox: None, before: None, roles_kept: true, last_left: None }
+        Self { world, journal, watch, stop, actor, run, epoch, hold: None, sandbox: None, before: None, roles_kept: true, last_left: None, doubts: None }
     }
 
     /// Says what the last run of this target left there, for the drift check.
@@ -258,6 +264,11 @@ impl<'a> Runner<'a> {
         let id = self.effect_id(effect);
         let attempt = 1 + u32::try_from(self.run.past.iter().filter(|past| past.effect == effect).count()).unwrap_or(0);
         self.append(Event::Intended { effect, id: id.clone(), attempt }, Vec::new())?;
+        if let Some(failure) = self.given_up(effect) {
+            self.doubts = None;
+            self.append(Event::Failed { id, failure, partial: None, duration_ms: 0 }, Vec::new())?;
+            return Ok(None);
+        }
         let begun = Instant::now();
         let stop = self.stop.clone();
         let done = tokio::select! {
@@ -273,6 +284,8 @@ impl<'a> Runner<'a> {
             // Not to know is no outcome: the next turn of the loop fences and looks.
             Done::No { failure, .. } if failure.certainty == Certainty::InDoubt && self.beyond_preparing() => {
                 self.watch.note(effect, &format!("{}; looking what became of it", failure.message));
+                let before = self.doubts.take().filter(|(of, ..)| *of == effect).map_or(0, |(_, times, _)| times);
+                self.doubts = Some((effect, before + 1, failure));
             }
             Done::No { failure, .. } if failure.certainty == Certainty::Transient && self.beyond_preparing() && unreachable_code(failure.code) => {
                 return Ok(Some(Ending::Interrupted(Some(failure))));
@@ -280,6 +293,14 @@ impl<'a> Runner<'a> {
             Done::No { failure, partial } => self.append(Event::Failed { id, failure, partial, duration_ms }, Vec::new())?,
         }
         Ok(None)
+    }
+
+    /// Why an effect that could not be told about, and turned out not to have happened, is not begun once more.
+    fn given_up(&self, effect: Effect) -> Option<Failure> {
+        let (_, times, failure) = self.doubts.as_ref().filter(|(of, ..)| *of == effect)?;
+        // What took too long has had its time.
+        let enough = *times >= MOST_DOUBTS || failure.code == Code::MigrationTimeout;
+        enough.then(|| failure.clone().certainty(Certainty::Definite).cause(format!("tried {times} time(s); nothing of it was committed")))
     }
 
     /// While the target may have changed, a server that is away for a moment is waited for.
