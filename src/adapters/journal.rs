@@ -4,10 +4,10 @@
 
 use crate::domain::code::Code;
 use crate::domain::codec;
-use crate::domain::event::{Actor, Event, Recorded};
+use crate::domain::event::Recorded;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
-use crate::ports::journal::{AppendFailure, Journal, RunHead};
+use crate::ports::journal::{self, AppendFailure, Journal, RunHead};
 use dbd_journal::{AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Unusable, chain, lock_target};
 use serde_json::value::{RawValue, to_raw_value};
 use std::path::{Path, PathBuf};
@@ -110,16 +110,8 @@ impl Journal for SqliteJournal {
         self.store.origin().to_owned()
     }
 
-    fn append(
-        &mut self,
-        run: &RunId,
-        expected_rseq: u64,
-        now_ms: i64,
-        epoch: u64,
-        actor: &Actor,
-        event: &Event,
-        blobs: Vec<Vec<u8>>,
-    ) -> Result<Recorded, AppendFailure> {
+    fn append(&mut self, new: journal::NewEvent<'_>) -> Result<Recorded, AppendFailure> {
+        let journal::NewEvent { run, expected_rseq, now_ms, epoch, actor, event, blobs } = new;
         let raw = |text: String| RawValue::from_string(text).unwrap_or_default();
         let new = NewEvent {
             run: run.as_str().to_owned(),

@@ -773,6 +773,3 @@ impl Machine {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

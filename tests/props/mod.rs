@@ -5,6 +5,7 @@ mod codec;
 mod decisions;
 mod exhaustive;
 mod histories;
+mod matrix;
 mod monitor;
 pub mod samples;
 mod sim;

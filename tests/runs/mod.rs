@@ -5,6 +5,7 @@
 
 mod decisions;
 mod good;
+mod locks;
 mod refused;
 mod rolled_back;
 mod stopped;

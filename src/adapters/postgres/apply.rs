@@ -315,12 +315,10 @@ fn is_contention(code: &SqlState) -> bool {
 
 /// A statement of the user's that failed, with the place in the file.
 fn theirs(order: &ApplyOrder<'_>, span: Option<&Span>, error: &tokio_postgres::Error, prefix: &str) -> Trouble {
-    let Some(server) = error.as_db_error() else {
-        return ours(order, "running a statement", error);
+    let Some(server) = error.as_db_error().filter(|_| !lost(error)) else {
+        let what = span.map_or_else(|| order.file.to_owned(), |span| format!("{}:{}", order.file, span.line));
+        return ours(order, &format!("running {what}"), error);
     };
-    if lost(error) {
-        return ours(order, "running a statement", error);
-    }
     let (line, column) = place(order.text, span, server);
     let said = format!("{prefix}{} (SQLSTATE {})", server.message(), server.code().code());
     let statement = span.map(|span| first_line(span.of(order.text)).to_owned());

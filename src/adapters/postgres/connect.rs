@@ -60,6 +60,21 @@ pub async fn connect(url: &ConnectionUrl, application_name: &str) -> Result<Sess
     Ok(Session { client, notices, driver })
 }
 
+/// How long a look at the target waits behind somebody's lock, in milliseconds.
+const LOOK_LOCK_TIMEOUT_MS: u64 = 30_000;
+
+/// Connects to look: PostgreSQL takes a lock even for counting rows and for putting a view into words, and somebody may hold the
+/// table for hours.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to_look(url: &ConnectionUrl, application_name: &str) -> Result<Session, Failure> {
+    let session = connect(url, application_name).await?;
+    let patience = format!("SET lock_timeout = '{LOOK_LOCK_TIMEOUT_MS}ms'");
+    session.client.batch_execute(&patience).await.map_err(|error| query_failed(url, "setting up the session", &error))?;
+    Ok(session)
+}
+
 async fn drive<S, T>(mut connection: Connection<S, T>, notices: Arc<Mutex<Vec<String>>>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -294,6 +309,10 @@ pub fn query_failed(url: &ConnectionUrl, what: &str, error: &tokio_postgres::Err
             let mut failure = failure.cause(format!("{} (SQLSTATE {})", server.message(), server.code().code()));
             if let Some(detail) = server.detail() {
                 failure = failure.cause(detail);
+            }
+            if server.code() == &SqlState::LOCK_NOT_AVAILABLE {
+                failure.code = Code::LockTimeout;
+                failure = failure.hint("end the session that holds the lock (pg_locks and pg_stat_activity name it), or wait until it is over");
             }
             if server.code() == &SqlState::INSUFFICIENT_PRIVILEGE {
                 failure.code = Code::MissingPrivilege;

@@ -1,6 +1,6 @@
 //! Asking a server about itself.
 
-use super::connect::{connect, query_failed};
+use super::connect::{connect, connect_to_look, query_failed};
 use super::ledger::identifier;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
@@ -286,7 +286,7 @@ pub async fn hold(url: &ConnectionUrl, run: &RunId, owner: &str) -> Result<Hold,
 
 /// Whether a column holds any value that is not null. `table` is quoted already, `column` is not.
 pub async fn column_has_values(url: &ConnectionUrl, table: &str, column: &str) -> Result<bool, Failure> {
-    let session = connect(url, "dbd").await?;
+    let session = connect_to_look(url, "dbd").await?;
     let sql = format!("SELECT EXISTS (SELECT FROM {table} WHERE {} IS NOT NULL)", identifier(column));
     let row = session
         .client

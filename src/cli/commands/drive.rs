@@ -31,7 +31,7 @@ pub(super) enum Enter {
     /// It goes on.
     Resume,
     /// Somebody decided something about it first.
-    Decided(Event),
+    Decided(Box<Event>),
 }
 
 /// What the configuration says, frozen into the request.
@@ -90,14 +90,14 @@ pub(super) async fn drive(
     let _signals = listen(stopper)?;
     let live = Live::new(&context.shell);
     let actor = context.actor(config);
-    let asked_for = matches!(enter, Enter::Decided(Event::RollbackRequested { .. }));
+    let asked_for = matches!(&enter, Enter::Decided(event) if matches!(**event, Event::RollbackRequested { .. }));
     let (ending, run) = {
         let mut runner = Runner::new(&world, journal, &live, stopped, actor, run);
         runner.expect(last_left);
         let entered = match enter {
             Enter::Start(request) => runner.request(*request),
             Enter::Resume => Ok(()),
-            Enter::Decided(event) => runner.record(event),
+            Enter::Decided(event) => runner.record(*event),
         };
         let mut ending = match entered.and_then(|()| runner.take_over()) {
             Ok(()) => runner.drive().await,
@@ -143,7 +143,7 @@ pub(super) fn finish(
     journal.checkpoint();
     let folder = config.shown(&config.artifacts.dir.join(run.id.as_str()));
     let mut shell = context.shell.borrow_mut();
-    if let Ending::Interrupted(Some(failure)) | Ending::Poisoned(failure) = &ending {
+    if let Ending::Interrupted(Some(failure)) = &ending {
         shell.warn(failure);
     }
     if shell.is_json() {
@@ -180,7 +180,7 @@ fn code_of(run: &Run, ending: &Ending, asked_for: bool) -> ExitCode {
         // Asked for, it is what was asked; otherwise a deployment failed.
         Ending::Settled(End::RolledBack) if asked_for => ExitCode::Ok,
         Ending::Settled(End::RolledBack) => ExitCode::RolledBack,
-        Ending::Settled(End::Abandoned) | Ending::Halted | Ending::Poisoned(_) => ExitCode::NeedsOperator,
+        Ending::Settled(End::Abandoned) | Ending::Halted => ExitCode::NeedsOperator,
         Ending::Interrupted(Some(failure)) if failure.code == Code::TargetBusy => ExitCode::Busy,
         Ending::Waiting | Ending::Interrupted(_) => ExitCode::Resumable,
     }

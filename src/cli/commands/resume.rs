@@ -46,7 +46,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     }
     let enter = match (&args.ruling, &args.reason) {
         (Some(ruling), Some(reason)) if !reason.trim().is_empty() => {
-            Enter::Decided(decide(&run, Command::Rule { applied: ruling == "applied", reason: reason.clone() })?)
+            let command = Command::Rule { applied: ruling == "applied", reason: reason.clone() };
+            Enter::Decided(Box::new(decide(&run, command)?))
         }
         (Some(_), _) => return Err(Failure::new(Code::BadArgument, "--ruling needs a reason").hint("say what you saw: --reason \"...\"").into()),
         (None, _) => Enter::Resume,

@@ -45,7 +45,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
             context.shell.borrow_mut().note("nothing was written since the backup; nothing is lost");
         }
     }
-    drive(context, &config, &environment, &mut journal, run, Enter::Decided(event)).await
+    drive(context, &config, &environment, &mut journal, run, Enter::Decided(Box::new(event))).await
 }
 
 /// A run on top of which another one was deployed cannot be taken back alone: its backup is of before both.

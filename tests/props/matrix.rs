@@ -1,12 +1,14 @@
 //! Every state against every event, and the table of it in `docs/states.md`.
 
-use super::*;
-use crate::domain::code::Code;
-use crate::domain::event::{Backup, CommandReport, Loss, Pause, Request, Settings, StepReport};
-use crate::domain::failure::Failure;
-use crate::domain::finding::Allowance;
-use crate::domain::ids::{EnvironmentName, RunId};
-use crate::domain::plan::Plan;
+use super::samples::{self, Case};
+use dbd::domain::decide::plan;
+use dbd::domain::digest::Digest;
+use dbd::domain::effect::{DumpPurpose, Effect};
+use dbd::domain::event::{Event, Outcome, Pause, Verdict};
+use dbd::domain::failure::{Certainty, Failure};
+use dbd::domain::ids::EffectId;
+use dbd::domain::machine::{Checking, End, Facts, Flight, Illegal, Position, Stage, State, Undoing, transition};
+use dbd::domain::run::Run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -46,7 +48,7 @@ fn states() -> Vec<State> {
 }
 
 fn id(name: &str) -> EffectId {
-    EffectId::derive("matrix", &RunId::parse("deploy-dev-1").unwrap(), name, b"")
+    EffectId::derive("matrix", &samples::run_id(), name, b"")
 }
 
 fn ours() -> EffectId {
@@ -76,81 +78,44 @@ fn digest() -> Digest {
     Digest::of("the plan")
 }
 
-/// The outcome of that name among the recorded events: some are long to write down.
-fn recorded(of: &str) -> Outcome {
-    let lines = include_str!("../../../tests/compat/events-v1.jsonl").lines();
-    let mut lines = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let outcome =
-        lines.find_map(|mut line| line.pointer_mut("/body/outcome").filter(|one| one["of"] == of).map(std::mem::take));
-    serde_json::from_value(outcome.unwrap()).unwrap()
-}
-
-/// An outcome of each shape.
+/// An outcome of each shape, and of a loss both.
 fn outcomes() -> Vec<Outcome> {
-    let rows = BTreeMap::from([("public.orders".to_owned(), 3)]);
-    let backup = Backup {
-        path: "backup.dump".into(),
-        digest: digest(),
-        bytes: 1,
-        fingerprint: digest(),
-        rows: rows.clone(),
-        xid: "7".into(),
-    };
-    let command = CommandReport { status: Some(0), counts: None, output: None };
-    vec![
-        recorded("preflight"),
-        recorded("rehearsal"),
-        Outcome::Checks(Vec::new()),
-        Outcome::Dump(backup),
-        Outcome::Sandbox { location: serde_json::Value::Null, place: "here".into() },
-        Outcome::Command(command),
-        Outcome::Step(StepReport::default()),
-        Outcome::Fingerprint { fingerprint: digest(), xid: "7".into() },
-        Outcome::Loss(Loss::default()),
-        Outcome::Loss(Loss { written: rows, missing: BTreeMap::new() }),
-        Outcome::Done,
-    ]
+    let case = Case::of(1);
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for effect in effects() {
+        for rows in [0, 3] {
+            let outcome = samples::outcome(effect, &case, rows);
+            if !outcomes.contains(&outcome) {
+                outcomes.push(outcome);
+            }
+        }
+    }
+    outcomes.push(Outcome::Checks(Vec::new()));
+    outcomes
 }
 
 fn why(certainty: Certainty) -> Failure {
-    Failure::new(Code::StatementFailed, "it failed").certainty(certainty)
+    samples::failure("it failed").certainty(certainty)
+}
+
+fn planned() -> Event {
+    let case = Case::of(1);
+    let run = Run {
+        request: Some(samples::request(&case)),
+        preflight: Some(samples::preflight(&case)),
+        rehearsal: Some(samples::rehearsal(&case)),
+        ..Run::blank(samples::run_id())
+    };
+    Event::Planned { plan: Box::new(plan(&run).unwrap()), digest: digest(), findings: Vec::new() }
 }
 
 /// The event of each kind that comes closest to being legal, with what the table calls it.
 fn events() -> Vec<(String, Event)> {
-    let settings = Settings {
-        migration_timeout_ms: 1,
-        lock_timeout_ms: 1,
-        lock_budget_ms: 1,
-        statement_timeout_ms: None,
-        approval: false,
-        require_clean_tree: false,
-        data: "full".into(),
-        tests: None,
-        verify: None,
-        health: None,
-    };
-    let environment = EnvironmentName::parse("dev").unwrap();
-    let allow = Allowance::default();
-    let request = Request { environment, target: "localhost:5432/shop".into(), dry_run: false, allow, settings };
-    let plan = Plan {
-        format: crate::domain::migration::Format::Sql,
-        migrations: Vec::new(),
-        steps: Vec::new(),
-        fingerprint_before: digest(),
-        fingerprint_after: digest(),
-        roles_compared: true,
-        migration_timeout_ms: 1,
-        lock_timeout_ms: 1,
-        lock_budget_ms: 1,
-        statement_timeout_ms: None,
-        approval_required: false,
-    };
     let mut events = vec![
-        Event::Requested(Box::new(request)),
+        Event::Requested(Box::new(samples::request(&Case::of(1)))),
         Event::LeaseTaken { host: "vela".into(), pid: 1, epoch: 1 },
         Event::Paused { why: Pause::Interrupted },
-        Event::Planned { plan: Box::new(plan), digest: digest(), findings: Vec::new() },
+        planned(),
         Event::Approved { plan_digest: digest(), reason: None },
         Event::Rejected { reason: None },
         Event::CancelRequested { reason: None },
@@ -301,7 +266,7 @@ const HEAD: &str = "\
 # The states of a run
 
 <!-- Made from `src/domain/machine.rs`; a test fails when this page is stale. To make it again:
-     cargo test --lib write_the_table_of_states -- --ignored -->
+     cargo test --test main write_the_table_of_states -- --ignored -->
 
 Every event that is legal in a state, and where it leads, for a plan of three steps. States that no event leads to from *blank* are left
 out. What is not listed is refused, before it is written
@@ -472,7 +437,7 @@ fn the_table_of_states_is_up_to_date() {
     let line = there.lines().zip(page.lines()).find(|(old, new)| old != new);
     assert!(
         there == page,
-        "the machine changed; if it is meant: cargo test --lib write_the_table_of_states -- --ignored, and look at the diff\n{line:#?}"
+        "the machine changed; if it is meant: cargo test --test main write_the_table_of_states -- --ignored, and look at the diff\n{line:#?}"
     );
 }
 
