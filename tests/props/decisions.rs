@@ -7,6 +7,7 @@ use dbd::domain::decide::{Command, decide, judge, steps};
 use dbd::domain::digest::Digest;
 use dbd::domain::effect::{DumpPurpose, Effect};
 use dbd::domain::event::{CheckStatus, Event, Outcome, Pause, Recorded, Verdict};
+use dbd::domain::evolve::evolve;
 use dbd::domain::failure::{Certainty, Failure};
 use dbd::domain::finding::Severity;
 use dbd::domain::machine::{End, Flight, Position, Stage, State, Undoing};
@@ -78,8 +79,10 @@ impl Story {
         self.sim.run.state
     }
 
+    /// Whether the product itself refuses it; what the laws beside it think does not count here.
     fn refuses(&self, event: Event) -> bool {
-        self.sim.clone().say(event, &mut Vec::new()).is_err()
+        let draft = self.sim.draft(event);
+        evolve(&self.sim.run, &draft).is_err()
     }
 
     fn decides(&self, command: Command) -> Result<Event, Code> {

@@ -234,10 +234,9 @@ impl Sim {
         Err(format!("no end after {bound} moves: {:?}", self.run.state))
     }
 
-    /// Appends `event` to the history, if the run allows it.
-    pub fn say(&mut self, event: Event, events: &mut Vec<Recorded>) -> Result<(), String> {
-        self.now_ms += self.tick_ms;
-        let recorded = Recorded {
+    /// `event` as the next of the run, now.
+    pub fn draft(&self, event: Event) -> Recorded {
+        Recorded {
             seq: self.run.seq + 1,
             rseq: self.run.rseq + 1,
             ts_ms: self.now_ms,
@@ -246,7 +245,13 @@ impl Sim {
             event,
             refs: Vec::new(),
             hash: String::new(),
-        };
+        }
+    }
+
+    /// Appends `event` to the history, if the run allows it.
+    pub fn say(&mut self, event: Event, events: &mut Vec<Recorded>) -> Result<(), String> {
+        self.now_ms += self.tick_ms;
+        let recorded = self.draft(event);
         self.run = evolve(&self.run, &recorded).map_err(|misfit| {
             let source = std::error::Error::source(&misfit).map(ToString::to_string).unwrap_or_default();
             format!("{misfit}: {source}")
