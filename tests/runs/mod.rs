@@ -5,6 +5,7 @@
 
 mod decisions;
 mod good;
+mod killed;
 mod locks;
 mod refused;
 mod rolled_back;
