@@ -24,14 +24,23 @@ impl Victim {
     fn new(goes_back: bool) -> Self {
         let project = Project::new();
         project
-            .migration("0001_slow", "create table steps (id int);\ninsert into steps values (1);\nselect pg_sleep(0.3);\n")
+            .migration(
+                "0001_slow",
+                "create table steps (id int);\ninsert into steps values (1);\nselect pg_sleep(0.3);\n",
+            )
             .migration(
                 "0002_units",
                 "insert into steps values (2);\ncreate index concurrently orders_price on orders (price);\n\
                  insert into customers (name) values ('by 0002');\n",
             )
-            .migration("0003_last", "insert into steps values (3);\nupdate orders set price = price + 1;\nselect pg_sleep(0.1);\n")
-            .config(&format!("[environments.dev]\nverify = {{ command = 'sleep 0.1; {}' }}\n", if goes_back { "false" } else { "true" }));
+            .migration(
+                "0003_last",
+                "insert into steps values (3);\nupdate orders set price = price + 1;\nselect pg_sleep(0.1);\n",
+            )
+            .config(&format!(
+                "[environments.dev]\nverify = {{ command = 'sleep 0.1; {}' }}\n",
+                if goes_back { "false" } else { "true" }
+            ));
         let before = project.snapshot();
         Self { project, before, goes_back }
     }
@@ -47,7 +56,11 @@ impl Victim {
                 _ => output,
             };
             codes.push(output.code);
-            assert!(codes.len() < 4, "{how}: resumed {codes:?} without an end\n{output:?}\n{:#?}", self.project.events());
+            assert!(
+                codes.len() < 4,
+                "{how}: resumed {codes:?} without an end\n{output:?}\n{:#?}",
+                self.project.events()
+            );
             if output.code != Some(75) {
                 break output;
             }
@@ -77,11 +90,22 @@ impl Victim {
         assert_eq!(project.rows("select id from steps order by 1"), ["1", "2", "3"], "{}", context());
         assert_eq!(project.value("select count(*) from customers where name = 'by 0002'"), "1", "{}", context());
         assert_eq!(project.value("select sum(price) from orders"), "7380.00", "{}", context());
-        assert_eq!(project.value("select indisvalid from pg_index where indexrelid = 'orders_price'::regclass"), "t", "{}", context());
+        assert_eq!(
+            project.value("select indisvalid from pg_index where indexrelid = 'orders_price'::regclass"),
+            "t",
+            "{}",
+            context()
+        );
         assert_eq!(project.tracking(), ["0001_slow", "0002_units", "0003_last"], "{}", context());
         // One row for each of the five steps, in order.
         let steps = project.rows("select step from dbd.ledger where phase <> 'started' order by seq");
-        let expected = ["migration 1, unit 1", "migration 2, unit 1", "migration 2, unit 2", "migration 2, unit 3", "migration 3, unit 1"];
+        let expected = [
+            "migration 1, unit 1",
+            "migration 2, unit 1",
+            "migration 2, unit 2",
+            "migration 2, unit 3",
+            "migration 3, unit 1",
+        ];
         assert_eq!(steps, expected, "{}", context());
     }
 }
@@ -151,7 +175,8 @@ fn killed_at_twenty_random_moments_it_comes_to_a_good_end() {
         let goes_back = draw(2) == 0;
         let victim = Victim::new(goes_back);
         let (event, delay, again) = (draw(38), draw(250), draw(12));
-        let how = format!("seed {seed}, turn {turn}: killed {delay} ms after event {event}, again {again} events later");
+        let how =
+            format!("seed {seed}, turn {turn}: killed {delay} ms after event {event}, again {again} events later");
         let at_random = |running: Running<'_>, event: usize| {
             kill_when(running, &victim.project, |events| {
                 let reached = events.len() > event;
@@ -174,7 +199,9 @@ fn killed_at_twenty_random_moments_it_comes_to_a_good_end() {
 #[allow(clippy::disallowed_methods, reason = "tests read the environment and the clock themselves")]
 fn seed() -> u64 {
     let named = std::env::var("DBD_TEST_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = named.unwrap_or_else(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64));
+    let seed = named.unwrap_or_else(|| {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64)
+    });
     println!("DBD_TEST_SEED={seed}");
     seed
 }
