@@ -49,7 +49,9 @@ pub fn user_name() -> Option<String> {
 pub fn journal(config: &Config) -> Result<OpenJournal, Failure> {
     let journal = SqliteJournal::open(&config.journal.path, &host(), std::process::id(), now_ms())?;
     // A folder of dbd's own belongs in no repository, and must not make every working tree look changed.
-    if let Some(folder) = config.journal.path.parent().filter(|folder| folder.file_name().is_some_and(|name| name == ".dbd")) {
+    if let Some(folder) =
+        config.journal.path.parent().filter(|folder| folder.file_name().is_some_and(|name| name == ".dbd"))
+    {
         crate::adapters::files::ignore_folder(folder)?;
     }
     Ok(journal)
