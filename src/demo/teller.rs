@@ -198,8 +198,9 @@ fn fold(line: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width.filter(|width| textwrap::core::display_width(line) > *width) else {
         return vec![line.to_owned()];
     };
-    let indent = line.len() - line.trim_start().len();
-    let indent = " ".repeat((indent + 2).min(width / 2));
+    // A colour may stand before the blanks.
+    let bare = anstream::adapter::strip_str(line).to_string();
+    let indent = " ".repeat((bare.len() - bare.trim_start().len() + 2).min(width / 2));
     // What gets copied, a path or a digest, is never cut; it may stick out.
     let options = textwrap::Options::new(width)
         .subsequent_indent(&indent)
@@ -261,10 +262,8 @@ mod tests {
     #[test]
     fn a_long_line_is_folded_under_its_own_indent_and_a_path_is_never_cut() {
         assert_eq!(fold("  a word and another word", Some(14)), ["  a word and", "    another", "    word"]);
-        assert_eq!(
-            fold("see /a/very/long/path/of/a/file now", Some(12)),
-            ["see", "  /a/very/long/path/of/a/file", "  now"]
-        );
+        assert_eq!(fold("see /a/very/long/path/of/a/file now", Some(12)), ["see", "  /a/very/long/path/of/a/file", "  now"]);
+        assert_eq!(fold("\u{1b}[1m  a\u{1b}[0m word and more", Some(9)), ["\u{1b}[1m  a\u{1b}[0m word", "    and", "    more"]);
         assert_eq!(fold("as it is", None), ["as it is"]);
     }
 
