@@ -4,6 +4,7 @@ use super::words::one_line;
 use anstyle::{AnsiColor, Style};
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, LineStyle, Table};
+use textwrap::WordSplitter::NoHyphenation;
 
 /// The blanks between two columns.
 const GAP: usize = 2;
@@ -141,9 +142,17 @@ fn fit(width: usize, header: &mut Vec<&str>, rows: &mut [Vec<Toned>]) -> Vec<Str
         return Vec::new();
     }
     header.truncate(fitting);
-    let options = textwrap::Options::new(width).initial_indent("    ").subsequent_indent("    ").break_words(false);
+    let options = textwrap::Options::new(width)
+        .initial_indent("    ")
+        .subsequent_indent("    ")
+        .break_words(false)
+        .word_splitter(NoHyphenation);
     let beneath = |row: &mut Vec<Toned>| {
-        let rest: Vec<String> = row.drain(fitting..).map(|(_, text)| one_line(&text)).filter(|text| !text.is_empty()).collect();
+        let rest: Vec<String> =
+            row.drain(fitting..).map(|(_, text)| one_line(&text)).filter(|text| !text.is_empty()).collect();
+        if rest.is_empty() {
+            return String::new();
+        }
         textwrap::wrap(&rest.join("  "), &options).iter().fold(String::new(), |out, line| out + line.trim_end() + "\n")
     };
     rows.iter_mut().map(beneath).collect()
@@ -196,6 +205,7 @@ mod tests {
                 plain("a reason that is long enough to be wrapped"),
             ],
             vec![plain("deploy-production-12"), (Tone::Bad, "refused".to_owned()), plain("short")],
+            vec![plain("deploy-dev-2"), (Tone::Good, "succeeded".to_owned()), plain("")],
         ]
     }
 
@@ -207,6 +217,7 @@ mod tests {
         ───────────────────────────────────────────────────────────────────────────
         deploy-dev-1          succeeded  a reason that is long enough to be wrapped
         deploy-production-12  refused    short
+        deploy-dev-2          succeeded
         ");
         assert_eq!(table(Pen { color: false }, None, &["run", "outcome", "reason"], rows()), text);
     }
@@ -222,6 +233,7 @@ mod tests {
             wrapped
         deploy-production-12  refused
             short
+        deploy-dev-2          succeeded
         ");
         assert!(text.lines().all(|line| line.chars().count() <= 40));
     }
