@@ -1,7 +1,7 @@
 //! Every test that needs more than one module: one binary, so that it links once.
 
-mod compat;
 mod cli;
+mod compat;
 mod postgres;
 mod props;
 mod runs;
