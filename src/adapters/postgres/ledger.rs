@@ -148,9 +148,12 @@ pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Fai
         }
         ended = ended.max(left);
         if tokio::time::Instant::now() > deadline {
-            return Err(Failure::new(Code::InDoubt, format!("{} named `{name}` on {} will not end", sessions(left), url.place()))
-                .certainty(Certainty::Transient)
-                .hint("ask a superuser to end them with pg_terminate_backend, then resume"));
+            return Err(Failure::new(
+                Code::InDoubt,
+                format!("{} named `{name}` on {} will not end", sessions(left), url.place()),
+            )
+            .certainty(Certainty::Transient)
+            .hint("ask a superuser to end them with pg_terminate_backend, then resume"));
         }
         // Waiting for a state of the server that it does not announce.
         tokio::time::sleep(wait).await;
