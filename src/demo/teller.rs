@@ -18,6 +18,7 @@ use crate::cli::shell::Verbosity;
 use crate::domain::failure::Failure;
 use std::cell::RefCell;
 use std::path::Path;
+use textwrap::WordSplitter::NoHyphenation;
 
 /// What stands before each line a command says.
 const GUTTER: &str = "  │ ";
@@ -85,7 +86,10 @@ impl<'a> Teller<'a> {
     /// A paragraph of narration.
     pub(super) fn say(&self, text: &str) -> Result<(), Failure> {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        self.print(&format!("\n{}", textwrap::fill(&text, self.readable())))
+        self.print(&format!(
+            "\n{}",
+            textwrap::fill(&text, textwrap::Options::new(self.readable()).word_splitter(NoHyphenation))
+        ))
     }
 
     /// Names and what they stand for, to be copied.
@@ -105,6 +109,7 @@ impl<'a> Teller<'a> {
         let options = textwrap::Options::new(self.width.unwrap_or(usize::MAX))
             .initial_indent("  $ ")
             .subsequent_indent("      ")
+            .word_splitter(NoHyphenation)
             .break_words(false);
         let text = textwrap::wrap(command, options).join("\n");
         self.print(&format!("\n{}", self.pen.strong(Tone::Plain, &text)))
@@ -198,13 +203,12 @@ fn fold(line: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width.filter(|width| textwrap::core::display_width(line) > *width) else {
         return vec![line.to_owned()];
     };
-    let indent = line.len() - line.trim_start().len();
-    let indent = " ".repeat((indent + 2).min(width / 2));
+    // A colour may stand before the blanks.
+    let bare = anstream::adapter::strip_str(line).to_string();
+    let indent = " ".repeat((bare.len() - bare.trim_start().len() + 2).min(width / 2));
     // What gets copied, a path or a digest, is never cut; it may stick out.
-    let options = textwrap::Options::new(width)
-        .subsequent_indent(&indent)
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let options =
+        textwrap::Options::new(width).subsequent_indent(&indent).break_words(false).word_splitter(NoHyphenation);
     textwrap::wrap(line, options).into_iter().map(|part| part.into_owned()).collect()
 }
 
@@ -264,6 +268,10 @@ mod tests {
         assert_eq!(
             fold("see /a/very/long/path/of/a/file now", Some(12)),
             ["see", "  /a/very/long/path/of/a/file", "  now"]
+        );
+        assert_eq!(
+            fold("\u{1b}[1m  a\u{1b}[0m word and more", Some(9)),
+            ["\u{1b}[1m  a\u{1b}[0m word", "    and", "    more"]
         );
         assert_eq!(fold("as it is", None), ["as it is"]);
     }

@@ -126,6 +126,7 @@ pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Fai
         query_failed(url, "ending the sessions of an earlier process", error).certainty(Certainty::Transient)
     };
     let deadline = tokio::time::Instant::now() + FENCE_PATIENCE;
+    let sessions = |count: i64| if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") };
     let mut ended = 0_i64;
     let mut wait = Duration::from_millis(5);
     loop {
@@ -149,7 +150,7 @@ pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Fai
         if tokio::time::Instant::now() > deadline {
             return Err(Failure::new(
                 Code::InDoubt,
-                format!("{left} session(s) named `{name}` on {} do not end", url.place()),
+                format!("{} named `{name}` on {} will not end", sessions(left), url.place()),
             )
             .certainty(Certainty::Transient)
             .hint("ask a superuser to end them with pg_terminate_backend, then resume"));
@@ -159,7 +160,7 @@ pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Fai
         wait = (wait * 2).min(Duration::from_millis(250));
     }
     session.close().await;
-    Ok(Fenced::after(effect.clone(), format!("{ended} session(s) named {name} ended, none is left")))
+    Ok(Fenced::after(effect.clone(), format!("{} named {name} ended, none is left", sessions(ended))))
 }
 
 /// The anchors of a run.
