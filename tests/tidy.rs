@@ -39,7 +39,8 @@ fn read(path: &Path) -> String {
 fn code(path: &Path) -> Vec<(usize, String)> {
     let text = if path.ends_with("tests.rs") { String::new() } else { read(path) };
     let shipped = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let lines = shipped.lines().enumerate().map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default().to_owned()));
+    let lines =
+        shipped.lines().enumerate().map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default().to_owned()));
     lines.filter(|(_, line)| !line.trim().is_empty()).collect()
 }
 
@@ -125,7 +126,11 @@ fn layers_see_only_what_is_below_them() {
     for path in files("src", &[".rs"]) {
         let module = module(&path);
         for (at, line) in code(&path) {
-            assert!(!line.trim_end().ends_with("crate::{"), "{}:{at}: a group over several layers hides them", path.display());
+            assert!(
+                !line.trim_end().ends_with("crate::{"),
+                "{}:{at}: a group over several layers hides them",
+                path.display()
+            );
             for other in named(&module, &line) {
                 // A path that names no layer is something of the module's own.
                 if other.first().is_some_and(|first| layers.contains(first)) && !may_see(&module, &other) {
@@ -140,7 +145,8 @@ fn layers_see_only_what_is_below_them() {
 #[test]
 fn the_import_rule_notices_what_it_is_there_for() {
     let parts = |text: &str| text.split("::").map(str::to_owned).collect::<Vec<_>>();
-    let seen = |module: &str, line: &str| named(&parts(module), line).iter().all(|other| may_see(&parts(module), other));
+    let seen =
+        |module: &str, line: &str| named(&parts(module), line).iter().all(|other| may_see(&parts(module), other));
     assert!(!seen("domain::run", "use crate::ports::journal::Journal;"));
     assert!(!seen("adapters::sandbox", "use super::pg_tools::PgTools;"));
     assert!(seen("adapters::sandbox", "use super::support::{child, psql::query};"));
@@ -177,7 +183,8 @@ const HOMES: &[(&str, &[&str])] = &[
 
 #[test]
 fn each_package_has_one_home() {
-    let usage = |package: &str| Regex::new(&format!(r"(?m)^[^/\n]*(?:^|[^\w:]){package}::|^\s*use {package}\b")).unwrap();
+    let usage =
+        |package: &str| Regex::new(&format!(r"(?m)^[^/\n]*(?:^|[^\w:]){package}::|^\s*use {package}\b")).unwrap();
     let packages: Vec<_> = HOMES.iter().map(|(package, homes)| (package, homes, usage(package))).collect();
     let mut wrong = Vec::new();
     for path in ["src", "journal", "tests"].iter().flat_map(|folder| files(folder, &[".rs"])) {
@@ -231,20 +238,24 @@ fn every_source_file_is_part_of_the_program() {
             "mod" => (folder.file_name().unwrap().to_string_lossy().into_owned(), folder.parent().unwrap()),
             _ => (name, folder),
         };
-        let mut parents = vec![folder.join("mod.rs"), folder.join("lib.rs"), folder.join("main.rs"), folder.with_extension("rs")];
+        let mut parents =
+            vec![folder.join("mod.rs"), folder.join("lib.rs"), folder.join("main.rs"), folder.with_extension("rs")];
         parents.retain(|parent| root().join(parent).is_file());
-        let declares = |parent: &PathBuf| read(parent).lines().any(|line| line.ends_with(&format!("mod {name};")) && !line.contains("//"));
-        assert!(
-            parents.iter().any(declares),
-            "{} is declared nowhere, so it is never compiled",
-            path.display()
-        );
+        let declares = |parent: &PathBuf| {
+            read(parent).lines().any(|line| line.ends_with(&format!("mod {name};")) && !line.contains("//"))
+        };
+        assert!(parents.iter().any(declares), "{} is declared nowhere, so it is never compiled", path.display());
     }
 }
 
 /// The anchor a heading gets on the usual forges.
 fn anchor(heading: &str) -> String {
-    let kept = heading.trim().to_lowercase().chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c)).collect::<String>();
+    let kept = heading
+        .trim()
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c))
+        .collect::<String>();
     kept.replace(' ', "-")
 }
 
@@ -259,13 +270,16 @@ fn links_in_the_papers_lead_somewhere() {
                 continue;
             }
             seen += 1;
-            let (file, fragment) = target.split_once('#').map_or((target.as_str(), None), |(file, fragment)| (file, Some(fragment)));
+            let (file, fragment) =
+                target.split_once('#').map_or((target.as_str(), None), |(file, fragment)| (file, Some(fragment)));
             let there = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             if !root().join(&there).exists() {
                 wrong.push(format!("{} links to {target}, which is not there", path.display()));
             } else if let Some(fragment) = fragment {
                 let headings = read(&there);
-                let headings = headings.lines().filter_map(|line| line.strip_prefix('#').map(|rest| anchor(rest.trim_start_matches('#'))));
+                let headings = headings
+                    .lines()
+                    .filter_map(|line| line.strip_prefix('#').map(|rest| anchor(rest.trim_start_matches('#'))));
                 if !headings.into_iter().any(|heading| heading == fragment) {
                     wrong.push(format!("{} links to {target}, a heading that is not there", path.display()));
                 }
@@ -310,7 +324,11 @@ fn the_architecture_page_names_every_module() {
         // Two levels are a map; what lies deeper is for the module's own head to tell.
         if parts.len() <= 2 && !parts.is_empty() {
             let name = parts.last().unwrap();
-            assert!(page.contains(&format!("`{name}`")), "docs/architecture.md does not name `{name}` ({})", path.display());
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "docs/architecture.md does not name `{name}` ({})",
+                path.display()
+            );
         }
     }
 }
@@ -318,7 +336,10 @@ fn the_architecture_page_names_every_module() {
 #[test]
 fn the_changelog_knows_the_version() {
     let version = env!("CARGO_PKG_VERSION");
-    assert!(read(Path::new("CHANGELOG.md")).contains(&format!("## [{version}]")), "CHANGELOG.md has no section for {version}");
+    assert!(
+        read(Path::new("CHANGELOG.md")).contains(&format!("## [{version}]")),
+        "CHANGELOG.md has no section for {version}"
+    );
 }
 
 #[test]
@@ -335,7 +356,9 @@ fn nothing_is_tied_to_one_machine_or_left_unsaid() {
         }
         for folder in &machine {
             // A folder of that name within a path is somebody's own.
-            let absolute = |at: &usize| !text[..*at].ends_with(|before: char| before.is_alphanumeric() || "_.-}>*".contains(before));
+            let absolute = |at: &usize| {
+                !text[..*at].ends_with(|before: char| before.is_alphanumeric() || "_.-}>*".contains(before))
+            };
             let found = text.match_indices(folder.as_str()).map(|(at, _)| at).find(absolute);
             assert!(found.is_none(), "a path of one machine at {}", found.map(place).unwrap_or_default());
         }

@@ -80,7 +80,12 @@ fn shown(text: &str) -> Vec<&str> {
     let examples = text.lines().filter_map(|line| line.trim().strip_prefix("$ "));
     let inline = text.split('`').skip(1).step_by(2);
     let lines = examples.chain(inline).flat_map(|line| line.split(['&', '|', ';']));
-    lines.map(str::trim).filter(|line| line.starts_with("dbd ") && !line.starts_with("dbd <") && !line.contains("...") && !line.contains('\n')).collect()
+    lines
+        .map(str::trim)
+        .filter(|line| {
+            line.starts_with("dbd ") && !line.starts_with("dbd <") && !line.contains("...") && !line.contains('\n')
+        })
+        .collect()
 }
 
 /// Words as a shell would cut them, quotes taken off; a placeholder like `<id>` is a word.
@@ -118,7 +123,8 @@ fn every_command_the_papers_show_is_one() {
             let Err(error) = Cli::command().try_get_matches_from(words(line)) else { continue };
             // A command may be named without its arguments.
             let named = [ErrorKind::MissingRequiredArgument, ErrorKind::MissingSubcommand, ErrorKind::DisplayHelp];
-            let named = named.contains(&error.kind()) || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            let named =
+                named.contains(&error.kind()) || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
             if !named && error.kind() != ErrorKind::DisplayVersion {
                 wrong.push(format!("{}: {line}: {:?}", paper.display(), error.kind()));
             }

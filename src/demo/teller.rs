@@ -10,11 +10,11 @@
 //!   ✓ exit 3 (refused), as it should be
 //! ```
 
+use crate::cli::Context;
 use crate::cli::exit::ExitCode;
 use crate::cli::render::table::{Pen, Tone, columns, plain};
 use crate::cli::render::words::duration;
 use crate::cli::shell::Verbosity;
-use crate::cli::Context;
 use crate::domain::failure::Failure;
 use std::cell::RefCell;
 use std::path::Path;
@@ -139,7 +139,13 @@ impl<'a> Teller<'a> {
     /// Something that was checked and found true.
     pub(super) fn proof(&self, text: &str) -> Result<(), Failure> {
         let options = textwrap::Options::new(self.readable()).initial_indent("  ✓ ").subsequent_indent("    ");
-        self.print(&textwrap::wrap(text, options).iter().map(|line| self.pen.toned(Tone::Good, line)).collect::<Vec<_>>().join("\n"))
+        self.print(
+            &textwrap::wrap(text, options)
+                .iter()
+                .map(|line| self.pen.toned(Tone::Good, line))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
     }
 
     /// The last words.
@@ -164,7 +170,9 @@ impl<'a> Teller<'a> {
     fn line(&self, line: &str) -> Result<(), Failure> {
         let gutter = self.pen.soft(GUTTER.trim_end());
         let folded = fold(line, self.columns());
-        self.print(&folded.iter().map(|part| format!("{gutter} {part}").trim_end().to_owned()).collect::<Vec<_>>().join("\n"))
+        self.print(
+            &folded.iter().map(|part| format!("{gutter} {part}").trim_end().to_owned()).collect::<Vec<_>>().join("\n"),
+        )
     }
 
     fn readable(&self) -> usize {
@@ -253,7 +261,10 @@ mod tests {
     #[test]
     fn a_long_line_is_folded_under_its_own_indent_and_a_path_is_never_cut() {
         assert_eq!(fold("  a word and another word", Some(14)), ["  a word and", "    another", "    word"]);
-        assert_eq!(fold("see /a/very/long/path/of/a/file now", Some(12)), ["see", "  /a/very/long/path/of/a/file", "  now"]);
+        assert_eq!(
+            fold("see /a/very/long/path/of/a/file now", Some(12)),
+            ["see", "  /a/very/long/path/of/a/file", "  now"]
+        );
         assert_eq!(fold("as it is", None), ["as it is"]);
     }
 

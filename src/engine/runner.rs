@@ -59,8 +59,10 @@ impl Broken {
             Broken::Journal(failure) | Broken::Bug(failure) => failure,
             Broken::Moved => Failure::new(Code::Busy, format!("{run}: somebody else decided about it meanwhile"))
                 .hint(format!("`dbd status {run}` says how it stands")),
-            Broken::Superseded => Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
-                .hint(format!("`dbd status {run}` says how it stands")),
+            Broken::Superseded => {
+                Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
+                    .hint(format!("`dbd status {run}` says how it stands"))
+            }
         }
     }
 }
@@ -106,10 +108,31 @@ pub struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     /// A runner for a run that is `run` so far; blank for a new one.
-    pub fn new(world: &'a World, journal: &'a mut dyn Journal, watch: &'a dyn Watch, stop: Stop, actor: Actor, run: Run) -> Self {
+    pub fn new(
+        world: &'a World,
+        journal: &'a mut dyn Journal,
+        watch: &'a dyn Watch,
+        stop: Stop,
+        actor: Actor,
+        run: Run,
+    ) -> Self {
         // Until it takes over, it speaks within the last take-over: a decision about a run needs no new one.
         let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
-        Self { world, journal, watch, stop, actor, run, epoch, hold: None, sandbox: None, before: None, roles_kept: true, last_left: None, doubts: None }
+        Self {
+            world,
+            journal,
+            watch,
+            stop,
+            actor,
+            run,
+            epoch,
+            hold: None,
+            sandbox: None,
+            before: None,
+            roles_kept: true,
+            last_left: None,
+            doubts: None,
+        }
     }
 
     /// Says what the last run of this target left there, for the drift check.
@@ -187,7 +210,8 @@ impl<'a> Runner<'a> {
                     return Err(Broken::Moved);
                 }
                 return Err(Broken::Bug(
-                    Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id)).source(&misfit),
+                    Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id))
+                        .source(&misfit),
                 ));
             }
             let new = NewEvent {
@@ -212,7 +236,8 @@ impl<'a> Runner<'a> {
                     let events = self.journal.read(&self.run.id).map_err(Broken::Journal)?;
                     self.run = fold(&self.run.id, &events).map_err(|misfit| {
                         Broken::Journal(
-                            Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", self.run.id)).source(&misfit),
+                            Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", self.run.id))
+                                .source(&misfit),
                         )
                     })?;
                 }
@@ -287,10 +312,16 @@ impl<'a> Runner<'a> {
                 let before = self.doubts.take().filter(|(of, ..)| *of == effect).map_or(0, |(_, times, _)| times);
                 self.doubts = Some((effect, before + 1, failure));
             }
-            Done::No { failure, .. } if failure.certainty == Certainty::Transient && self.beyond_preparing() && unreachable_code(failure.code) => {
+            Done::No { failure, .. }
+                if failure.certainty == Certainty::Transient
+                    && self.beyond_preparing()
+                    && unreachable_code(failure.code) =>
+            {
                 return Ok(Some(Ending::Interrupted(Some(failure))));
             }
-            Done::No { failure, partial } => self.append(Event::Failed { id, failure, partial, duration_ms }, Vec::new())?,
+            Done::No { failure, partial } => {
+                self.append(Event::Failed { id, failure, partial, duration_ms }, Vec::new())?
+            }
         }
         Ok(None)
     }
@@ -300,7 +331,12 @@ impl<'a> Runner<'a> {
         let (_, times, failure) = self.doubts.as_ref().filter(|(of, ..)| *of == effect)?;
         // What took too long has had its time.
         let enough = *times >= MOST_DOUBTS || failure.code == Code::MigrationTimeout;
-        enough.then(|| failure.clone().certainty(Certainty::Definite).cause(format!("tried {times} time(s); nothing of it was committed")))
+        enough.then(|| {
+            failure
+                .clone()
+                .certainty(Certainty::Definite)
+                .cause(format!("tried {times} time(s); nothing of it was committed"))
+        })
     }
 
     /// While the target may have changed, a server that is away for a moment is waited for.

@@ -214,8 +214,8 @@ fn a_migration_without_a_statement_has_a_step_that_records_it() {
 
 #[test]
 fn a_finding_of_weight_refuses_the_run_and_says_how_to_let_it_pass() {
-    let story =
-        Story::of(Case { findings: vec![finding("column_removed", Severity::Error)], ..Case::of(1) }).driven_to_the_end();
+    let story = Story::of(Case { findings: vec![finding("column_removed", Severity::Error)], ..Case::of(1) })
+        .driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Refused });
     let reason = &story.sim.run.reasons[0];
     assert_eq!(reason.code, Code::BreakingChange);
@@ -235,7 +235,8 @@ fn a_finding_that_is_allowed_passes_and_says_so() {
 
 #[test]
 fn a_finding_that_only_warns_refuses_nothing() {
-    let story = Story::of(Case { findings: vec![finding("slow_scan", Severity::Warning)], ..Case::of(1) }).driven_to_the_end();
+    let story =
+        Story::of(Case { findings: vec![finding("slow_scan", Severity::Warning)], ..Case::of(1) }).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Succeeded });
     assert!(!story.sim.run.findings[0].allowed);
 }
@@ -583,14 +584,16 @@ fn a_ruling_takes_the_run_on_from_where_it_stood() {
 fn a_ruling_that_is_wrong_ends_neither_in_success_nor_in_a_false_checkpoint() {
     let story = halted_in_doubt().make(Move::Rule(false)).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack }, "the ledger refuses the second time");
-    let unapplied = Story::of(Case::of(1)).during(MIGRATE).make(Move::DieBefore).make(Move::CannotTell).driven_to_the_end();
+    let unapplied =
+        Story::of(Case::of(1)).during(MIGRATE).make(Move::DieBefore).make(Move::CannotTell).driven_to_the_end();
     let story = unapplied.make(Move::Rule(true)).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack }, "the schema is not the rehearsed one");
 }
 
 #[test]
 fn nobody_can_rule_on_what_is_not_in_doubt() {
-    for story in [Story::of(Case::of(1)).during(MIGRATE), restore_failed(), Story::of(Case::of(1)).driven_to_the_end()] {
+    for story in [Story::of(Case::of(1)).during(MIGRATE), restore_failed(), Story::of(Case::of(1)).driven_to_the_end()]
+    {
         assert_eq!(story.decides(rule(true)), Err(Code::NotAwaiting), "{:?}", story.state());
     }
 }
@@ -660,7 +663,8 @@ fn a_sandbox_does_not_outlive_the_process_that_made_it() {
 
 #[test]
 fn a_file_written_twice_is_listed_once() {
-    let story = Story::of(Case { tests: true, ..Case::of(1) }).up_to(Effect::RunTests).make(Move::Die).driven_to_the_end();
+    let story =
+        Story::of(Case { tests: true, ..Case::of(1) }).up_to(Effect::RunTests).make(Move::Die).driven_to_the_end();
     let names: Vec<&str> = story.sim.run.artifacts.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["rehearsal.json", "tests.log"]);
 }

@@ -87,7 +87,9 @@ fn a_migrating_session_that_is_ended_is_looked_up_and_tried_again() {
     let mut running = project.spawn(&["start", "dev", "--json"]);
     until_waiting(&mut running, &project);
     project.rows(&format!("select pg_terminate_backend(pid) from ({}) m", migrating(&project)));
-    running.until_event("a verdict", |event| event.kind == "step.reconciled" && event.body["verdict"]["verdict"] == "not_applied");
+    running.until_event("a verdict", |event| {
+        event.kind == "step.reconciled" && event.body["verdict"]["verdict"] == "not_applied"
+    });
     drop(way);
     running.wait().expect(0).outcome("succeeded");
     assert_eq!(project.rows("select id from first_one order by 1"), ["1", "2", "3"]);
@@ -171,7 +173,10 @@ fn a_statement_outside_a_transaction_is_looked_up_in_the_catalog() {
     assert!(project.finds(half_way));
     old.sql("rollback");
     project.dbd(&["resume", "--last", "--json"]).expect(0).outcome("succeeded");
-    assert_eq!(project.rows("select indexrelid::regclass, indisvalid from pg_index where indrelid = 't'::regclass"), ["t_id2|t"]);
+    assert_eq!(
+        project.rows("select indexrelid::regclass, indisvalid from pg_index where indrelid = 't'::regclass"),
+        ["t_id2|t"]
+    );
     assert_eq!(project.tracking(), ["0001_alone"]);
     project.assert_sound();
 }

@@ -36,7 +36,10 @@ pub fn migrating(project: &Project) -> String {
 pub fn three_with_a_wait(project: &Project) {
     project
         .migration("0001_first", "create table first_one as select 1 as id;")
-        .migration("0002_waits", &format!("insert into first_one values (2);\n{WAITS}\ninsert into customers (name) values ('by 0002');"))
+        .migration(
+            "0002_waits",
+            &format!("insert into first_one values (2);\n{WAITS}\ninsert into customers (name) values ('by 0002');"),
+        )
         .migration("0003_last", "insert into first_one values (3);");
 }
 
@@ -69,7 +72,10 @@ fn stopped_between_two_migrations_it_goes_on_or_is_taken_back() {
         let mut running = project.spawn(&["start", "dev", "--json"]);
         until_waiting(&mut running, &project);
         running.signal(Signal::TERM);
-        assert!(running.until("the signal to be heard", || running_said(&project, "stopping after the step")), "it ended");
+        assert!(
+            running.until("the signal to be heard", || running_said(&project, "stopping after the step")),
+            "it ended"
+        );
         drop(way);
         let output = running.wait().expect(75).outcome("interrupted");
         assert_eq!(project.tracking(), ["0001_first", "0002_waits"]);
@@ -116,12 +122,18 @@ fn asked_twice_it_stops_at_once_and_what_was_under_way_is_looked_up() {
     // The same with a command: it is ended with everything it had started.
     project
         .migration("0004_more", "create table more (id int);")
-        .write("tests.sh", "sleep 7200.5 &\n(trap '' INT TERM; sleep 7200.5) &\necho $! >child; touch tests-began; wait\n")
+        .write(
+            "tests.sh",
+            "sleep 7200.5 &\n(trap '' INT TERM; sleep 7200.5) &\necho $! >child; touch tests-began; wait\n",
+        )
         .config("[tests]\ncommand = 'sh tests.sh'\n");
     let mut running = project.spawn(&["start", "dev", "--json"]);
     until_at_gate(&mut running, &project, "tests");
     running.signal(Signal::TERM);
-    assert!(running.until("the signal to be heard", || project.said().matches("stopping after the step").count() == 2), "it ended");
+    assert!(
+        running.until("the signal to be heard", || project.said().matches("stopping after the step").count() == 2),
+        "it ended"
+    );
     running.signal(Signal::TERM);
     let output = running.wait().expect(75);
     // What is run is frozen; the script it names is the user's.

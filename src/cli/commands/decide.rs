@@ -48,7 +48,14 @@ pub(crate) async fn reject(context: &Context, args: RejectArgs) -> Outcome {
 }
 
 pub(crate) async fn cancel(context: &Context, args: CancelArgs) -> Outcome {
-    record(context, &args.run, Command::Cancel { reason: args.reason }, "cancelled", "cleans up and takes back what was applied").await
+    record(
+        context,
+        &args.run,
+        Command::Cancel { reason: args.reason },
+        "cancelled",
+        "cleans up and takes back what was applied",
+    )
+    .await
 }
 
 async fn record(context: &Context, text: &str, command: Command, done: &str, resume: &str) -> Outcome {
@@ -64,7 +71,11 @@ async fn record(context: &Context, text: &str, command: Command, done: &str, res
             Ok(_) => break,
             // The run went on meanwhile: decide on what it is now.
             Err(AppendFailure::Stale) => run = find_run(&journal, text)?.run,
-            Err(AppendFailure::Superseded) => return Err(Failure::new(crate::domain::code::Code::Busy, format!("{id} changed hands meanwhile")).into()),
+            Err(AppendFailure::Superseded) => {
+                return Err(
+                    Failure::new(crate::domain::code::Code::Busy, format!("{id} changed hands meanwhile")).into()
+                );
+            }
             Err(AppendFailure::Broken(failure)) => return Err(failure.into()),
         }
     }
@@ -93,9 +104,21 @@ fn settle(journal: &mut dyn Journal, id: &RunId, actor: &crate::domain::event::A
 }
 
 /// An event made from outside: it belongs to the take-over it meets.
-fn outside<'a>(run: &'a Run, actor: &'a crate::domain::event::Actor, event: &'a crate::domain::event::Event) -> NewEvent<'a> {
+fn outside<'a>(
+    run: &'a Run,
+    actor: &'a crate::domain::event::Actor,
+    event: &'a crate::domain::event::Event,
+) -> NewEvent<'a> {
     let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
-    NewEvent { run: &run.id, expected_rseq: run.rseq, now_ms: crate::wire::now_ms(), epoch, actor, event, blobs: Vec::new() }
+    NewEvent {
+        run: &run.id,
+        expected_rseq: run.rseq,
+        now_ms: crate::wire::now_ms(),
+        epoch,
+        actor,
+        event,
+        blobs: Vec::new(),
+    }
 }
 
 fn report(context: &Context, config: &crate::config::Config, run: &Run, done: &str, resume: &str) -> Outcome {

@@ -88,14 +88,16 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Outcome {
     } else {
         let color = shell.out_has_color();
         let held = |run: &Run| journal.locked_by(run.id.environment().as_str()).filter(|_| !run.state.is_settled());
-        let texts: Vec<String> = runs.iter().map(|run| render::show::status(run, held(run).as_deref(), color)).collect();
+        let texts: Vec<String> =
+            runs.iter().map(|run| render::show::status(run, held(run).as_deref(), color)).collect();
         shell.result(&texts.join("\n"))?;
     }
     Ok(ExitCode::Ok)
 }
 
 fn bad_name(text: &str) -> Failure {
-    Failure::new(Code::BadArgument, format!("`{text}` is neither a run nor an environment")).hint("`dbd list` shows the runs")
+    Failure::new(Code::BadArgument, format!("`{text}` is neither a run nor an environment"))
+        .hint("`dbd list` shows the runs")
 }
 
 pub(crate) fn list(context: &Context, args: &ListArgs) -> Outcome {
