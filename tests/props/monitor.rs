@@ -68,11 +68,6 @@ impl Monitor {
         self.committed > 0 || self.open.is_some_and(|effect| effect.changes_target())
     }
 
-    /// How many steps were committed.
-    pub fn committed(&self) -> usize {
-        self.committed
-    }
-
     /// The same notes without the times in them, but for whether the backup is `stale`.
     pub fn timeless(&self, stale: bool) -> Self {
         Self { open_ms: 0, last_ms: 0, backup_ms: self.backup_ms.map(|_| i64::from(stale)), ..self.clone() }
