@@ -10,16 +10,20 @@ use crate::domain::evolve::{evolve, fold};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::machine::{End, State};
-use crate::domain::next::{Next, next, poisoned};
+use crate::domain::next::{Next, next};
 use crate::domain::run::Run;
 use crate::domain::schema::catalog::Catalog;
 use crate::ports::database::{Anchor, Hold, Holder};
-use crate::ports::journal::{AppendFailure, Journal};
+use crate::ports::journal::{AppendFailure, Journal, NewEvent};
 use crate::ports::sandbox::Sandbox;
 use std::time::{Duration, Instant};
 
 /// How long a server that cannot be reached is waited for before the run is left for later.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often an effect is begun again after the connection was lost under it. A statement that brings its server down each time
+/// must not do so for ever.
+const MOST_DOUBTS: u32 = 3;
 
 /// Why the loop ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +34,6 @@ pub enum Ending {
     Waiting,
     /// A person has to say how it goes on.
     Halted,
-    /// It was taken over too often without getting any further; a person has to say how it goes on.
-    Poisoned(Failure),
     /// It was stopped, or the server cannot be reached; `dbd resume` goes on.
     Interrupted(Option<Failure>),
 }
@@ -57,8 +59,10 @@ impl Broken {
             Broken::Journal(failure) | Broken::Bug(failure) => failure,
             Broken::Moved => Failure::new(Code::Busy, format!("{run}: somebody else decided about it meanwhile"))
                 .hint(format!("`dbd status {run}` says how it stands")),
-            Broken::Superseded => Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
-                .hint(format!("`dbd status {run}` says how it stands")),
+            Broken::Superseded => {
+                Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
+                    .hint(format!("`dbd status {run}` says how it stands"))
+            }
         }
     }
 }
@@ -98,14 +102,37 @@ pub struct Runner<'a> {
     pub(super) before: Option<Catalog>,
     pub(super) roles_kept: bool,
     pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
+    /// The effect whose outcome could not be told when it was done last, how often in a row, and why.
+    doubts: Option<(Effect, u32, Failure)>,
 }
 
 impl<'a> Runner<'a> {
     /// A runner for a run that is `run` so far; blank for a new one.
-    pub fn new(world: &'a World, journal: &'a mut dyn Journal, watch: &'a dyn Watch, stop: Stop, actor: Actor, run: Run) -> Self {
+    pub fn new(
+        world: &'a World,
+        journal: &'a mut dyn Journal,
+        watch: &'a dyn Watch,
+        stop: Stop,
+        actor: Actor,
+        run: Run,
+    ) -> Self {
         // Until it takes over, it speaks within the last take-over: a decision about a run needs no new one.
         let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
-        Self { world, journal, watch, stop, actor, run, epoch, hold: None, sandbox: None, before: None, roles_kept: true, last_left: None }
+        Self {
+            world,
+            journal,
+            watch,
+            stop,
+            actor,
+            run,
+            epoch,
+            hold: None,
+            sandbox: None,
+            before: None,
+            roles_kept: true,
+            last_left: None,
+            doubts: None,
+        }
     }
 
     /// Says what the last run of this target left there, for the drift check.
@@ -183,10 +210,20 @@ impl<'a> Runner<'a> {
                     return Err(Broken::Moved);
                 }
                 return Err(Broken::Bug(
-                    Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id)).source(&misfit),
+                    Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id))
+                        .source(&misfit),
                 ));
             }
-            match self.journal.append(&self.run.id, self.run.rseq, now, self.epoch, &self.actor, &event, blobs.clone()) {
+            let new = NewEvent {
+                run: &self.run.id,
+                expected_rseq: self.run.rseq,
+                now_ms: now,
+                epoch: self.epoch,
+                actor: &self.actor,
+                event: &event,
+                blobs: blobs.clone(),
+            };
+            match self.journal.append(new) {
                 Ok(recorded) => {
                     self.run = evolve(&self.run, &recorded).map_err(|misfit| {
                         Broken::Bug(Failure::new(Code::IllegalHistory, format!("{}", self.run.id)).source(&misfit))
@@ -199,7 +236,8 @@ impl<'a> Runner<'a> {
                     let events = self.journal.read(&self.run.id).map_err(Broken::Journal)?;
                     self.run = fold(&self.run.id, &events).map_err(|misfit| {
                         Broken::Journal(
-                            Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", self.run.id)).source(&misfit),
+                            Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", self.run.id))
+                                .source(&misfit),
                         )
                     })?;
                 }
@@ -211,15 +249,6 @@ impl<'a> Runner<'a> {
 
     /// Drives the run until nothing more can be done without somebody else.
     pub async fn drive(&mut self) -> Result<Ending, Broken> {
-        if poisoned(&self.run) && !matches!(self.run.state, State::Halted { .. } | State::Settled { .. }) {
-            let failure = Failure::new(
-                Code::TooManyTakeovers,
-                format!("{} was taken over {} times without getting any further", self.run.id, self.run.takeovers),
-            )
-            .hint("find out what kills the process (memory, a time limit) before it is resumed")
-            .hint(format!("`dbd cancel {}` gives it up", self.run.id));
-            return Ok(Ending::Poisoned(failure));
-        }
         loop {
             match self.turn().await {
                 Ok(None) | Err(Broken::Moved) => {}
@@ -260,6 +289,11 @@ impl<'a> Runner<'a> {
         let id = self.effect_id(effect);
         let attempt = 1 + u32::try_from(self.run.past.iter().filter(|past| past.effect == effect).count()).unwrap_or(0);
         self.append(Event::Intended { effect, id: id.clone(), attempt }, Vec::new())?;
+        if let Some(failure) = self.given_up(effect) {
+            self.doubts = None;
+            self.append(Event::Failed { id, failure, partial: None, duration_ms: 0 }, Vec::new())?;
+            return Ok(None);
+        }
         let begun = Instant::now();
         let stop = self.stop.clone();
         let done = tokio::select! {
@@ -275,13 +309,34 @@ impl<'a> Runner<'a> {
             // Not to know is no outcome: the next turn of the loop fences and looks.
             Done::No { failure, .. } if failure.certainty == Certainty::InDoubt && self.beyond_preparing() => {
                 self.watch.note(effect, &format!("{}; looking what became of it", failure.message));
+                let before = self.doubts.take().filter(|(of, ..)| *of == effect).map_or(0, |(_, times, _)| times);
+                self.doubts = Some((effect, before + 1, failure));
             }
-            Done::No { failure, .. } if failure.certainty == Certainty::Transient && self.beyond_preparing() && unreachable_code(failure.code) => {
+            Done::No { failure, .. }
+                if failure.certainty == Certainty::Transient
+                    && self.beyond_preparing()
+                    && unreachable_code(failure.code) =>
+            {
                 return Ok(Some(Ending::Interrupted(Some(failure))));
             }
-            Done::No { failure, partial } => self.append(Event::Failed { id, failure, partial, duration_ms }, Vec::new())?,
+            Done::No { failure, partial } => {
+                self.append(Event::Failed { id, failure, partial, duration_ms }, Vec::new())?
+            }
         }
         Ok(None)
+    }
+
+    /// Why an effect that could not be told about, and turned out not to have happened, is not begun once more.
+    fn given_up(&self, effect: Effect) -> Option<Failure> {
+        let (_, times, failure) = self.doubts.as_ref().filter(|(of, ..)| *of == effect)?;
+        // What took too long has had its time.
+        let enough = *times >= MOST_DOUBTS || failure.code == Code::MigrationTimeout;
+        enough.then(|| {
+            failure
+                .clone()
+                .certainty(Certainty::Definite)
+                .cause(format!("tried {times} time(s); nothing of it was committed"))
+        })
     }
 
     /// While the target may have changed, a server that is away for a moment is waited for.

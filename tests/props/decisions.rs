@@ -42,7 +42,7 @@ impl Story {
     }
 
     /// Everything goes well until nothing is left to do without somebody else.
-    fn finish(mut self) -> Self {
+    fn driven_to_the_end(mut self) -> Self {
         self.sim.finish(100, &mut self.events).unwrap();
         self
     }
@@ -123,14 +123,17 @@ fn rule(applied: bool) -> Command {
 }
 
 fn waiting() -> Story {
-    let story = Story::of(Case { approval: true, ..Case::of(2) }).finish();
+    let story = Story::of(Case { approval: true, ..Case::of(2) }).driven_to_the_end();
     assert_eq!(story.next(), Next::AwaitApproval);
     story
 }
 
 fn halted_in_doubt() -> Story {
-    let story =
-        Story::of(Case::of(2)).during(Effect::Migrate { step: 1 }).make(Move::DieAfter).make(Move::CannotTell).finish();
+    let story = Story::of(Case::of(2))
+        .during(Effect::Migrate { step: 1 })
+        .make(Move::DieAfter)
+        .make(Move::CannotTell)
+        .driven_to_the_end();
     assert_eq!(story.state(), State::Halted { at: Position::Forward(1), doubt: true });
     story
 }
@@ -138,7 +141,7 @@ fn halted_in_doubt() -> Story {
 fn restore_failed() -> Story {
     let story =
         Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).during(Effect::Restore).make(Move::Fail);
-    let story = story.finish();
+    let story = story.driven_to_the_end();
     assert_eq!(story.state(), State::Halted { at: Position::Rolling(Undoing::Restore), doubt: false });
     story
 }
@@ -151,7 +154,7 @@ const SAVE: Effect = Effect::Dump { purpose: DumpPurpose::BeforeRollback };
 
 #[test]
 fn a_plain_deployment_does_these_things_in_this_order() {
-    let story = Story::of(Case { tests: true, verify: true, health: true, ..Case::of(2) }).finish();
+    let story = Story::of(Case { tests: true, verify: true, health: true, ..Case::of(2) }).driven_to_the_end();
     use Effect::*;
     let checkpoint = Dump { purpose: DumpPurpose::Checkpoint };
     assert_eq!(story.state(), State::Settled { end: End::Succeeded });
@@ -177,13 +180,13 @@ fn a_plain_deployment_does_these_things_in_this_order() {
 
 #[test]
 fn with_nothing_to_deploy_nothing_is_dumped() {
-    let story = Story::of(Case::of(0)).finish();
+    let story = Story::of(Case::of(0)).driven_to_the_end();
     assert_eq!((story.state(), story.effects()), (State::Settled { end: End::Succeeded }, vec![Effect::Preflight]));
 }
 
 #[test]
 fn a_dry_run_ends_with_the_plan_and_asks_nobody() {
-    let story = Story::of(Case { dry_run: true, approval: true, ..Case::of(2) }).finish();
+    let story = Story::of(Case { dry_run: true, approval: true, ..Case::of(2) }).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Rehearsed });
     assert!(story.sim.run.plan.is_some());
     assert!(!story.effects().contains(&Effect::PrepareTarget));
@@ -214,7 +217,8 @@ fn a_migration_without_a_statement_has_a_step_that_records_it() {
 
 #[test]
 fn a_finding_of_weight_refuses_the_run_and_says_how_to_let_it_pass() {
-    let story = Story::of(Case { findings: vec![finding("column_removed", Severity::Error)], ..Case::of(1) }).finish();
+    let story = Story::of(Case { findings: vec![finding("column_removed", Severity::Error)], ..Case::of(1) })
+        .driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Refused });
     let reason = &story.sim.run.reasons[0];
     assert_eq!(reason.code, Code::BreakingChange);
@@ -226,7 +230,7 @@ fn a_finding_of_weight_refuses_the_run_and_says_how_to_let_it_pass() {
 fn a_finding_that_is_allowed_passes_and_says_so() {
     for code in ["column_removed", "column-removed", "all"] {
         let findings = vec![finding("column_removed", Severity::Error)];
-        let story = Story::of(Case { findings, allow: vec![code.into()], ..Case::of(1) }).finish();
+        let story = Story::of(Case { findings, allow: vec![code.into()], ..Case::of(1) }).driven_to_the_end();
         assert_eq!(story.state(), State::Settled { end: End::Succeeded }, "--allow {code}");
         assert!(story.sim.run.findings[0].allowed);
     }
@@ -234,7 +238,8 @@ fn a_finding_that_is_allowed_passes_and_says_so() {
 
 #[test]
 fn a_finding_that_only_warns_refuses_nothing() {
-    let story = Story::of(Case { findings: vec![finding("slow_scan", Severity::Warning)], ..Case::of(1) }).finish();
+    let story =
+        Story::of(Case { findings: vec![finding("slow_scan", Severity::Warning)], ..Case::of(1) }).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Succeeded });
     assert!(!story.sim.run.findings[0].allowed);
 }
@@ -255,7 +260,7 @@ fn every_failed_check_of_the_preflight_is_a_reason() {
 
 #[test]
 fn a_sandbox_that_cannot_be_removed_is_no_reason_to_refuse() {
-    let story = Story::of(Case::of(1)).during(Effect::DropSandbox).make(Move::Fail).finish();
+    let story = Story::of(Case::of(1)).during(Effect::DropSandbox).make(Move::Fail).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Succeeded });
 }
 
@@ -267,7 +272,7 @@ fn failed_tests_refuse_the_run_even_if_the_sandbox_then_fails_with_the_very_same
         let (_, id) = story.sim.under_way.take().unwrap();
         story.say(Event::Failed { id, failure: same.clone(), partial: None, duration_ms: 1 })
     };
-    let story = fail(fail(story).during(Effect::DropSandbox)).finish();
+    let story = fail(fail(story).during(Effect::DropSandbox)).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Refused });
     assert_eq!(story.sim.run.reasons, [same]);
 }
@@ -289,7 +294,7 @@ fn an_approval_lets_exactly_this_plan_pass() {
 fn a_rejection_refuses_the_run_in_the_name_of_who_rejected() {
     let story = waiting().make(Move::Reject);
     assert_eq!(story.decides(approve()), Err(Code::NotAwaiting));
-    let story = story.finish();
+    let story = story.driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Refused });
     assert_eq!(story.sim.run.reasons[0].code, Code::Rejected);
     assert_eq!(story.sim.run.reasons[0].causes, ["not on a Friday"]);
@@ -300,7 +305,7 @@ fn nobody_can_approve_what_does_not_wait() {
     let asked = [
         Story::of(Case::of(1)),
         Story::of(Case::of(1)).during(MIGRATE),
-        Story::of(Case::of(1)).finish(),
+        Story::of(Case::of(1)).driven_to_the_end(),
         waiting().make(Move::Cancel),
         waiting().make(Move::Approve),
         halted_in_doubt(),
@@ -319,7 +324,7 @@ fn looking_in_on_a_run_that_waits_does_not_wear_it_out() {
         story = story.make(Move::Rest);
     }
     assert!(!poisoned(&story.sim.run));
-    assert_eq!(story.make(Move::Approve).finish().state(), State::Settled { end: End::Succeeded });
+    assert_eq!(story.make(Move::Approve).driven_to_the_end().state(), State::Settled { end: End::Succeeded });
 }
 
 // Cancelling
@@ -335,7 +340,7 @@ fn cancelled_before_the_target_is_touched_a_run_is_refused_and_does_no_more() {
             .map(|end| Story::of(case()).during(at).make(Move::Cancel).make(end));
         for (story, done) in std::iter::once((between.make(Move::Cancel), 0)).chain(meanwhile.map(|story| (story, 1))) {
             let before = story.effects().len() - done;
-            let story = story.finish();
+            let story = story.driven_to_the_end();
             assert_eq!(story.state(), State::Settled { end: End::Refused }, "{at:?}");
             let codes: Vec<Code> = story.sim.run.reasons.iter().map(|reason| reason.code).collect();
             assert!(codes.contains(&Code::Cancelled), "{at:?}: {codes:?}");
@@ -352,7 +357,7 @@ fn cancelled_between_two_steps_a_run_is_taken_back() {
     let story = story.make(Move::Cancel);
     let Next::Record(Event::RollbackStarted { why }) = story.next() else { panic!("{:?}", story.next()) };
     assert_eq!(why.code, Code::Cancelled);
-    let story = story.finish();
+    let story = story.driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
     assert!(!story.effects().contains(&Effect::Migrate { step: 1 }));
 }
@@ -363,7 +368,7 @@ fn cancelled_while_a_step_is_in_flight_a_run_turns_round_once_that_is_resolved()
         let story = Story::of(Case::of(2)).during(MIGRATE).make(Move::Cancel);
         assert_eq!(story.state(), State::Forward { step: 0, flight: Flight::Out }, "only noted");
         assert!(story.refuses(Event::RollbackStarted { why: samples::failure("too early") }));
-        let story = story.make(end).finish();
+        let story = story.make(end).driven_to_the_end();
         assert_eq!(story.state(), State::Settled { end: End::RolledBack }, "{end:?}");
         assert!(!story.effects().contains(&Effect::Migrate { step: 1 }));
     }
@@ -373,7 +378,7 @@ fn cancelled_while_a_step_is_in_flight_a_run_turns_round_once_that_is_resolved()
 fn cancelled_while_it_is_verified_a_run_is_taken_back() {
     for at in [Effect::CheckSchema, Effect::RunVerify, Effect::CheckHealth] {
         let case = Case { verify: true, health: true, ..Case::of(1) };
-        let story = Story::of(case).during(at).make(Move::Cancel).make(Move::Go).finish();
+        let story = Story::of(case).during(at).make(Move::Cancel).make(Move::Go).driven_to_the_end();
         assert_eq!(story.state(), State::Settled { end: End::RolledBack }, "{at:?}");
     }
 }
@@ -384,7 +389,7 @@ fn what_is_on_its_way_back_or_over_cannot_be_cancelled() {
         Story::of(Case::of(1)).during(MIGRATE).make(Move::Fail).up_to(Effect::CheckRestored).decides(cancel()),
         Err(Code::Cancelled)
     );
-    assert_eq!(Story::of(Case::of(1)).finish().decides(cancel()), Err(Code::AlreadySettled));
+    assert_eq!(Story::of(Case::of(1)).driven_to_the_end().decides(cancel()), Err(Code::AlreadySettled));
 }
 
 #[test]
@@ -400,17 +405,17 @@ fn cancelling_what_is_halted_gives_it_up_where_it_stands() {
 
 #[test]
 fn a_run_that_succeeded_is_taken_back_when_asked() {
-    let story = Story::of(Case::of(2)).finish();
+    let story = Story::of(Case::of(2)).driven_to_the_end();
     assert!(matches!(story.decides(roll_back()), Ok(Event::RollbackRequested { .. })));
-    let story = story.make(Move::RollBack).finish();
+    let story = story.make(Move::RollBack).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
     assert_eq!(story.decides(roll_back()), Err(Code::AlreadySettled), "twice");
 }
 
 #[test]
 fn what_changed_nothing_cannot_be_taken_back() {
-    assert_eq!(Story::of(Case::of(0)).finish().decides(roll_back()), Err(Code::NothingToRollBack));
-    let refused = Story::of(Case::of(1)).during(Effect::Preflight).make(Move::Fail).finish();
+    assert_eq!(Story::of(Case::of(0)).driven_to_the_end().decides(roll_back()), Err(Code::NothingToRollBack));
+    let refused = Story::of(Case::of(1)).during(Effect::Preflight).make(Move::Fail).driven_to_the_end();
     assert_eq!(refused.decides(roll_back()), Err(Code::AlreadySettled));
     assert_eq!(Story::of(Case::of(1)).during(MIGRATE).decides(roll_back()), Err(Code::NothingToRollBack));
 }
@@ -426,7 +431,7 @@ fn nothing_is_taken_back_past_an_effect_in_doubt() {
 fn the_way_back_is_tried_again_when_asked_as_another_effect_than_the_first() {
     let story = restore_failed();
     let first = story.sim.run.past.iter().filter(|past| past.effect == Effect::Restore).count();
-    let story = story.make(Move::RollBack).finish();
+    let story = story.make(Move::RollBack).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
     assert_eq!((first, story.sim.run.rollbacks), (1, 2));
     let ids = story.events.iter().filter_map(|recorded| match &recorded.event {
@@ -439,19 +444,23 @@ fn the_way_back_is_tried_again_when_asked_as_another_effect_than_the_first() {
 
 #[test]
 fn a_check_of_the_checkpoint_that_failed_with_nothing_committed_can_be_asked_for_again() {
-    let story =
-        Story::of(Case::of(1)).during(MIGRATE).make(Move::Fail).during(Effect::CheckRestored).make(Move::Fail).finish();
+    let story = Story::of(Case::of(1))
+        .during(MIGRATE)
+        .make(Move::Fail)
+        .during(Effect::CheckRestored)
+        .make(Move::Fail)
+        .driven_to_the_end();
     assert_eq!(story.state(), State::Halted { at: Position::Rolling(Undoing::Check), doubt: false });
-    let story = story.make(Move::RollBack).finish();
+    let story = story.make(Move::RollBack).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
     assert!(!story.effects().contains(&Effect::Restore));
 }
 
 #[test]
 fn rows_that_a_restore_would_forget_are_dumped_before_it() {
-    let mut story = Story::of(Case::of(1)).finish();
+    let mut story = Story::of(Case::of(1)).driven_to_the_end();
     story.sim.slow = true;
-    let story = story.make(Move::RollBack).finish();
+    let story = story.make(Move::RollBack).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
     assert_eq!(
         story.effects().split_off(8),
@@ -469,7 +478,7 @@ fn rows_written_while_nobody_worked_on_the_way_back_are_counted_before_it_goes_o
         story.sim.slow = true;
         let story = story.make(end).make(Move::Go);
         assert_eq!(story.next(), Next::Perform(Effect::AssessLoss), "{at:?} {end:?}");
-        assert_eq!(story.finish().state(), State::Settled { end: End::RolledBack });
+        assert_eq!(story.driven_to_the_end().state(), State::Settled { end: End::RolledBack });
     }
     let story =
         Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).up_to(Effect::Restore).make(Move::Die);
@@ -483,14 +492,14 @@ fn a_step_that_fails_turns_the_run_round() {
     let story = Story::of(Case::of(2)).during(Effect::Migrate { step: 1 }).make(Move::Fail);
     let Next::Record(Event::RollbackStarted { why }) = story.next() else { panic!("{:?}", story.next()) };
     assert_eq!(why.code, Code::StatementFailed);
-    let story = story.finish();
+    let story = story.driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
     assert_eq!(story.effects().split_off(9), [Effect::AssessLoss, Effect::Restore, Effect::CheckRestored]);
 }
 
 #[test]
 fn with_nothing_committed_the_way_back_only_checks() {
-    let story = Story::of(Case::of(2)).during(MIGRATE).make(Move::Fail).finish();
+    let story = Story::of(Case::of(2)).during(MIGRATE).make(Move::Fail).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack });
     assert_eq!(story.effects().split_off(7), [MIGRATE, Effect::CheckRestored]);
 }
@@ -501,7 +510,7 @@ fn a_failed_undo_halts_the_run_and_is_never_tried_in_a_loop() {
         let story = Story::of(Case::of(1)).during(Effect::CheckSchema).make(Move::Fail).during(undo).make(Move::Fail);
         assert!(matches!(story.next(), Next::Record(Event::Halted { .. })), "{undo:?}");
         // Not even by another process.
-        let story = story.make(Move::Die).finish();
+        let story = story.make(Move::Die).driven_to_the_end();
         assert!(matches!(story.state(), State::Halted { doubt: false, .. }));
         assert_eq!(story.next(), Next::Halted);
         let why = story.sim.run.halted.clone().unwrap();
@@ -576,16 +585,18 @@ fn a_ruling_takes_the_run_on_from_where_it_stood() {
 
 #[test]
 fn a_ruling_that_is_wrong_ends_neither_in_success_nor_in_a_false_checkpoint() {
-    let story = halted_in_doubt().make(Move::Rule(false)).finish();
+    let story = halted_in_doubt().make(Move::Rule(false)).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack }, "the ledger refuses the second time");
-    let unapplied = Story::of(Case::of(1)).during(MIGRATE).make(Move::DieBefore).make(Move::CannotTell).finish();
-    let story = unapplied.make(Move::Rule(true)).finish();
+    let unapplied =
+        Story::of(Case::of(1)).during(MIGRATE).make(Move::DieBefore).make(Move::CannotTell).driven_to_the_end();
+    let story = unapplied.make(Move::Rule(true)).driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::RolledBack }, "the schema is not the rehearsed one");
 }
 
 #[test]
 fn nobody_can_rule_on_what_is_not_in_doubt() {
-    for story in [Story::of(Case::of(1)).during(MIGRATE), restore_failed(), Story::of(Case::of(1)).finish()] {
+    for story in [Story::of(Case::of(1)).during(MIGRATE), restore_failed(), Story::of(Case::of(1)).driven_to_the_end()]
+    {
         assert_eq!(story.decides(rule(true)), Err(Code::NotAwaiting), "{:?}", story.state());
     }
 }
@@ -599,7 +610,7 @@ fn a_dump_that_grew_old_while_the_run_waited_is_taken_again() {
     let story = story.make(Move::Approve);
     assert_eq!(story.next(), Next::Perform(REFRESH));
     assert!(story.refuses(Event::Intended { effect: Effect::PrepareTarget, id: samples_id(), attempt: 1 }));
-    let story = story.finish();
+    let story = story.driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Succeeded });
     assert_eq!(story.effects().iter().filter(|effect| **effect == REFRESH).count(), 1);
 }
@@ -615,7 +626,7 @@ fn a_dump_that_grew_old_anywhere_before_the_first_step_is_taken_again() {
         assert_eq!(meanwhile.next(), Next::Perform(REFRESH), "{at:?}");
         for mut story in [between, meanwhile] {
             story.sim.slow = false;
-            assert_eq!(story.finish().state(), State::Settled { end: End::Succeeded });
+            assert_eq!(story.driven_to_the_end().state(), State::Settled { end: End::Succeeded });
         }
     }
 }
@@ -624,7 +635,7 @@ fn a_dump_that_grew_old_anywhere_before_the_first_step_is_taken_again() {
 fn a_dump_is_never_taken_again_once_a_step_is_committed_or_ruled_on() {
     let story = Story::of(Case::of(2)).up_to(Effect::Migrate { step: 1 }).later(BACKUP_AGE_MS);
     assert_eq!(story.next(), Next::Perform(Effect::Migrate { step: 1 }));
-    let doubt = Story::of(Case::of(1)).during(MIGRATE).make(Move::DieAfter).make(Move::CannotTell).finish();
+    let doubt = Story::of(Case::of(1)).during(MIGRATE).make(Move::DieAfter).make(Move::CannotTell).driven_to_the_end();
     let ruled = doubt.make(Move::Rule(false)).later(BACKUP_AGE_MS);
     assert_eq!(ruled.next(), Next::Perform(MIGRATE));
 }
@@ -637,7 +648,7 @@ fn a_dump_found_after_a_crash_is_as_old_as_its_intent() {
     let mut story = story.make(Move::DieAfter).make(Move::Go);
     assert_eq!(story.sim.run.backup_ms, intended);
     story.sim.slow = false;
-    assert!(story.finish().effects().contains(&REFRESH));
+    assert!(story.driven_to_the_end().effects().contains(&REFRESH));
 }
 
 #[test]
@@ -648,14 +659,15 @@ fn a_sandbox_does_not_outlive_the_process_that_made_it() {
         let meanwhile = Story::of(case()).during(at).make(Move::DieAfter).make(Move::Go);
         for story in [between, meanwhile] {
             assert_eq!(story.next(), Next::Perform(Effect::CreateSandbox), "{at:?}");
-            assert_eq!(story.finish().state(), State::Settled { end: End::Succeeded });
+            assert_eq!(story.driven_to_the_end().state(), State::Settled { end: End::Succeeded });
         }
     }
 }
 
 #[test]
 fn a_file_written_twice_is_listed_once() {
-    let story = Story::of(Case { tests: true, ..Case::of(1) }).up_to(Effect::RunTests).make(Move::Die).finish();
+    let story =
+        Story::of(Case { tests: true, ..Case::of(1) }).up_to(Effect::RunTests).make(Move::Die).driven_to_the_end();
     let names: Vec<&str> = story.sim.run.artifacts.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["rehearsal.json", "tests.log"]);
 }
@@ -664,7 +676,7 @@ fn a_file_written_twice_is_listed_once() {
 fn a_run_that_only_ever_dies_is_refused_while_the_target_is_untouched() {
     let story = Story::of(Case::of(1)).up_to(Effect::Rehearse).dies_often();
     assert!(poisoned(&story.sim.run));
-    let story = story.finish();
+    let story = story.driven_to_the_end();
     assert_eq!(story.state(), State::Settled { end: End::Refused });
     assert_eq!(story.sim.run.reasons[0].code, Code::TooManyTakeovers);
 }
@@ -672,17 +684,17 @@ fn a_run_that_only_ever_dies_is_refused_while_the_target_is_untouched() {
 #[test]
 fn a_run_that_only_ever_dies_is_halted_once_the_target_is_touched_and_can_be_taken_back() {
     for at in [Effect::Migrate { step: 1 }, Effect::CheckSchema] {
-        let story = Story::of(Case::of(2)).up_to(at).dies_often().finish();
+        let story = Story::of(Case::of(2)).up_to(at).dies_often().driven_to_the_end();
         assert!(matches!(story.state(), State::Halted { doubt: false, .. }), "{at:?}: {:?}", story.state());
         assert_eq!(story.sim.run.halted.as_ref().map(|why| why.code), Some(Code::TooManyTakeovers));
-        assert_eq!(story.make(Move::RollBack).finish().state(), State::Settled { end: End::RolledBack });
+        assert_eq!(story.make(Move::RollBack).driven_to_the_end().state(), State::Settled { end: End::RolledBack });
     }
     let back = Story::of(Case::of(1))
         .during(Effect::CheckSchema)
         .make(Move::Fail)
         .up_to(Effect::AssessLoss)
         .dies_often()
-        .finish();
+        .driven_to_the_end();
     assert_eq!(back.state(), State::Halted { at: Position::Rolling(Undoing::Assess), doubt: false });
 }
 
@@ -692,7 +704,7 @@ fn what_was_started_is_looked_up_however_often_its_process_died() {
     assert!(matches!(story.next(), Next::Reconcile(_)));
     let story = story.make(Move::Go);
     assert!(!poisoned(&story.sim.run), "an outcome is progress");
-    assert_eq!(story.finish().state(), State::Settled { end: End::Succeeded });
+    assert_eq!(story.driven_to_the_end().state(), State::Settled { end: End::Succeeded });
 }
 
 #[test]
@@ -736,7 +748,7 @@ fn open_runs_are_sorted_by_who_has_to_do_something() {
         Recovery { resumable: vec![id.clone()], ..empty.clone() }
     );
     assert_eq!(sorted(found(waiting(), Some("pid 7"))), Recovery { held: vec![(id, "pid 7".into())], ..empty.clone() });
-    assert_eq!(sorted(found(Story::of(Case::of(1)).finish(), None)), empty);
+    assert_eq!(sorted(found(Story::of(Case::of(1)).driven_to_the_end(), None)), empty);
 }
 
 #[test]
@@ -744,7 +756,7 @@ fn an_open_run_keeps_others_off_its_target_from_the_first_step_on() {
     assert!(!blocks_target(&Story::of(Case::of(1)).during(Effect::PrepareTarget).sim.run));
     assert!(blocks_target(&Story::of(Case::of(1)).up_to(MIGRATE).sim.run));
     assert!(blocks_target(&restore_failed().sim.run));
-    assert!(!blocks_target(&Story::of(Case::of(1)).finish().sim.run));
+    assert!(!blocks_target(&Story::of(Case::of(1)).driven_to_the_end().sim.run));
 }
 
 #[test]

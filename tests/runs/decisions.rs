@@ -16,7 +16,10 @@ fn prod() -> Project {
 fn waiting(project: &Project) -> Output {
     let before = project.snapshot();
     let output = project.dbd(&["start", "prod", "--json"]).expect(75).outcome("waiting");
-    assert!(output.json()["hints"][0].as_str().unwrap().contains(&format!("dbd approve {}", output.run())), "{output:?}");
+    assert!(
+        output.json()["hints"][0].as_str().unwrap().contains(&format!("dbd approve {}", output.run())),
+        "{output:?}"
+    );
     assert_eq!(project.snapshot(), before);
     assert_eq!(project.value("select to_regnamespace('dbd') is null"), "t");
     project.assert_sound();
@@ -49,7 +52,11 @@ fn a_plan_that_is_rejected_or_cancelled_is_refused() {
     let before = project.snapshot();
     for (command, code) in [("reject", "DBD-0704"), ("cancel", "DBD-0705")] {
         let run = waiting(&project).run();
-        project.dbd(&[command, &run, "--reason", "on a Friday", "--json"]).expect(0).outcome("refused").because(code, &["tester", "on a Friday"]);
+        project
+            .dbd(&[command, &run, "--reason", "on a Friday", "--json"])
+            .expect(0)
+            .outcome("refused")
+            .because(code, &["tester", "on a Friday"]);
         // A run that is over is told once more; it cannot be decided about.
         project.dbd(&["resume", &run, "--json"]).expect(0).outcome("refused");
         project.dbd(&["cancel", &run, "--json"]).expect(2).because("DBD-0703", &["settled"]);
@@ -82,7 +89,8 @@ fn a_finished_run_is_taken_back_once_and_only_from_the_top() {
     let second = project.start().expect(0).run();
 
     project.dbd(&["rollback", &first, "--json"]).expect(3).because("DBD-0602", &[&second]);
-    let output = project.dbd(&["rollback", &second, "--reason", "slow pages", "--json"]).expect(0).outcome("rolled_back");
+    let output =
+        project.dbd(&["rollback", &second, "--reason", "slow pages", "--json"]).expect(0).outcome("rolled_back");
     assert_eq!(output.json()["rollback"]["requested_reason"], "slow pages");
     assert_eq!(project.snapshot(), between);
     assert_eq!(project.tracking(), ["0001_one"]);
@@ -106,7 +114,9 @@ fn rows_written_since_are_only_given_up_when_somebody_says_yes() {
     change_much(&project);
     let before = project.snapshot();
     let run = project.start().expect(0).run();
-    project.session().sql("insert into orders (customer, price) values (1, 1), (1, 2); delete from orders where id = 5");
+    project
+        .session()
+        .sql("insert into orders (customer, price) values (1, 1), (1, 2); delete from orders where id = 5");
     let after = project.snapshot();
     let refused = project.dbd(&["rollback", &run, "--json"]).expect(3);
     assert!(refused.stderr.contains("2 in public.orders"), "{refused:?}");

@@ -20,7 +20,8 @@ fn plain_sql_is_deployed_and_a_second_run_finds_nothing_to_do() {
     assert_eq!(document["schema"], "dbd.run/1");
     assert_eq!(document["state"], "succeeded");
     assert_eq!(document["environment"], "dev");
-    let ids: Vec<_> = document["migrations"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    let ids: Vec<_> =
+        document["migrations"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["0001_price", "0002_several_units"]);
     assert_eq!(document["migrations"][1]["statements"], 4);
     assert_eq!(project.tracking(), ids);
@@ -62,7 +63,8 @@ fn a_drizzle_folder_is_tracked_exactly_as_drizzle_would() {
     assert_eq!(output.json()["migrations"].as_array().unwrap().len(), 1, "{output:?}");
 
     // Drizzle's migrator: `hash` is the SHA-256 of the file's text, `created_at` the entry's `when`.
-    let sha256 = |text: &str| project.value(&format!("select encode(sha256(convert_to($dbd${text}$dbd$, 'UTF8')), 'hex')"));
+    let sha256 =
+        |text: &str| project.value(&format!("select encode(sha256(convert_to($dbd${text}$dbd$, 'UTF8')), 'hex')"));
     assert_eq!(
         project.rows("select id, hash, created_at from drizzle.__drizzle_migrations order by id"),
         [format!("1|{}|1727000000111", sha256(first)), format!("2|{}|1727000000222", sha256(second))]
@@ -79,7 +81,10 @@ fn tests_see_the_migrated_copy_and_verification_sees_the_target() {
     let ask = |file: &str| {
         let psql = pg::server().bin.join("psql");
         let sql = "select count(*) || ' ' || coalesce(sum(customers.id), 0) from orders join customers on customers.id = customer where paid is null";
-        format!("{} -XAtc \"{sql}\" \"$DATABASE_URL\" >{file} && echo $DBD_RUN_ID >>{file} && echo 'ok 12 passed, 0 failed, 3 skipped'", psql.display())
+        format!(
+            "{} -XAtc \"{sql}\" \"$DATABASE_URL\" >{file} && echo $DBD_RUN_ID >>{file} && echo 'ok 12 passed, 0 failed, 3 skipped'",
+            psql.display()
+        )
     };
     project.migration("0001_paid", "alter table orders add column paid boolean;").config(&format!(
         "[tests]\ncommand = '''{} && echo $DATABASE_URL >where'''\n[environments.dev.verify]\ncommand = '''{}'''\n",
@@ -91,11 +96,24 @@ fn tests_see_the_migrated_copy_and_verification_sees_the_target() {
     let read = |name: &str| fs_err::read_to_string(project.root().join(name)).unwrap();
     assert_eq!(read("tested"), format!("120 2460\n{}\n", output.run()));
     assert_eq!(read("verified"), read("tested"));
-    assert!(!read("where").contains(&project.database) || !read("where").contains(&pg::server().socket.display().to_string()), "{}", read("where"));
+    assert!(
+        !read("where").contains(&project.database)
+            || !read("where").contains(&pg::server().socket.display().to_string()),
+        "{}",
+        read("where")
+    );
     assert_eq!(output.json()["tests"]["status"], 0);
     assert_eq!(output.json()["verify"]["status"], 0);
     assert_eq!(project.rows("select id, customer, price, old_note from orders order by id"), before);
-    for name in ["deployment.log", "backup.dump", "rollback-state.json", "schema-comparison.json", "rehearsal.json", "report.md", "report.html"] {
+    for name in [
+        "deployment.log",
+        "backup.dump",
+        "rollback-state.json",
+        "schema-comparison.json",
+        "rehearsal.json",
+        "report.md",
+        "report.html",
+    ] {
         assert!(project.artifact(&output.run(), name).is_file(), "{name} is missing");
     }
     assert_eq!(read(".deployments/.gitignore"), "*\n");

@@ -5,5 +5,8 @@
 
 mod decisions;
 mod good;
+mod killed;
+mod locks;
 mod refused;
 mod rolled_back;
+mod stopped;

@@ -100,12 +100,20 @@ fn rows_that_others_wrote_meanwhile_are_saved_before_they_leave() {
     open_gate(&project, "verify");
     let output = running.wait().expect(4).because("DBD-0502", &[]);
     let rollback = &output.json()["rollback"];
-    assert_eq!(rollback["loss"]["written"], serde_json::json!({"public.orders": 2, "public.customers": 1}), "{output:?}");
+    assert_eq!(
+        rollback["loss"]["written"],
+        serde_json::json!({"public.orders": 2, "public.customers": 1}),
+        "{output:?}"
+    );
     assert_eq!(rollback["kept"], format!(".deployments/{}/before-rollback.dump", output.run()));
     assert_back(&project, &output, &before);
 
     let dump = project.artifact(&output.run(), "before-rollback.dump");
-    let text = Command::new(pg::server().bin.join("pg_restore")).args(["--data-only", "--file=-"]).arg(&dump).output().unwrap();
+    let text = Command::new(pg::server().bin.join("pg_restore"))
+        .args(["--data-only", "--file=-"])
+        .arg(&dump)
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert_eq!(text.matches("paid meanwhile").count(), 2, "{text}");
     assert_eq!(text.matches("moved").count(), 1);

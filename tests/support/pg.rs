@@ -165,8 +165,16 @@ end() {
 }
 "$1/initdb" --pgdata data --username "$3" --auth trust --encoding UTF8 --locale C --no-sync >log 2>&1 &&
 { echo "local all $4 scram-sha-256"; cat data/pg_hba.conf; } >hba && mv hba data/pg_hba.conf &&
-"$1/pg_ctl" --pgdata data --wait --log log --options "-c listen_addresses='' -c unix_socket_directories='$2' \
-  -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=200 -c wal_level=logical" start >>log 2>&1 </dev/null &&
+cat >>data/postgresql.conf <<EOF &&
+listen_addresses = ''
+unix_socket_directories = '$2'
+fsync = off
+full_page_writes = off
+synchronous_commit = off
+max_connections = 200
+wal_level = logical
+EOF
+"$1/pg_ctl" --pgdata data --wait --log log start >>log 2>&1 </dev/null &&
 echo "create role $4 login password '$5'; create role reader; grant reader to $4" |
 "$1/psql" --host "$2" --username "$3" --dbname postgres --quiet --set ON_ERROR_STOP=1 >>log 2>&1 &&
 echo ready || exec >&-

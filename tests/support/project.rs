@@ -79,14 +79,16 @@ impl Output {
     /// The document on stdout, which holds nothing else.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("stdout is no JSON document: {error}\n{self:?}"))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("stdout is no JSON document: {error}\n{self:?}"))
     }
 
     /// The first reason of a run, or the error of a command that made none, with message, causes and hints as one text.
     #[track_caller]
     pub fn reason(&self) -> (String, String) {
         let document = self.json();
-        let failure = if document["error"].is_object() { document["error"].clone() } else { document["reasons"][0].clone() };
+        let failure =
+            if document["error"].is_object() { document["error"].clone() } else { document["reasons"][0].clone() };
         assert!(failure.is_object(), "no reason was given\n{self:?}");
         let has_hint = |value: &Value| value["hints"].as_array().is_some_and(|hints| !hints.is_empty());
         assert!(has_hint(&failure) || has_hint(&document), "nobody is told what to do\n{self:?}");
@@ -162,7 +164,9 @@ impl Project {
         let folder = tempfile::Builder::new().prefix("dbd-r").tempdir_in("/tmp").unwrap();
         let open = |path: &Path, mode| fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         open(folder.path(), 0o711);
-        for (name, mode) in [("project", 0o755), ("project/migrations", 0o755), ("tmp", 0o1777), ("home", 0o755), ("out", 0o755)] {
+        for (name, mode) in
+            [("project", 0o755), ("project/migrations", 0o755), ("tmp", 0o1777), ("home", 0o755), ("out", 0o755)]
+        {
             fs_err::create_dir(folder.path().join(name)).unwrap();
             open(&folder.path().join(name), mode);
         }
@@ -265,14 +269,20 @@ impl Project {
 
     /// As [`Project::url`], with another password or database.
     pub fn url_with(&self, password: &str, database: &str) -> String {
-        format!("postgres://{DEPLOYER}:{}@localhost/{database}?host={}", encoded(password), self.server().socket.display())
+        format!(
+            "postgres://{DEPLOYER}:{}@localhost/{database}?host={}",
+            encoded(password),
+            self.server().socket.display()
+        )
     }
 
     /// Runs statements on the target, as the role that owns it.
     #[track_caller]
     pub fn sql(&self, sql: &str) {
         let text = format!("set role {DEPLOYER}; {sql}");
-        self.runtime.block_on(async { self.client().await.batch_execute(&text).await }).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.runtime
+            .block_on(async { self.client().await.batch_execute(&text).await })
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// The rows of a query, the columns parted by `|`, read by a superuser.
@@ -319,7 +329,8 @@ impl Project {
              where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'dbd', 'drizzle') order by 1",
         );
         let digest = |table: String| {
-            let sql = format!("select count(*), md5(coalesce(string_agg(t::text, ',' order by t::text), '')) from {table} t");
+            let sql =
+                format!("select count(*), md5(coalesce(string_agg(t::text, ',' order by t::text), '')) from {table} t");
             format!("{table}|{}", self.value(&sql))
         };
         Snapshot {
@@ -363,10 +374,18 @@ impl Project {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let streams = ["stdout", "stderr"].map(|name| self.folder.path().join(format!("out/{number}.{name}")));
-        let [stdout, stderr] = streams.each_ref().map(|path| Stdio::from(fs_err::File::create(path).unwrap().into_parts().0));
+        let [stdout, stderr] =
+            streams.each_ref().map(|path| Stdio::from(fs_err::File::create(path).unwrap().into_parts().0));
         command.args(arguments).current_dir(self.root()).env_clear().envs(&self.environment);
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("dbd can be started");
         Running { project: self, child, streams }
+    }
+
+    /// What every process of dbd has written to its standard error so far.
+    pub fn said(&self) -> String {
+        let streams = files(&self.folder.path().join("out"));
+        let errors = streams.iter().filter(|path| path.extension().is_some_and(|ending| ending == "stderr"));
+        errors.map(|path| fs_err::read_to_string(path).unwrap_or_default()).collect()
     }
 
     /// The kinds of events in the journal so far, in order; none while there is no journal.
@@ -402,7 +421,8 @@ impl Project {
     pub fn assert_tidy(&self) {
         let sandboxes = files(&self.tmp());
         assert!(sandboxes.is_empty(), "left behind: {sandboxes:?}");
-        let odd: Vec<_> = files(&self.root()).into_iter().filter(|path| path.to_string_lossy().contains("partial")).collect();
+        let odd: Vec<_> =
+            files(&self.root()).into_iter().filter(|path| path.to_string_lossy().contains("partial")).collect();
         assert!(odd.is_empty(), "left behind: {odd:?}");
         let sessions = self.rows(&format!(
             "select application_name, state, query from pg_stat_activity where datname = '{}' and application_name like 'dbd%' \
@@ -436,12 +456,18 @@ impl Drop for Project {
 }
 
 /// An event of the journal.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Event {
     /// Its kind, like `step.intended`.
     pub kind: String,
     /// What it says.
     pub body: Value,
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.body["effect"])
+    }
 }
 
 impl Event {
@@ -461,7 +487,18 @@ impl Session<'_> {
     /// Runs statements.
     #[track_caller]
     pub fn sql(&self, sql: &str) {
-        self.project.runtime.block_on(self.client.batch_execute(sql)).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.project
+            .runtime
+            .block_on(self.client.batch_execute(sql))
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+}
+
+impl Drop for Session<'_> {
+    /// The server is told: nothing polls the connection by itself.
+    fn drop(&mut self) {
+        let end = self.client.batch_execute("select pg_terminate_backend(pg_backend_pid())");
+        let _ = self.project.runtime.block_on(end);
     }
 }
 
@@ -483,7 +520,10 @@ impl Running<'_> {
         };
         let output = self.output(Some(status));
         for secret in secrets() {
-            assert!(!output.stdout.contains(secret.as_str()) && !output.stderr.contains(secret.as_str()), "the password was printed\n{output:?}");
+            assert!(
+                !output.stdout.contains(secret.as_str()) && !output.stderr.contains(secret.as_str()),
+                "the password was printed\n{output:?}"
+            );
         }
         output
     }
@@ -510,7 +550,12 @@ impl Running<'_> {
             if !running {
                 return false;
             }
-            assert!(Instant::now() < deadline, "waited in vain for {what}\n{:?}\n{:#?}", self.output(None), self.project.events());
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {what}\n{:?}\n{:#?}",
+                self.output(None),
+                self.project.events()
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -568,7 +613,10 @@ pub fn watching_command_lines<T>(work: impl FnOnce() -> T) -> T {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         let seen = watcher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        assert!(seen > 0 || !Path::new("/proc/self/cmdline").exists(), "no child was seen at work: nothing was looked at");
+        assert!(
+            seen > 0 || !Path::new("/proc/self/cmdline").exists(),
+            "no child was seen at work: nothing was looked at"
+        );
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
@@ -608,7 +656,10 @@ fn secrets() -> &'static [String; 2] {
 }
 
 fn encoded(password: &str) -> String {
-    password.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    password
+        .bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 //! Asking a server about itself.
 
-use super::connect::{connect, query_failed};
+use super::connect::{connect, connect_to_look, query_failed};
 use super::ledger::identifier;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
@@ -185,7 +185,9 @@ pub async fn missing_privileges(url: &ConnectionUrl) -> Result<Vec<String>, Fail
         )
         .await
         .map_err(|error| failed(&error))?;
-    missing.extend(unreadable.iter().map(|row| format!("SELECT on {} (the backup reads every table)", row.get::<_, String>(0))));
+    missing.extend(
+        unreadable.iter().map(|row| format!("SELECT on {} (the backup reads every table)", row.get::<_, String>(0))),
+    );
     session.close().await;
     Ok(missing)
 }
@@ -222,7 +224,8 @@ pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> 
     Ok(rows
         .iter()
         .map(|row| {
-            let (tool, pid, application, user): (String, i32, String, String) = (row.get(0), row.get(1), row.get(2), row.get(3));
+            let (tool, pid, application, user): (String, i32, String, String) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
             format!("{tool}'s migration lock is held by pid {pid} (user {user}, application `{application}`)")
         })
         .collect())
@@ -286,7 +289,7 @@ pub async fn hold(url: &ConnectionUrl, run: &RunId, owner: &str) -> Result<Hold,
 
 /// Whether a column holds any value that is not null. `table` is quoted already, `column` is not.
 pub async fn column_has_values(url: &ConnectionUrl, table: &str, column: &str) -> Result<bool, Failure> {
-    let session = connect(url, "dbd").await?;
+    let session = connect_to_look(url, "dbd").await?;
     let sql = format!("SELECT EXISTS (SELECT FROM {table} WHERE {} IS NOT NULL)", identifier(column));
     let row = session
         .client
@@ -321,7 +324,9 @@ pub async fn act_like(url: &ConnectionUrl, facts: &ServerFacts) -> Result<(), Fa
     for (name, value) in &facts.session_settings {
         // Lists of identifiers are stored as they are written; everything else is one value.
         let value = match name.as_str() {
-            "search_path" | "temp_tablespaces" | "session_preload_libraries" | "local_preload_libraries" => value.clone(),
+            "search_path" | "temp_tablespaces" | "session_preload_libraries" | "local_preload_libraries" => {
+                value.clone()
+            }
             _ => super::ledger::literal(value),
         };
         sql.push_str(&format!(

@@ -21,7 +21,7 @@ use crate::ports::database::{
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use catalog::Exclude;
-use connect::{connect, query_failed};
+use connect::{connect, connect_to_look, query_failed};
 use std::collections::BTreeMap;
 
 /// PostgreSQL over the wire.
@@ -47,7 +47,7 @@ impl Database for Postgres {
     }
 
     async fn catalog(&self, url: &ConnectionUrl, tracking: &[&str]) -> Result<Catalog, Failure> {
-        let session = connect(url, "dbd").await?;
+        let session = connect_to_look(url, "dbd").await?;
         let catalog = catalog::read_catalog(&session.client, &Exclude::tables(tracking.iter().copied()))
             .await
             .map_err(|error| query_failed(url, "reading the catalog", &error))?;
@@ -56,7 +56,7 @@ impl Database for Postgres {
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {
-        let session = connect(url, "dbd snapshot").await?;
+        let session = connect_to_look(url, "dbd snapshot").await?;
         let failed = |error: &tokio_postgres::Error| query_failed(url, "taking a snapshot", error);
         // An idle transaction is what keeps the snapshot alive while it is dumped.
         let begin = "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -66,13 +66,14 @@ impl Database for Postgres {
             .query_one("SELECT pg_catalog.pg_export_snapshot(), pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())::text", &[])
             .await
             .map_err(|error| failed(&error))?;
-        let catalog = catalog::read_catalog(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
+        let catalog =
+            catalog::read_catalog(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
         let rows = catalog::row_counts(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
         Ok(Snapshot { name: Some(row.get(0)), catalog, rows, xid: row.get(1), hold: Box::new(session) })
     }
 
     async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure> {
-        let session = connect(url, "dbd").await?;
+        let session = connect_to_look(url, "dbd").await?;
         let rows = catalog::row_counts(&session.client, &exclude(tracking))
             .await
             .map_err(|error| query_failed(url, "counting rows", &error))?;
