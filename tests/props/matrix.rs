@@ -197,7 +197,7 @@ fn otherwise() -> Vec<(&'static str, Facts)> {
         ("cancelled + tests", Facts { cancelled: true, tests: true, ..base.clone() }),
         ("approval missing + rejected", Facts { approval_missing: true, rejected: true, ..base.clone() }),
         (
-            "approval missing, of another plan",
+            "approval of another plan missing",
             Facts { approval_missing: true, plan: Some(Digest::of("another")), ..base.clone() },
         ),
         ("failed + nothing to do", Facts { failed: true, nothing_to_do: true, ..base }),
