@@ -20,9 +20,13 @@ struct Victim {
 }
 
 impl Victim {
-    /// Three migrations, one of them in several units; the run is verified, or goes back.
-    fn new(goes_back: bool) -> Self {
-        let project = Project::new();
+    /// Three migrations, one of them in several units; the run is verified, or goes back. Its sandbox is a `scratch` server of its own,
+    /// or a database of the test server.
+    fn new(goes_back: bool, scratch: bool) -> Self {
+        let mut project = Project::new();
+        if !scratch {
+            project.with_sandboxes_on_the_server();
+        }
         project
             .migration(
                 "0001_slow",
@@ -143,7 +147,7 @@ fn in_turn(one: impl Fn(usize) -> bool + Sync) -> usize {
 #[test]
 fn killed_after_any_event_of_a_deployment_it_is_finished_by_the_next_process() {
     let tried = in_turn(|turn| {
-        let victim = Victim::new(false);
+        let victim = Victim::new(false, true);
         let running = victim.project.spawn(&["start", "dev", "--json"]);
         let killed = kill_when(running, &victim.project, |events| events.len() > turn);
         victim.recover(&format!("killed after event {}", turn + 1));
@@ -155,7 +159,7 @@ fn killed_after_any_event_of_a_deployment_it_is_finished_by_the_next_process() {
 #[test]
 fn killed_after_any_event_of_a_way_back_the_next_process_goes_all_the_way() {
     let tried = in_turn(|turn| {
-        let victim = Victim::new(true);
+        let victim = Victim::new(true, false);
         let running = victim.project.spawn(&["start", "dev", "--json"]);
         let killed = kill_when(running, &victim.project, |events| {
             events.iter().position(|event| event.intends("run_verify")).is_some_and(|from| events.len() > from + turn)
@@ -173,7 +177,7 @@ fn killed_at_twenty_random_moments_it_comes_to_a_good_end() {
     let draw = |below: u64| next(&mut random.lock().unwrap()) % below;
     in_turn(|turn| {
         let goes_back = draw(2) == 0;
-        let victim = Victim::new(goes_back);
+        let victim = Victim::new(goes_back, false);
         let (event, delay, again) = (draw(38), draw(250), draw(12));
         let how =
             format!("seed {seed}, turn {turn}: killed {delay} ms after event {event}, again {again} events later");

@@ -254,6 +254,12 @@ impl Project {
         self.write("dbd.toml", text)
     }
 
+    /// Has sandboxes made as databases of the test server, which costs less than a server for each.
+    pub fn with_sandboxes_on_the_server(&mut self) -> &mut Self {
+        let url = format!("postgres://{}@localhost/postgres?host={}", pg::USER, self.server().socket.display());
+        self.set("SANDBOX_POSTGRES_URL", &url)
+    }
+
     /// Sets a variable of dbd's environment.
     pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.insert(name.to_owned(), value.to_owned());
@@ -424,6 +430,12 @@ impl Project {
         let odd: Vec<_> =
             files(&self.root()).into_iter().filter(|path| path.to_string_lossy().contains("partial")).collect();
         assert!(odd.is_empty(), "left behind: {odd:?}");
+        // On a server that was named for sandboxes, a sandbox is a database that says whose it is.
+        let runs = dbd_journal::Journal::open_read_only(self.journal()).map(|journal| journal.runs().unwrap_or_default());
+        for run in runs.unwrap_or_default() {
+            let sql = format!("select datname from pg_database where shobj_description(oid, 'pg_database') like '%{}\"%'", run.run);
+            assert!(self.rows(&sql).is_empty(), "left behind: {:?}", self.rows(&sql));
+        }
         let sessions = self.rows(&format!(
             "select application_name, state, query from pg_stat_activity where datname = '{}' and application_name like 'dbd%' \
              and application_name <> 'dbd tests'",
