@@ -8,7 +8,7 @@ use crate::adapters::journal::SqliteJournal;
 use crate::adapters::pg_tools::PgTools;
 use crate::adapters::postgres::Postgres;
 use crate::adapters::sandbox::SandboxPlace;
-use crate::adapters::support::pg_bin::{Need, Search, Version, find, known_places};
+use crate::adapters::support::pg_bin::{Need, Programs, Search, Version, find, known_places};
 use crate::adapters::system::{SystemClock, host, user};
 use crate::config::{Config, Environment, SandboxServer};
 use crate::domain::failure::Failure;
@@ -20,9 +20,6 @@ use crate::ports::files::Files;
 use crate::ports::sandbox::Sandboxes;
 use crate::ports::source::Migrations;
 use std::path::PathBuf;
-
-/// Starting programs and finding processes again, for those on top that start some of their own.
-pub use crate::adapters::support::{child, pg_bin::Programs, process::Process, psql};
 
 /// The journal, whichever adapter keeps it: what commands name, so that they name no adapter.
 pub type OpenJournal = SqliteJournal;

@@ -2,6 +2,8 @@
 
 use super::stage::{ENVIRONMENT, Stage, VARIABLE, run};
 use super::teller::{KILLED, Teller, named};
+use crate::adapters::support::child::{ChildSpec, Finished, last_lines};
+use crate::adapters::support::process::Process;
 use crate::cli::exit::ExitCode;
 use crate::config::env;
 use crate::domain::code::Code;
@@ -10,8 +12,6 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::machine::{End, State};
 use crate::domain::run::Run;
-use crate::wire::Process;
-use crate::wire::child::{ChildSpec, Finished, last_lines};
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;

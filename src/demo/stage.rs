@@ -1,5 +1,9 @@
 //! Where the story plays: a folder with a project, a scratch server with a shop, and children that see nothing else.
 
+use crate::adapters::support::child::{self, Cancel, ChildSpec, LIBPQ_VARIABLES};
+use crate::adapters::support::pg_bin::Programs;
+use crate::adapters::support::process::Process;
+use crate::adapters::support::psql;
 use crate::cli::Context;
 use crate::config::{self, Config, env};
 use crate::domain::code::Code;
@@ -10,8 +14,6 @@ use crate::domain::failure::Failure;
 use crate::domain::run::Run;
 use crate::ports::journal::Journal;
 use crate::ports::sandbox::Sandboxes;
-use crate::wire::child::{self, Cancel, ChildSpec, LIBPQ_VARIABLES};
-use crate::wire::{Process, Programs, psql};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
