@@ -431,9 +431,13 @@ impl Project {
             files(&self.root()).into_iter().filter(|path| path.to_string_lossy().contains("partial")).collect();
         assert!(odd.is_empty(), "left behind: {odd:?}");
         // On a server that was named for sandboxes, a sandbox is a database that says whose it is.
-        let runs = dbd_journal::Journal::open_read_only(self.journal()).map(|journal| journal.runs().unwrap_or_default());
+        let runs =
+            dbd_journal::Journal::open_read_only(self.journal()).map(|journal| journal.runs().unwrap_or_default());
         for run in runs.unwrap_or_default() {
-            let sql = format!("select datname from pg_database where shobj_description(oid, 'pg_database') like '%{}\"%'", run.run);
+            let sql = format!(
+                "select datname from pg_database where shobj_description(oid, 'pg_database') like '%{}\"%'",
+                run.run
+            );
             assert!(self.rows(&sql).is_empty(), "left behind: {:?}", self.rows(&sql));
         }
         let sessions = self.rows(&format!(
