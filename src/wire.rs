@@ -47,7 +47,14 @@ pub fn user_name() -> Option<String> {
 /// # Errors
 /// A [`Failure`] with a code of 08xx.
 pub fn journal(config: &Config) -> Result<OpenJournal, Failure> {
-    SqliteJournal::open(&config.journal.path, &host(), std::process::id(), now_ms())
+    let journal = SqliteJournal::open(&config.journal.path, &host(), std::process::id(), now_ms())?;
+    // A folder of dbd's own belongs in no repository, and must not make every working tree look changed.
+    if let Some(folder) =
+        config.journal.path.parent().filter(|folder| folder.file_name().is_some_and(|name| name == ".dbd"))
+    {
+        crate::adapters::files::ignore_folder(folder)?;
+    }
+    Ok(journal)
 }
 
 /// The journal, for reading; `None` if there is none.

@@ -1,6 +1,9 @@
 //! Every test that needs more than one module: one binary, so that it links once.
 
+mod cli;
+mod compat;
 mod postgres;
+mod props;
 mod runs;
 mod support;
 mod tidy;

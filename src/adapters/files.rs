@@ -38,12 +38,20 @@ impl RunFolder {
             let private = std::fs::Permissions::from_mode(0o700);
             fs::set_permissions(&self.folder, private).map_err(|error| failed(&self.folder, &error))?;
         }
-        let ignore = self.artifacts.join(".gitignore");
-        if !ignore.exists() {
-            fs::write(&ignore, "*\n").map_err(|error| failed(&ignore, &error))?;
-        }
-        Ok(())
+        ignore_folder(&self.artifacts)
     }
+}
+
+/// Keeps a folder out of Git by a `.gitignore` of its own, unless it has one.
+///
+/// # Errors
+/// [`Code::FileUnwritable`] or [`Code::DiskFull`].
+pub fn ignore_folder(folder: &Path) -> Result<(), Failure> {
+    let ignore = folder.join(".gitignore");
+    if ignore.exists() {
+        return Ok(());
+    }
+    fs::write(&ignore, "*\n").map_err(|error| failed(&ignore, &error))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {

@@ -45,7 +45,8 @@ impl Health for HttpHealth {
                         deepest = inner.to_string();
                         next = inner.source();
                     }
-                    last = if error.is_timeout() { format!("no answer within {} ms", check.timeout_ms) } else { deepest };
+                    last =
+                        if error.is_timeout() { format!("no answer within {} ms", check.timeout_ms) } else { deepest };
                 }
             }
         }

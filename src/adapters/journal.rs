@@ -4,11 +4,13 @@
 
 use crate::domain::code::Code;
 use crate::domain::codec;
-use crate::domain::event::{Actor, Event, Recorded};
+use crate::domain::event::Recorded;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
-use crate::ports::journal::{AppendFailure, Journal, RunHead};
-use dbd_journal::{AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Unusable, chain, lock_target};
+use crate::ports::journal::{self, AppendFailure, Journal, RunHead};
+use dbd_journal::{
+    AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Unusable, chain, lock_target,
+};
 use serde_json::value::{RawValue, to_raw_value};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -31,7 +33,8 @@ impl SqliteJournal {
     /// # Errors
     /// A [`Failure`] with a code of 08xx that names the file.
     pub fn open(path: &Path, host: &str, pid: u32, now_ms: i64) -> Result<Self, Failure> {
-        let store = dbd_journal::Journal::open(path, &OpenOptions::new(origin(host, pid, now_ms), now_ms)).map_err(|error| opening(path, &error))?;
+        let store = dbd_journal::Journal::open(path, &OpenOptions::new(origin(host, pid, now_ms), now_ms))
+            .map_err(|error| opening(path, &error))?;
         Ok(Self::over(store, path, host, pid))
     }
 
@@ -78,7 +81,8 @@ impl SqliteJournal {
 
     fn recorded(&self, entry: &Entry) -> Result<Recorded, Failure> {
         let what = format!("event {} cannot be read", entry.seq);
-        let event = codec::decode(&entry.kind, entry.v, entry.body.get()).map_err(|error| self.broken(&what, &error))?;
+        let event =
+            codec::decode(&entry.kind, entry.v, entry.body.get()).map_err(|error| self.broken(&what, &error))?;
         let actor = serde_json::from_str(entry.actor.get()).map_err(|error| self.broken(&what, &error))?;
         Ok(Recorded {
             seq: entry.seq,
@@ -101,9 +105,11 @@ fn origin(host: &str, pid: u32, now_ms: i64) -> String {
 fn opening(path: &Path, error: &OpenError) -> Failure {
     let shown = path.display();
     match error {
-        OpenError::NetworkFileSystem { .. } => Failure::new(Code::JournalOnNetwork, format!("{shown} is on a network file system"))
-            .source(error)
-            .hint("put the journal on a local disk with [journal] path"),
+        OpenError::NetworkFileSystem { .. } => {
+            Failure::new(Code::JournalOnNetwork, format!("{shown} is on a network file system"))
+                .source(error)
+                .hint("put the journal on a local disk with [journal] path")
+        }
         OpenError::NotAJournal { .. } | OpenError::Damaged { .. } | OpenError::Altered { .. } => {
             Failure::new(Code::JournalBroken, format!("{shown} is no journal that can be trusted"))
                 .source(error)
@@ -120,16 +126,8 @@ impl Journal for SqliteJournal {
         self.store.origin().to_owned()
     }
 
-    fn append(
-        &mut self,
-        run: &RunId,
-        expected_rseq: u64,
-        now_ms: i64,
-        epoch: u64,
-        actor: &Actor,
-        event: &Event,
-        blobs: Vec<Vec<u8>>,
-    ) -> Result<Recorded, AppendFailure> {
+    fn append(&mut self, new: journal::NewEvent<'_>) -> Result<Recorded, AppendFailure> {
+        let journal::NewEvent { run, expected_rseq, now_ms, epoch, actor, event, blobs } = new;
         let raw = |text: String| RawValue::from_string(text).unwrap_or_default();
         let new = NewEvent {
             run: run.as_str().to_owned(),
@@ -158,10 +156,13 @@ impl Journal for SqliteJournal {
             Err(AppendError::Conflict { .. }) => Err(AppendFailure::Stale),
             Err(AppendError::StaleEpoch { .. }) => Err(AppendFailure::Superseded),
             Err(error @ AppendError::Unusable(Unusable::Newer { .. })) => {
-                let failure = Failure::new(Code::JournalNewer, format!("{} was written by a newer dbd", self.path.display()));
+                let failure =
+                    Failure::new(Code::JournalNewer, format!("{} was written by a newer dbd", self.path.display()));
                 Err(AppendFailure::Broken(failure.source(&error).hint("use that version, or newer")))
             }
-            Err(error @ AppendError::Broken(_)) => Err(AppendFailure::Broken(self.broken("its last event is damaged", &error))),
+            Err(error @ AppendError::Broken(_)) => {
+                Err(AppendFailure::Broken(self.broken("its last event is damaged", &error)))
+            }
             Err(error) => Err(AppendFailure::Broken(self.unusable("it could not be written", &error))),
         }
     }
@@ -210,7 +211,10 @@ impl Journal for SqliteJournal {
         match locked {
             Ok(lock) => Ok(Box::new(lock)),
             Err(LockError::Held { owner, .. }) => {
-                let by = owner.map_or_else(|| "another process".to_owned(), |owner| format!("{} (pid {} on {})", owner.run, owner.pid, owner.host));
+                let by = owner.map_or_else(
+                    || "another process".to_owned(),
+                    |owner| format!("{} (pid {} on {})", owner.run, owner.pid, owner.host),
+                );
                 Err(Failure::new(Code::Busy, format!("`{target}` is being deployed to by {by}"))
                     .hint("wait for it to end, or watch it with `dbd logs --follow`"))
             }
@@ -222,7 +226,10 @@ impl Journal for SqliteJournal {
         let who = LockOwner { pid: self.pid, host: self.host.clone(), run: String::new(), since_ms: 0 };
         match lock_target(&self.path, target, &who) {
             Err(LockError::Held { owner, .. }) => {
-                Some(owner.map_or_else(|| "another process".to_owned(), |owner| format!("pid {} on {}", owner.pid, owner.host)))
+                Some(owner.map_or_else(
+                    || "another process".to_owned(),
+                    |owner| format!("pid {} on {}", owner.pid, owner.host),
+                ))
             }
             _ => None,
         }

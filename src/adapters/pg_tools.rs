@@ -95,11 +95,7 @@ struct Sidecar {
 /// [`Code::DiskFull`] (the partial file is removed), [`Code::DumpDamaged`] if what was written cannot be read back, the causes of a
 /// connection failing ([`Code::WrongPassword`], [`Code::CannotConnect`], ...), [`Code::LockTimeout`] if a table is locked,
 /// [`Code::ToolsTooOld`], [`Code::MissingPrivilege`], else [`Code::DumpFailed`] with what `pg_dump` said.
-pub async fn dump(
-    order: &DumpOrder<'_>,
-    cancel: &Cancel,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Dumped, Failure> {
+pub async fn dump(order: &DumpOrder<'_>, cancel: &Cancel, progress: &mut dyn FnMut(u64)) -> Result<Dumped, Failure> {
     let partial = partial_path(&order.final_path, &order.effect);
     let result = dump_to(order, &partial, cancel, progress).await;
     if result.is_err() {

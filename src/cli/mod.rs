@@ -22,8 +22,10 @@ use std::path::PathBuf;
 /// Deploys PostgreSQL migrations: rehearsed on real data, safe to kill anywhere, taken back by itself
 #[derive(Debug, Parser)]
 #[command(name = "dbd", version, disable_help_subcommand = true, disable_help_flag = true, max_term_width = 100)]
-#[command(after_help = "Start here: `dbd init` writes a commented dbd.toml, `dbd doctor dev` looks whether everything is in place, \
-    `dbd start dev` deploys.")]
+#[command(
+    after_help = "Start here: `dbd init` writes a commented dbd.toml, `dbd doctor dev` looks whether everything is in place, \
+    `dbd start dev` deploys."
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -183,7 +185,9 @@ pub fn run() -> std::process::ExitCode {
             runtime.shutdown_background();
             outcome
         }
-        Err(error) => Err(Failure::new(crate::domain::code::Code::Bug, "the runtime cannot be started").source(&error).into()),
+        Err(error) => {
+            Err(Failure::new(crate::domain::code::Code::Bug, "the runtime cannot be started").source(&error).into())
+        }
     };
     match outcome {
         Ok(code) => code.into(),
@@ -208,7 +212,8 @@ fn bad_arguments(error: &clap::Error, variables: &BTreeMap<String, String>) -> s
         let options = ShellOptions { json: true, verbosity: Verbosity::Quiet, ..ShellOptions::default() };
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let failure = Failure::new(crate::domain::code::Code::BadArgument, message).hint("`dbd --help` lists the commands");
+        let failure =
+            Failure::new(crate::domain::code::Code::BadArgument, message).hint("`dbd --help` lists the commands");
         Shell::of_process(options, variables).error(&failure);
     } else {
         let _ = error.print();

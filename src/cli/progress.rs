@@ -26,7 +26,8 @@ impl<'a> Live<'a> {
         if !self.shell.borrow().may_animate() {
             return;
         }
-        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::new_spinner().with_style(style).with_message(doing(effect));
         bar.enable_steady_tick(Duration::from_millis(120));
         self.bar.replace(Some(bar));
@@ -72,7 +73,11 @@ fn done(effect: Effect, outcome: &Outcome, run: &Run) -> (String, String) {
         Outcome::Preflight(preflight) => {
             let warnings = preflight.checks.iter().filter(|check| check.status == CheckStatus::Warning).count();
             let pending = preflight.pending.len();
-            let mut text = format!("{} checks, {pending} pending migration{}", preflight.checks.len(), if pending == 1 { "" } else { "s" });
+            let mut text = format!(
+                "{} checks, {pending} pending migration{}",
+                preflight.checks.len(),
+                if pending == 1 { "" } else { "s" }
+            );
             if warnings > 0 {
                 text.push_str(&format!(", {warnings} warning{}", if warnings == 1 { "" } else { "s" }));
             }
@@ -82,13 +87,22 @@ fn done(effect: Effect, outcome: &Outcome, run: &Run) -> (String, String) {
         Outcome::Sandbox { place, .. } => place.clone(),
         Outcome::Rehearsal(rehearsal) => {
             let statements: usize = rehearsal.migrations.iter().map(|migration| migration.statements).sum();
-            format!("{statements} statement{} ran, {} finding{}", s(statements), rehearsal.findings.len(), s(rehearsal.findings.len()))
+            format!(
+                "{statements} statement{} ran, {} finding{}",
+                s(statements),
+                rehearsal.findings.len(),
+                s(rehearsal.findings.len())
+            )
         }
-        Outcome::Command(report) => report.counts.map_or_else(|| "passed".to_owned(), |counts| format!("{} passed, {} failed", counts.passed, counts.failed)),
+        Outcome::Command(report) => report.counts.map_or_else(
+            || "passed".to_owned(),
+            |counts| format!("{} passed, {} failed", counts.passed, counts.failed),
+        ),
         Outcome::Step(_) => match effect {
             Effect::Migrate { step } => {
                 let plan = run.plan.as_ref();
-                let migration = plan.and_then(|plan| plan.steps.get(step).and_then(|step| plan.migrations.get(step.migration)));
+                let migration =
+                    plan.and_then(|plan| plan.steps.get(step).and_then(|step| plan.migrations.get(step.migration)));
                 migration.map(|migration| migration.id.to_string()).unwrap_or_default()
             }
             _ => "the target is back at the backup".to_owned(),
@@ -96,7 +110,10 @@ fn done(effect: Effect, outcome: &Outcome, run: &Run) -> (String, String) {
         Outcome::Fingerprint { fingerprint, .. } => format!("schema {}", fingerprint.short()),
         Outcome::Loss(loss) => match loss.rows() {
             0 => "nothing would be forgotten".to_owned(),
-            rows => format!("{rows} row{} written since the backup; they are dumped first", s(usize::try_from(rows).unwrap_or(2))),
+            rows => format!(
+                "{rows} row{} written since the backup; they are dumped first",
+                s(usize::try_from(rows).unwrap_or(2))
+            ),
         },
         Outcome::Checks(_) | Outcome::Done => String::new(),
     };
@@ -116,7 +133,9 @@ impl Watch for Live<'_> {
         let took = || elapsed(recorded.ts_ms - *self.begun_ms.borrow());
         match &recorded.event {
             Event::Requested(request) => self.say("run", &format!("{} on {}", run.id, request.target)),
-            Event::LeaseTaken { epoch, .. } if run.rseq > 2 => self.say("took over", &format!("{} (epoch {epoch})", run.id)),
+            Event::LeaseTaken { epoch, .. } if run.rseq > 2 => {
+                self.say("took over", &format!("{} (epoch {epoch})", run.id))
+            }
             Event::Intended { effect, .. } => {
                 self.begun_ms.replace(recorded.ts_ms);
                 self.begin(*effect);
@@ -152,7 +171,17 @@ impl Watch for Live<'_> {
                 self.say("probe", &format!("{verdict}: {evidence}"));
             }
             Event::Planned { plan, digest, .. } => {
-                self.say("plan", &format!("{} migration{}, {} step{}, {}", plan.migrations.len(), s(plan.migrations.len()), plan.steps.len(), s(plan.steps.len()), digest.short()));
+                self.say(
+                    "plan",
+                    &format!(
+                        "{} migration{}, {} step{}, {}",
+                        plan.migrations.len(),
+                        s(plan.migrations.len()),
+                        plan.steps.len(),
+                        s(plan.steps.len()),
+                        digest.short()
+                    ),
+                );
             }
             Event::RollbackStarted { why } => self.say("rolling back", &why.message),
             Event::RollbackRequested { .. } => self.say("rolling back", "as asked"),
@@ -166,7 +195,8 @@ impl Watch for Live<'_> {
         if let (Effect::FillSandbox, Some(tables)) = (effect, total) {
             // A restore knows how many tables it has to go through; a dump is compressed and does not know how large it gets.
             if bar.length() != Some(tables)
-                && let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:24}] {pos} of {len} tables {elapsed}")
+                && let Ok(style) =
+                    ProgressStyle::with_template("{spinner} {msg} [{bar:24}] {pos} of {len} tables {elapsed}")
             {
                 bar.set_style(style.progress_chars("=> "));
                 bar.set_length(tables);

@@ -74,3 +74,62 @@ fn write_the_command_page() {
 fn the_command_line_holds_together() {
     Cli::command().debug_assert();
 }
+
+/// The command lines a text shows: after `$ ` in an example, or between backticks.
+fn shown(text: &str) -> Vec<&str> {
+    let examples = text.lines().filter_map(|line| line.trim().strip_prefix("$ "));
+    let inline = text.split('`').skip(1).step_by(2);
+    let lines = examples.chain(inline).flat_map(|line| line.split(['&', '|', ';']));
+    lines
+        .map(str::trim)
+        .filter(|line| {
+            line.starts_with("dbd ") && !line.starts_with("dbd <") && !line.contains("...") && !line.contains('\n')
+        })
+        .collect()
+}
+
+/// Words as a shell would cut them, quotes taken off; a placeholder like `<id>` is a word.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line.chars() {
+        match (c, quote) {
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, Some(open)) if c == open => quote = None,
+            (' ', None) => words.extend(word.take()),
+            ('>' | '<', None) if word.is_none() && c == '>' => break,
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[test]
+fn every_command_the_papers_show_is_one() {
+    use clap::error::ErrorKind;
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/");
+    let mut papers: Vec<PathBuf> = vec![PathBuf::from(root).join("README.md")];
+    for folder in ["docs", "docs/errors", "docs/findings", "docs/guides", "docs/decisions"] {
+        papers.extend(fs_err::read_dir(PathBuf::from(root).join(folder)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for paper in papers.iter().filter(|paper| paper.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs_err::read_to_string(paper).unwrap();
+        for line in shown(&text) {
+            seen += 1;
+            let Err(error) = Cli::command().try_get_matches_from(words(line)) else { continue };
+            // A command may be named without its arguments.
+            let named = [ErrorKind::MissingRequiredArgument, ErrorKind::MissingSubcommand, ErrorKind::DisplayHelp];
+            let named =
+                named.contains(&error.kind()) || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+            if !named && error.kind() != ErrorKind::DisplayVersion {
+                wrong.push(format!("{}: {line}: {:?}", paper.display(), error.kind()));
+            }
+        }
+    }
+    assert!(seen > 50);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

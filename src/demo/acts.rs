@@ -103,7 +103,8 @@ impl Play<'_> {
         self.add(INDEX)?;
         let run = self.start("good", ExitCode::Ok).await?;
         self.ends(&run, End::Succeeded)?;
-        let valid = stage.ask("SELECT indisvalid FROM pg_index WHERE indexrelid = 'orders_ordered_at'::regclass").await?;
+        let valid =
+            stage.ask("SELECT indisvalid FROM pg_index WHERE indexrelid = 'orders_ordered_at'::regclass").await?;
         self.check(valid == ["t"], "the index is there, and valid")
     }
 
@@ -142,9 +143,13 @@ impl Play<'_> {
         self.show(prices).await?;
         let whole = !run.committed.is_empty() && stage.ask(prices).await? == before;
         self.check(whole, "the sale had been deployed, and every price is what it was before it")?;
-        let (checkpoint, now) = (run.backup.as_ref().map(|backup| &backup.fingerprint), run.verified.as_ref().map(|(print, _)| print));
+        let (checkpoint, now) =
+            (run.backup.as_ref().map(|backup| &backup.fingerprint), run.verified.as_ref().map(|(print, _)| print));
         let print = now.map(|print| print.short().to_string()).unwrap_or_default();
-        self.check(checkpoint.is_some() && checkpoint == now, &format!("the schema's fingerprint is the checkpoint's, {print}"))?;
+        self.check(
+            checkpoint.is_some() && checkpoint == now,
+            &format!("the schema's fingerprint is the checkpoint's, {print}"),
+        )?;
         stage.remove(SALE.file)
     }
 
@@ -206,7 +211,13 @@ impl Play<'_> {
         let finished = self.say_and_run(&["start", ENVIRONMENT]).await?;
         // A run that was not even recorded has its reasons on the screen, and an exit status of its own.
         let run = self.stage.runs()?.into_iter().nth(known);
-        self.judge(name, &["start", ENVIRONMENT], &finished, expected.number().into(), run.as_ref().map(|run| &run.id))?;
+        self.judge(
+            name,
+            &["start", ENVIRONMENT],
+            &finished,
+            expected.number().into(),
+            run.as_ref().map(|run| &run.id),
+        )?;
         run.ok_or_else(|| untrue("the run is in the journal"))
     }
 
@@ -239,7 +250,13 @@ impl Play<'_> {
     }
 
     /// `dbd` with `arguments`, which has to end with `expected`.
-    async fn command(&mut self, name: &'static str, arguments: &[&str], expected: i32, about: Option<&RunId>) -> Result<(), Failure> {
+    async fn command(
+        &mut self,
+        name: &'static str,
+        arguments: &[&str],
+        expected: i32,
+        about: Option<&RunId>,
+    ) -> Result<(), Failure> {
         let finished = self.say_and_run(arguments).await?;
         self.judge(name, arguments, &finished, expected, about)
     }
@@ -276,7 +293,12 @@ impl Play<'_> {
         if exit == expected {
             return Ok(());
         }
-        let message = format!("`{}` ended with {}, not {}: the act `{name}` did not end as told", typed(arguments), named(exit), named(expected));
+        let message = format!(
+            "`{}` ended with {}, not {}: the act `{name}` did not end as told",
+            typed(arguments),
+            named(exit),
+            named(expected)
+        );
         let mut failure = Failure::new(Code::Bug, message).hint("`dbd demo --keep` leaves the project to look at");
         failure.causes = last_lines(&finished.stdout, 8);
         Err(failure)
@@ -300,7 +322,11 @@ impl Play<'_> {
     }
 
     fn ends(&self, run: &Run, end: End) -> Result<(), Failure> {
-        if run.state == (State::Settled { end }) { Ok(()) } else { Err(untrue(&format!("{} is settled as told", run.id))) }
+        if run.state == (State::Settled { end }) {
+            Ok(())
+        } else {
+            Err(untrue(&format!("{} is settled as told", run.id)))
+        }
     }
 
     /// Says what is true; an error if it is not.

@@ -78,9 +78,14 @@ impl Stage {
     /// [`Code::ToolsMissing`] with how to get them; [`Code::FileUnwritable`].
     pub(super) async fn find(context: &Context) -> Result<Self, Failure> {
         let hidden: Vec<String> = context.variables.keys().filter(|name| is_hidden(name)).cloned().collect();
-        let variables: BTreeMap<String, String> =
-            context.variables.iter().filter(|(name, _)| !is_hidden(name)).map(|(k, v)| (k.clone(), v.clone())).collect();
-        let temp = variables.get(env::TMPDIR).map(String::as_str).filter(|dir| !dir.trim().is_empty()).unwrap_or("/tmp");
+        let variables: BTreeMap<String, String> = context
+            .variables
+            .iter()
+            .filter(|(name, _)| !is_hidden(name))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        let temp =
+            variables.get(env::TMPDIR).map(String::as_str).filter(|dir| !dir.trim().is_empty()).unwrap_or("/tmp");
         let folder = tempfile::Builder::new()
             .prefix("dbd-demo-")
             .tempdir_in(temp)
@@ -91,8 +96,9 @@ impl Stage {
         fs_err::create_dir(folder.path().join("migrations")).map_err(|error| unwritable(folder.path(), &error))?;
         let config = config::load(folder.path(), None, None, &variables)?;
         let (client, server) = crate::wire::newest_postgresql(&config).await?;
-        let binary = std::env::current_exe()
-            .map_err(|error| Failure::new(Code::FileUnreadable, "the program that runs cannot be found again").source(&error))?;
+        let binary = std::env::current_exe().map_err(|error| {
+            Failure::new(Code::FileUnreadable, "the program that runs cannot be found again").source(&error)
+        })?;
         // The project's own scripts call psql, which need not be where the shell looks.
         let path = match variables.get(env::PATH) {
             Some(path) if !path.is_empty() => format!("{}:{path}", client.dir.display()),
@@ -274,7 +280,15 @@ mod tests {
 
     #[test]
     fn children_see_nothing_that_leads_to_a_server_or_a_service() {
-        for name in ["PROD_POSTGRES_URL", "DEMO_POSTGRES_URL", "SANDBOX_POSTGRES_URL", "DEMO_URL", "PGHOST", "PGSERVICE", "SLACK_WEBHOOK_URL"] {
+        for name in [
+            "PROD_POSTGRES_URL",
+            "DEMO_POSTGRES_URL",
+            "SANDBOX_POSTGRES_URL",
+            "DEMO_URL",
+            "PGHOST",
+            "PGSERVICE",
+            "SLACK_WEBHOOK_URL",
+        ] {
             assert!(is_hidden(name), "{name}");
         }
         for name in ["PATH", "HOME", "PG_BIN", "DBD_ACTOR", "LANG"] {

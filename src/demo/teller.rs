@@ -10,14 +10,15 @@
 //!   ✓ exit 3 (refused), as it should be
 //! ```
 
+use crate::cli::Context;
 use crate::cli::exit::ExitCode;
 use crate::cli::render::table::{Pen, Tone, columns, plain};
 use crate::cli::render::words::duration;
 use crate::cli::shell::Verbosity;
-use crate::cli::Context;
 use crate::domain::failure::Failure;
 use std::cell::RefCell;
 use std::path::Path;
+use textwrap::WordSplitter::NoHyphenation;
 
 /// What stands before each line a command says.
 const GUTTER: &str = "  │ ";
@@ -85,7 +86,10 @@ impl<'a> Teller<'a> {
     /// A paragraph of narration.
     pub(super) fn say(&self, text: &str) -> Result<(), Failure> {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        self.print(&format!("\n{}", textwrap::fill(&text, self.readable())))
+        self.print(&format!(
+            "\n{}",
+            textwrap::fill(&text, textwrap::Options::new(self.readable()).word_splitter(NoHyphenation))
+        ))
     }
 
     /// Names and what they stand for, to be copied.
@@ -105,6 +109,7 @@ impl<'a> Teller<'a> {
         let options = textwrap::Options::new(self.width.unwrap_or(usize::MAX))
             .initial_indent("  $ ")
             .subsequent_indent("      ")
+            .word_splitter(NoHyphenation)
             .break_words(false);
         let text = textwrap::wrap(command, options).join("\n");
         self.print(&format!("\n{}", self.pen.strong(Tone::Plain, &text)))
@@ -139,7 +144,13 @@ impl<'a> Teller<'a> {
     /// Something that was checked and found true.
     pub(super) fn proof(&self, text: &str) -> Result<(), Failure> {
         let options = textwrap::Options::new(self.readable()).initial_indent("  ✓ ").subsequent_indent("    ");
-        self.print(&textwrap::wrap(text, options).iter().map(|line| self.pen.toned(Tone::Good, line)).collect::<Vec<_>>().join("\n"))
+        self.print(
+            &textwrap::wrap(text, options)
+                .iter()
+                .map(|line| self.pen.toned(Tone::Good, line))
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
     }
 
     /// The last words.
@@ -164,7 +175,9 @@ impl<'a> Teller<'a> {
     fn line(&self, line: &str) -> Result<(), Failure> {
         let gutter = self.pen.soft(GUTTER.trim_end());
         let folded = fold(line, self.columns());
-        self.print(&folded.iter().map(|part| format!("{gutter} {part}").trim_end().to_owned()).collect::<Vec<_>>().join("\n"))
+        self.print(
+            &folded.iter().map(|part| format!("{gutter} {part}").trim_end().to_owned()).collect::<Vec<_>>().join("\n"),
+        )
     }
 
     fn readable(&self) -> usize {
@@ -190,13 +203,12 @@ fn fold(line: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width.filter(|width| textwrap::core::display_width(line) > *width) else {
         return vec![line.to_owned()];
     };
-    let indent = line.len() - line.trim_start().len();
-    let indent = " ".repeat((indent + 2).min(width / 2));
+    // A colour may stand before the blanks.
+    let bare = anstream::adapter::strip_str(line).to_string();
+    let indent = " ".repeat((bare.len() - bare.trim_start().len() + 2).min(width / 2));
     // What gets copied, a path or a digest, is never cut; it may stick out.
-    let options = textwrap::Options::new(width)
-        .subsequent_indent(&indent)
-        .break_words(false)
-        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let options =
+        textwrap::Options::new(width).subsequent_indent(&indent).break_words(false).word_splitter(NoHyphenation);
     textwrap::wrap(line, options).into_iter().map(|part| part.into_owned()).collect()
 }
 
@@ -253,7 +265,14 @@ mod tests {
     #[test]
     fn a_long_line_is_folded_under_its_own_indent_and_a_path_is_never_cut() {
         assert_eq!(fold("  a word and another word", Some(14)), ["  a word and", "    another", "    word"]);
-        assert_eq!(fold("see /a/very/long/path/of/a/file now", Some(12)), ["see", "  /a/very/long/path/of/a/file", "  now"]);
+        assert_eq!(
+            fold("see /a/very/long/path/of/a/file now", Some(12)),
+            ["see", "  /a/very/long/path/of/a/file", "  now"]
+        );
+        assert_eq!(
+            fold("\u{1b}[1m  a\u{1b}[0m word and more", Some(9)),
+            ["\u{1b}[1m  a\u{1b}[0m word", "    and", "    more"]
+        );
         assert_eq!(fold("as it is", None), ["as it is"]);
     }
 

@@ -6,6 +6,8 @@ use super::event::{CheckStatus, Event, Pending, Settings};
 use super::failure::{Certainty, Failure};
 use super::finding::{Finding, Severity};
 use super::machine::{End, State};
+use super::migration::{Unit, UnitMode};
+use super::next::{Next, next, poisoned};
 use super::plan::{Plan, PlanStep, PlannedMigration, UndoClass};
 use super::run::Run;
 
@@ -22,7 +24,7 @@ pub enum Command {
         /// Why, if they say.
         reason: Option<String>,
     },
-    /// Stop and take back.
+    /// Stop and take back. What is halted, or was taken over too often on its way back, is given up where it stands.
     Cancel {
         /// Why, if they say.
         reason: Option<String>,
@@ -61,17 +63,20 @@ pub fn decide(run: &Run, command: Command) -> Result<Event, Failure> {
         }
         Command::Cancel { reason } => match run.state {
             State::Settled { .. } => Err(settled()),
-            State::Rolling { .. } => Err(Failure::new(Code::Cancelled, format!("{} is being rolled back already", run.id))
-                .hint(format!("`dbd resume {}` finishes that", run.id))),
             State::Halted { .. } => Ok(Event::Abandoned { reason }),
+            // Turning round does not get anywhere either, not even to a halt: there must be a way out.
+            _ if poisoned(run) && (run.cancelled.is_some() || run.rollbacks > 0) => Ok(Event::Abandoned { reason }),
+            State::Rolling { .. } => {
+                Err(Failure::new(Code::Cancelled, format!("{} is being rolled back already", run.id))
+                    .hint(format!("`dbd resume {}` finishes that", run.id)))
+            }
             _ => Ok(Event::CancelRequested { reason }),
         },
         Command::RollBack { reason } => {
             let facts = run.facts();
             match run.state {
-                State::Settled { end: End::Succeeded } | State::Halted { doubt: false, .. } if facts.restorable => {
-                    Ok(Event::RollbackRequested { reason })
-                }
+                State::Settled { end: End::Succeeded } if facts.restorable => Ok(Event::RollbackRequested { reason }),
+                State::Halted { doubt: false, .. } => Ok(Event::RollbackRequested { reason }),
                 State::Settled { end: End::Succeeded } => {
                     Err(Failure::new(Code::NothingToRollBack, format!("{} changed nothing", run.id)))
                 }
@@ -82,7 +87,9 @@ pub fn decide(run: &Run, command: Command) -> Result<Event, Failure> {
             }
         }
         Command::Rule { applied, reason } => match (&run.state, &run.flight) {
-            (State::Halted { doubt: true, .. }, Some(flight)) => Ok(Event::Ruled { id: flight.id.clone(), applied, reason }),
+            (State::Halted { doubt: true, .. }, Some(flight)) => {
+                Ok(Event::Ruled { id: flight.id.clone(), applied, reason })
+            }
             _ => Err(Failure::new(Code::NotAwaiting, format!("{} is not halted over an effect in doubt", run.id))
                 .hint(format!("`dbd status {}` says what it waits for", run.id))),
         },
@@ -90,10 +97,8 @@ pub fn decide(run: &Run, command: Command) -> Result<Event, Failure> {
 }
 
 fn awaiting(run: &Run) -> Result<Digest, Failure> {
-    match (&run.state, &run.plan_digest) {
-        (State::Planned {}, Some(digest)) if run.approval_missing() && run.rejected.is_none() && run.cancelled.is_none() => {
-            Ok(digest.clone())
-        }
+    match (next(run), &run.plan_digest) {
+        (Next::AwaitApproval, Some(digest)) => Ok(digest.clone()),
         _ => Err(Failure::new(Code::NotAwaiting, format!("{} is not waiting for an approval", run.id))
             .cause(format!("its state is {}", run.state.name().replace('_', " ")))
             .hint(format!("`dbd status {}` says what it waits for, if it waits", run.id))),
@@ -110,15 +115,14 @@ pub fn judge(run: &Run) -> Event {
         return Event::RunSucceeded;
     }
     let findings = weigh(run);
-    let refusing: Vec<&Finding> = findings.iter().filter(|one| one.severity == Severity::Error && !one.allowed).collect();
+    let refusing: Vec<&Finding> =
+        findings.iter().filter(|one| one.severity == Severity::Error && !one.allowed).collect();
     if !refusing.is_empty() {
         let reasons = refusing
             .iter()
             .map(|finding| {
-                Failure::new(Code::BreakingChange, format!("{}: {}", finding.code, finding.message)).hint(format!(
-                    "if it is meant, run again with --allow {} --reason \"why\"",
-                    finding.code
-                ))
+                Failure::new(Code::BreakingChange, format!("{}: {}", finding.code, finding.message))
+                    .hint(format!("if it is meant, run again with --allow {} --reason \"why\"", finding.code))
             })
             .collect();
         return Event::Refused { reasons, findings };
@@ -168,11 +172,31 @@ pub fn refusal(run: &Run) -> Event {
     Event::Refused { reasons, findings: weigh(run) }
 }
 
+/// What follows when a run was taken over too often without a new outcome: a refusal while the target is untouched, else a person is asked.
+#[must_use]
+pub fn worn_out(run: &Run) -> Event {
+    let failure = Failure::new(
+        Code::TooManyTakeovers,
+        format!("{} was taken over {} times without getting any further", run.id, run.takeovers),
+    )
+    .hint("find out what kills the process (memory, a time limit) before it is tried again");
+    match run.state {
+        State::Forward { .. } | State::Verifying { .. } | State::Rolling { .. } => Event::Halted {
+            why: failure.hint(format!(
+                "`dbd rollback {0}` takes the target back; `dbd cancel {0}` gives the run up as it stands",
+                run.id
+            )),
+        },
+        _ => Event::Refused { reasons: vec![failure], findings: weigh(run) },
+    }
+}
+
 /// The plan that follows from the preflight and the rehearsal.
 #[must_use]
 pub fn plan(run: &Run) -> Option<Plan> {
     let (request, preflight, rehearsal) = (run.request.as_ref()?, run.preflight.as_ref()?, run.rehearsal.as_ref()?);
-    let Settings { migration_timeout_ms, lock_timeout_ms, lock_budget_ms, statement_timeout_ms, approval, .. } = request.settings;
+    let Settings { migration_timeout_ms, lock_timeout_ms, lock_budget_ms, statement_timeout_ms, approval, .. } =
+        request.settings;
     Some(Plan {
         format: preflight.format,
         migrations: preflight
@@ -199,16 +223,20 @@ pub fn plan(run: &Run) -> Option<Plan> {
 }
 
 /// The steps of the pending migrations, in order: one per unit. The rehearsal runs the very same.
+///
+/// A migration without a statement has one step too: its tool has to record it as applied.
 #[must_use]
 pub fn steps(pending: &[Pending]) -> Vec<PlanStep> {
     let mut steps = Vec::new();
+    let nothing = [Unit { mode: UnitMode::Transaction, statements: Vec::new() }];
     for (migration, Pending { migration: one, .. }) in pending.iter().enumerate() {
-        for (unit, whole) in one.units.iter().enumerate() {
+        let units = if one.units.is_empty() { nothing.as_slice() } else { one.units.as_slice() };
+        for (unit, whole) in units.iter().enumerate() {
             let request = serde_json::to_vec(&(&one.digest, unit, &whole.statements)).unwrap_or_default();
             steps.push(PlanStep {
                 migration,
                 unit,
-                last: unit + 1 == one.units.len(),
+                last: unit + 1 == units.len(),
                 mode: whole.mode.clone(),
                 statements: whole.statements.clone(),
                 digest: Digest::keyed("dbd step v1", request),
@@ -235,7 +263,8 @@ pub fn why_back(run: &Run) -> Failure {
 /// What is known of an effect nobody can tell about.
 #[must_use]
 pub fn in_doubt(run: &Run) -> Failure {
-    let what = run.flight.as_ref().map_or_else(|| "an effect".to_owned(), |flight| format!("`{}`", flight.effect.name()));
+    let what =
+        run.flight.as_ref().map_or_else(|| "an effect".to_owned(), |flight| format!("`{}`", flight.effect.name()));
     Failure::new(Code::InDoubt, format!("{}: it is not known whether {what} happened", run.id))
         .certainty(Certainty::InDoubt)
         .hint("look at the target, then say what you found:")
@@ -246,12 +275,18 @@ pub fn in_doubt(run: &Run) -> Failure {
 /// Why a rollback cannot go on by itself.
 #[must_use]
 pub fn undo_failed(run: &Run) -> Failure {
-    let mut why = run
-        .failure
-        .clone()
-        .unwrap_or_else(|| Failure::new(Code::NotRestored, format!("{}: the rollback did not come to its end", run.id)));
+    let mut why = run.failure.clone().unwrap_or_else(|| {
+        Failure::new(Code::NotRestored, format!("{}: the rollback did not come to its end", run.id))
+    });
     if let Some(backup) = &run.backup {
-        why = why.hint(format!("the backup taken before the first change is {} ({})", backup.path, backup.digest.short()));
+        why = why.hint(format!(
+            "the backup taken before the first change is {} ({})",
+            backup.path,
+            backup.digest.short()
+        ));
     }
-    why.hint(format!("`dbd rollback {}` tries the way back again; `dbd cancel {}` gives the run up as it stands", run.id, run.id))
+    why.hint(format!(
+        "`dbd rollback {}` tries the way back again; `dbd cancel {}` gives the run up as it stands",
+        run.id, run.id
+    ))
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Why a dump is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DumpPurpose {
     /// Before anything else: the backup, and what the sandbox is filled from.
@@ -16,7 +16,7 @@ pub enum DumpPurpose {
 }
 
 /// One thing a run does to the world.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
 pub enum Effect {
     /// Look at everything a deployment needs, and freeze the migrations it is about.
@@ -121,7 +121,7 @@ impl Effect {
             Effect::RunTests => "run tests".to_owned(),
             Effect::DropSandbox => "drop sandbox".to_owned(),
             Effect::PrepareTarget => "prepare target".to_owned(),
-            Effect::Migrate { step } => format!("migrate {}", step + 1),
+            Effect::Migrate { step } => format!("migrate {}", step.saturating_add(1)),
             Effect::CheckSchema => "check schema".to_owned(),
             Effect::RunVerify => "run verify".to_owned(),
             Effect::CheckHealth => "check health".to_owned(),

@@ -556,6 +556,32 @@ pub enum Event {
 }
 
 impl Event {
+    /// Every kind, as it stands in the journal.
+    pub const KINDS: &'static [&'static str] = &[
+        "run.requested",
+        "run.lease_taken",
+        "run.paused",
+        "step.intended",
+        "step.succeeded",
+        "step.failed",
+        "step.fenced",
+        "step.reconciled",
+        "step.ruled",
+        "run.planned",
+        "approval.granted",
+        "approval.rejected",
+        "run.cancel_requested",
+        "rollback.started",
+        "rollback.requested",
+        "run.succeeded",
+        "run.rolled_back",
+        "run.refused",
+        "run.rehearsed",
+        "run.halted",
+        "run.abandoned",
+        "artifacts.written",
+    ];
+
     /// The kind as it stands in the journal.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -204,7 +204,12 @@ mod tests {
     #[test]
     fn a_page_names_only_codes_that_exist() {
         for (code, page) in PAGES {
-            for named in page.split('`').skip(1).step_by(2).filter(|text| text.ends_with("_changed") || text.ends_with("_not_null")) {
+            for named in page
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter(|text| text.ends_with("_changed") || text.ends_with("_not_null"))
+            {
                 assert!(super::page(named).is_some(), "{code} names `{named}`");
             }
         }

@@ -7,21 +7,28 @@
 //! forward i ── migrated ──► forward i+1 … ──► verifying: schema ► (command) ► (health) ► conclude ── run.succeeded ──► settled
 //! forward, verifying ── rollback.started ──► rolling: assess ► (save) ► restore ► check ► conclude ── run.rolled_back ──► settled
 //!                                            rolling: check ► conclude                            when nothing was committed
-//! any step in doubt that nobody can tell about, or a failed undo ── run.halted ──► halted ── step.ruled | rollback.requested ──► back
+//! forward 0, nothing committed, the dump too old ──► preparing: dump again ► prepare target ──► forward 0
+//! rolling: save, restore, in other hands or tried in vain ──► rolling: assess, as rows may have been written meanwhile
+//! a change of the target in doubt that nobody can tell about, a failed undo, or too many take-overs ── run.halted ──► halted
+//! halted ── step.ruled | rollback.requested ──► back
 //! settled(succeeded) ── rollback.requested ──► rolling               anything unsettled ── run.abandoned ──► settled
 //! ```
+//!
+//! The whole table, event by event, is in `docs/states.md`; a test keeps it true.
 //!
 //! The machine is statig used as a pure function: a hand-written [`State`], no entry or exit actions, and no handler that answers
 //! for an event it does not know. What no handler accepts is an [`Illegal`] value. It is never deserialised: events are the truth.
 
-use super::effect::{DumpPurpose, Effect};
+use super::digest::Digest;
+use super::effect::{DumpPurpose, Effect, Recovery};
 use super::event::{Event, Outcome, Verdict};
+use super::failure::Certainty;
 use super::ids::EffectId;
 use serde::{Deserialize, Serialize};
 use statig::blocking::*;
 
 /// Whether the effect of the current place has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flight {
     /// Nothing is under way.
@@ -35,7 +42,7 @@ pub enum Flight {
 }
 
 /// What is done before the target is touched, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// [`Effect::Preflight`] is next.
@@ -61,7 +68,7 @@ pub enum Stage {
 }
 
 /// What is checked after the last step, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Checking {
     /// [`Effect::CheckSchema`] is next.
@@ -75,7 +82,7 @@ pub enum Checking {
 }
 
 /// What is done to take the target back, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Undoing {
     /// [`Effect::AssessLoss`] is next.
@@ -91,7 +98,7 @@ pub enum Undoing {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// Deployed and verified, or nothing to deploy.
@@ -107,7 +114,7 @@ pub enum End {
 }
 
 /// Where a halted run goes on from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Position {
     /// At a step of the plan.
@@ -119,7 +126,7 @@ pub enum Position {
 }
 
 /// The state of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum State {
     /// Nothing has happened.
@@ -249,7 +256,7 @@ pub fn effect_of_undo(undo: Undoing) -> Option<Effect> {
 }
 
 /// What the machine has to know of a run besides its state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
     /// The effect in flight.
     pub flight: Option<EffectId>,
@@ -281,6 +288,20 @@ pub struct Facts {
     pub loss: bool,
     /// Whether a rollback can be asked for: there is a backup and something was committed.
     pub restorable: bool,
+    /// Whether it was taken over too often without a new outcome: no further effect is started by itself.
+    pub poisoned: bool,
+    /// The digest of the plan: what an approval has to name.
+    pub plan: Option<Digest>,
+}
+
+/// The stage that is due with nothing in flight: before the target is prepared, a dump that has grown old is taken again.
+pub(super) fn due_stage(stage: Stage, facts: &Facts) -> Stage {
+    if stage == Stage::PrepareTarget && facts.stale_backup { Stage::Refresh } else { stage }
+}
+
+/// Whether the first step waited so long with nothing committed that the dump has to be taken again before it.
+pub(super) fn refresh_before(step: usize, facts: &Facts) -> bool {
+    step == 0 && facts.committed == 0 && facts.stale_backup
 }
 
 /// An event that the state does not allow.
@@ -305,11 +326,7 @@ pub fn transition(state: &State, facts: &Facts, event: &Event) -> Result<State, 
     *machine.state_mut() = *state;
     let mut machine = machine.init_with_context(&mut verdict);
     machine.handle_with_context(event, &mut verdict);
-    if verdict.accepted {
-        Ok(*machine.state())
-    } else {
-        Err(Illegal { state: *state, event: event.kind() })
-    }
+    if verdict.accepted { Ok(*machine.state()) } else { Err(Illegal { state: *state, event: event.kind() }) }
 }
 
 #[derive(Clone)]
@@ -348,11 +365,22 @@ enum Turn {
 impl Machine {
     /// Reads `event` as news of the effect of this place, refusing news that does not fit.
     fn turn(&self, flight: Flight, expected: Option<Effect>, event: &Event) -> Turn {
+        let Some(expected) = expected else { return Turn::Other };
         let ours = |id: &EffectId| self.facts.flight.as_ref() == Some(id);
         match event {
-            Event::Intended { effect, .. } if flight == Flight::Ready && Some(*effect) == expected => Turn::Left,
-            Event::Succeeded { id, outcome, .. } if flight == Flight::Out && ours(id) && fits(expected, outcome) => Turn::Applied,
-            Event::Failed { id, .. } if flight == Flight::Out && ours(id) => Turn::Failed,
+            Event::Intended { effect, .. } if flight == Flight::Ready && *effect == expected => Turn::Left,
+            Event::Succeeded { id, outcome, .. } if flight == Flight::Out && ours(id) && fits(expected, outcome) => {
+                Turn::Applied
+            }
+            // Where the target may have changed, not to know is no outcome: it is looked up.
+            Event::Failed { failure, .. } if expected.changes_target() && failure.certainty == Certainty::InDoubt => {
+                Turn::Other
+            }
+            Event::Failed { id, partial, .. }
+                if flight == Flight::Out && ours(id) && fits_partly(expected, partial.as_ref()) =>
+            {
+                Turn::Failed
+            }
             Event::Fenced { id, .. } if flight == Flight::Out && ours(id) => Turn::Fenced,
             // A process may be killed between the fence and the verdict; the next one fences again.
             Event::Fenced { id, .. } if flight == Flight::Fenced && ours(id) => Turn::Fenced,
@@ -360,7 +388,9 @@ impl Machine {
                 Verdict::Applied { outcome } if fits(expected, outcome) => Turn::Applied,
                 Verdict::Applied { .. } => Turn::Other,
                 Verdict::NotApplied => Turn::NotApplied,
-                Verdict::Unknown => Turn::Unknown,
+                // What only looks or can be thrown away is done again; a ruling that it "happened" would skip a check.
+                Verdict::Unknown if expected.recovery() == Recovery::ProbeLedger => Turn::Unknown,
+                Verdict::Unknown => Turn::Other,
             },
             _ => Turn::Other,
         }
@@ -377,11 +407,16 @@ impl Machine {
             Stage::Rehearse | Stage::RunTests => Stage::DropSandbox,
             Stage::DropSandbox | Stage::Judge => Stage::Judge,
             Stage::Refresh => Stage::PrepareTarget,
+            // The target is still untouched: whoever wants it stopped gets a refusal, not a rollback of nothing.
+            Stage::PrepareTarget if self.facts.cancelled => Stage::Judge,
             Stage::PrepareTarget => return State::Forward { step: 0, flight: Flight::Ready },
         };
-        // Somebody who wants it stopped need not wait for the rest.
-        let next = if self.facts.cancelled && next < Stage::DropSandbox { given_up(next) } else { next };
-        State::Preparing { stage: next, flight: Flight::Ready }
+        State::Preparing { stage: self.unless_cancelled(next), flight: Flight::Ready }
+    }
+
+    /// `stage`, or what is left of it for somebody who wants it stopped and need not wait for the rest.
+    fn unless_cancelled(&self, stage: Stage) -> Stage {
+        if self.facts.cancelled && stage != Stage::DropSandbox { given_up(stage) } else { stage }
     }
 
     fn after_step(&self, step: usize) -> State {
@@ -407,6 +442,8 @@ impl Machine {
             _ => self.facts.loss,
         };
         let undo = match undo {
+            // How long ago the dump was finished that was found after a fence, nobody knows: count again.
+            Undoing::Save if matches!(event, Event::Reconciled { .. }) => Undoing::Assess,
             Undoing::Assess if found_loss => Undoing::Save,
             Undoing::Assess | Undoing::Save => Undoing::Restore,
             Undoing::Restore => Undoing::Check,
@@ -418,6 +455,18 @@ impl Machine {
     fn first_undo(&self) -> State {
         let undo = if self.facts.committed > 0 { Undoing::Assess } else { Undoing::Check };
         State::Rolling { undo, flight: Flight::Ready }
+    }
+
+    /// Where the way back goes on at `undo` after it was tried in vain or changed hands: rows may have been written since they were counted,
+    /// and a restore must not forget them.
+    fn again(undo: Undoing) -> State {
+        let undo = if matches!(undo, Undoing::Save | Undoing::Restore) { Undoing::Assess } else { undo };
+        State::Rolling { undo, flight: Flight::Ready }
+    }
+
+    /// Whether only a person can say how it goes on.
+    fn stuck(&self, flight: Flight) -> bool {
+        flight == Flight::Doubt || (flight == Flight::Ready && self.facts.poisoned)
     }
 
     fn turned_round(&self) -> bool {
@@ -434,20 +483,30 @@ fn given_up(stage: Stage) -> Stage {
 }
 
 /// Whether an effect can bring such an outcome.
-fn fits(effect: Option<Effect>, outcome: &Outcome) -> bool {
+fn fits(effect: Effect, outcome: &Outcome) -> bool {
     match effect {
-        Some(Effect::Preflight) => matches!(outcome, Outcome::Preflight(_)),
-        Some(Effect::Dump { .. }) => matches!(outcome, Outcome::Dump(_)),
-        Some(Effect::CreateSandbox) => matches!(outcome, Outcome::Sandbox { .. }),
-        Some(Effect::Rehearse) => matches!(outcome, Outcome::Rehearsal(_)),
-        Some(Effect::RunTests | Effect::RunVerify) => matches!(outcome, Outcome::Command(_)),
-        Some(Effect::Migrate { .. } | Effect::Restore) => matches!(outcome, Outcome::Step(_)),
-        Some(Effect::CheckSchema | Effect::CheckRestored) => matches!(outcome, Outcome::Fingerprint { .. }),
-        Some(Effect::AssessLoss) => matches!(outcome, Outcome::Loss(_)),
-        Some(Effect::FillSandbox | Effect::DropSandbox | Effect::PrepareTarget | Effect::CheckHealth) => {
+        Effect::Preflight => matches!(outcome, Outcome::Preflight(_)),
+        Effect::Dump { .. } => matches!(outcome, Outcome::Dump(_)),
+        Effect::CreateSandbox => matches!(outcome, Outcome::Sandbox { .. }),
+        Effect::Rehearse => matches!(outcome, Outcome::Rehearsal(_)),
+        Effect::RunTests | Effect::RunVerify => matches!(outcome, Outcome::Command(_)),
+        Effect::Migrate { .. } | Effect::Restore => matches!(outcome, Outcome::Step(_)),
+        Effect::CheckSchema | Effect::CheckRestored => matches!(outcome, Outcome::Fingerprint { .. }),
+        Effect::AssessLoss => matches!(outcome, Outcome::Loss(_)),
+        Effect::FillSandbox | Effect::DropSandbox | Effect::PrepareTarget | Effect::CheckHealth => {
             matches!(outcome, Outcome::Done)
         }
-        None => false,
+    }
+}
+
+/// Whether an effect can have brought this and failed all the same.
+fn fits_partly(effect: Effect, partial: Option<&Outcome>) -> bool {
+    match (effect, partial) {
+        (_, None) => true,
+        (Effect::Preflight, Some(Outcome::Checks(_))) => true,
+        (Effect::Rehearse | Effect::RunTests | Effect::RunVerify, Some(outcome)) => fits(effect, outcome),
+        // Whatever else fails brings nothing: a step that failed is not committed, a check that failed proves nothing.
+        (_, Some(_)) => false,
     }
 }
 
@@ -462,27 +521,32 @@ impl Machine {
     }
 
     #[state(superstate = "cancellable")]
-    fn preparing(&mut self, stage: &mut Stage, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn preparing(
+        &mut self,
+        stage: &mut Stage,
+        flight: &mut Flight,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (stage, flight) = (*stage, *flight);
+        let stage = if flight == Flight::Ready { due_stage(stage, &self.facts) } else { stage };
         let here = |flight| State::Preparing { stage, flight };
         match self.turn(flight, effect_of_stage(stage), event) {
             Turn::Left => return context.to(here(Flight::Out)),
             Turn::Fenced => return context.to(here(Flight::Fenced)),
             Turn::Applied => return context.to(self.after_stage(stage)),
-            Turn::Failed if stage == Stage::RunTests || stage == Stage::Rehearse || given_up(stage) == Stage::DropSandbox => {
-                return context.to(State::Preparing { stage: Stage::DropSandbox, flight: Flight::Ready });
+            Turn::Failed => return context.to(State::Preparing { stage: given_up(stage), flight: Flight::Ready }),
+            Turn::NotApplied => {
+                let again = if given_up(stage) == Stage::DropSandbox { Stage::CreateSandbox } else { stage };
+                return context.to(State::Preparing { stage: self.unless_cancelled(again), flight: Flight::Ready });
             }
-            Turn::Failed => return context.to(State::Preparing { stage: Stage::Judge, flight: Flight::Ready }),
-            Turn::NotApplied if given_up(stage) == Stage::DropSandbox => {
-                return context.to(State::Preparing { stage: Stage::CreateSandbox, flight: Flight::Ready });
-            }
-            Turn::NotApplied => return context.to(here(Flight::Ready)),
             Turn::Unknown | Turn::Other => {}
         }
         match event {
             // A sandbox does not outlive the process that made it.
             Event::LeaseTaken { .. }
-                if flight == Flight::Ready && matches!(stage, Stage::FillSandbox | Stage::Rehearse | Stage::RunTests) =>
+                if flight == Flight::Ready
+                    && matches!(stage, Stage::FillSandbox | Stage::Rehearse | Stage::RunTests) =>
             {
                 context.to(State::Preparing { stage: Stage::CreateSandbox, flight })
             }
@@ -490,6 +554,9 @@ impl Machine {
             Event::CancelRequested { .. } if flight == Flight::Ready => {
                 let stage = if stage == Stage::DropSandbox { stage } else { given_up(stage) };
                 context.to(State::Preparing { stage, flight })
+            }
+            Event::Refused { .. } if flight == Flight::Ready && self.facts.poisoned => {
+                context.to(State::Settled { end: End::Refused })
             }
             _ if stage != Stage::Judge || flight != Flight::Ready => Super,
             Event::Planned { .. } if !self.facts.failed && !self.facts.cancelled && !self.facts.nothing_to_do => {
@@ -505,15 +572,25 @@ impl Machine {
 
     #[state(superstate = "cancellable")]
     fn planned(&mut self, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
-        let clear = !self.facts.approval_missing && !self.facts.dry_run && !self.facts.cancelled && !self.facts.rejected;
+        let clear =
+            !self.facts.approval_missing && !self.facts.dry_run && !self.facts.cancelled && !self.facts.rejected;
         match event {
             Event::Rehearsed if self.facts.dry_run => context.to(State::Settled { end: End::Rehearsed }),
-            Event::Approved { .. } if self.facts.approval_missing && !self.facts.rejected => context.stay(),
+            // An approval is of one plan, and of no other.
+            Event::Approved { plan_digest, .. }
+                if self.facts.approval_missing
+                    && !self.facts.rejected
+                    && self.facts.plan.as_ref() == Some(plan_digest) =>
+            {
+                context.stay()
+            }
             Event::Rejected { .. } if self.facts.approval_missing && !self.facts.rejected => context.stay(),
-            Event::Refused { .. } if self.facts.rejected || self.facts.cancelled => {
+            Event::Refused { .. } if self.facts.rejected || self.facts.cancelled || self.facts.poisoned => {
                 context.to(State::Settled { end: End::Refused })
             }
-            Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. } if clear && self.facts.stale_backup => {
+            Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. }
+                if clear && self.facts.stale_backup =>
+            {
                 context.to(State::Preparing { stage: Stage::Refresh, flight: Flight::Out })
             }
             Event::Intended { effect: Effect::PrepareTarget, .. } if clear && !self.facts.stale_backup => {
@@ -524,11 +601,19 @@ impl Machine {
     }
 
     #[state(superstate = "cancellable")]
-    fn forward(&mut self, step: &mut usize, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn forward(
+        &mut self,
+        step: &mut usize,
+        flight: &mut Flight,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (step, flight) = (*step, *flight);
         let here = |flight| State::Forward { step, flight };
-        // Nothing more is started once it has turned round.
-        let expected = (flight != Flight::Ready || !self.turned_round()).then_some(Effect::Migrate { step });
+        let rested = flight == Flight::Ready && refresh_before(step, &self.facts);
+        // Nothing more is started once it has turned round, nor before the dump is fresh.
+        let expected =
+            (flight != Flight::Ready || !(self.turned_round() || rested)).then_some(Effect::Migrate { step });
         match self.turn(flight, expected, event) {
             Turn::Left => return context.to(here(Flight::Out)),
             Turn::Fenced => return context.to(here(Flight::Fenced)),
@@ -538,16 +623,29 @@ impl Machine {
             Turn::Other => {}
         }
         match event {
-            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => context.to(self.first_undo()),
-            Event::Halted { .. } if flight == Flight::Doubt => {
-                context.to(State::Halted { at: Position::Forward(step), doubt: true })
+            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => {
+                context.to(self.first_undo())
+            }
+            Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. }
+                if rested && !self.turned_round() =>
+            {
+                context.to(State::Preparing { stage: Stage::Refresh, flight: Flight::Out })
+            }
+            Event::Halted { .. } if self.stuck(flight) => {
+                context.to(State::Halted { at: Position::Forward(step), doubt: flight == Flight::Doubt })
             }
             _ => Super,
         }
     }
 
     #[state(superstate = "cancellable")]
-    fn verifying(&mut self, check: &mut Checking, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn verifying(
+        &mut self,
+        check: &mut Checking,
+        flight: &mut Flight,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (check, flight) = (*check, *flight);
         let here = |flight| State::Verifying { check, flight };
         let expected = if flight != Flight::Ready || !self.turned_round() { effect_of_check(check) } else { None };
@@ -560,19 +658,27 @@ impl Machine {
             Turn::Other => {}
         }
         match event {
-            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => context.to(self.first_undo()),
+            Event::RollbackStarted { .. } if flight == Flight::Ready && self.turned_round() => {
+                context.to(self.first_undo())
+            }
             Event::RunSucceeded if check == Checking::Conclude && flight == Flight::Ready && !self.turned_round() => {
                 context.to(State::Settled { end: End::Succeeded })
             }
-            Event::Halted { .. } if flight == Flight::Doubt => {
-                context.to(State::Halted { at: Position::Verifying(check), doubt: true })
+            Event::Halted { .. } if self.stuck(flight) => {
+                context.to(State::Halted { at: Position::Verifying(check), doubt: flight == Flight::Doubt })
             }
             _ => Super,
         }
     }
 
     #[state(superstate = "active")]
-    fn rolling(&mut self, undo: &mut Undoing, flight: &mut Flight, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn rolling(
+        &mut self,
+        undo: &mut Undoing,
+        flight: &mut Flight,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (undo, flight) = (*undo, *flight);
         let here = |flight| State::Rolling { undo, flight };
         let expected = if flight != Flight::Ready || !self.facts.failed { effect_of_undo(undo) } else { None };
@@ -580,16 +686,19 @@ impl Machine {
             Turn::Left => return context.to(here(Flight::Out)),
             Turn::Fenced => return context.to(here(Flight::Fenced)),
             Turn::Applied => return context.to(self.after_undo(undo, event)),
-            Turn::Failed | Turn::NotApplied => return context.to(here(Flight::Ready)),
+            Turn::Failed => return context.to(here(Flight::Ready)),
+            Turn::NotApplied => return context.to(Self::again(undo)),
             Turn::Unknown => return context.to(here(Flight::Doubt)),
             Turn::Other => {}
         }
         match event {
+            // What is to be forgotten is counted by whoever forgets it.
+            Event::LeaseTaken { .. } if flight == Flight::Ready && !self.facts.failed => context.to(Self::again(undo)),
             Event::RolledBack if undo == Undoing::Conclude && flight == Flight::Ready && !self.facts.failed => {
                 context.to(State::Settled { end: End::RolledBack })
             }
             // A failed undo is never tried in a loop: a person is told.
-            Event::Halted { .. } if flight == Flight::Doubt || (flight == Flight::Ready && self.facts.failed) => {
+            Event::Halted { .. } if self.stuck(flight) || (flight == Flight::Ready && self.facts.failed) => {
                 context.to(State::Halted { at: Position::Rolling(undo), doubt: flight == Flight::Doubt })
             }
             _ => Super,
@@ -597,7 +706,13 @@ impl Machine {
     }
 
     #[state(superstate = "active")]
-    fn halted(&mut self, at: &mut Position, doubt: &mut bool, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
+    fn halted(
+        &mut self,
+        at: &mut Position,
+        doubt: &mut bool,
+        event: &Event,
+        context: &mut Answer,
+    ) -> statig::Outcome<State> {
         let (at, doubt) = (*at, *doubt);
         match event {
             Event::Ruled { id, applied, .. } if doubt && self.facts.flight.as_ref() == Some(id) => {
@@ -608,10 +723,11 @@ impl Machine {
                     (Position::Verifying(check), true) => self.after_check(check),
                     (Position::Verifying(check), false) => State::Verifying { check, flight },
                     (Position::Rolling(undo), true) => self.after_undo(undo, event),
-                    (Position::Rolling(undo), false) => State::Rolling { undo, flight },
+                    (Position::Rolling(undo), false) => Self::again(undo),
                 })
             }
-            Event::RollbackRequested { .. } if !doubt && self.facts.restorable => context.to(self.first_undo()),
+            // Also when nothing was committed: then the target is checked against the checkpoint once more.
+            Event::RollbackRequested { .. } if !doubt => context.to(self.first_undo()),
             _ => Super,
         }
     }
@@ -619,7 +735,9 @@ impl Machine {
     #[state(superstate = "known")]
     fn settled(&mut self, end: &mut End, event: &Event, context: &mut Answer) -> statig::Outcome<State> {
         match event {
-            Event::RollbackRequested { .. } if *end == End::Succeeded && self.facts.restorable => context.to(self.first_undo()),
+            Event::RollbackRequested { .. } if *end == End::Succeeded && self.facts.restorable => {
+                context.to(self.first_undo())
+            }
             _ => Super,
         }
     }

@@ -3,7 +3,10 @@
 use super::decide;
 use super::effect::{DumpPurpose, Effect};
 use super::event::Event;
-use super::machine::{Checking, End, Flight, Stage, State, Undoing, effect_of_check, effect_of_stage, effect_of_undo};
+use super::machine::{
+    Checking, End, Flight, Stage, State, Undoing, due_stage, effect_of_check, effect_of_stage, effect_of_undo,
+    refresh_before,
+};
 use super::run::{InFlight, MAX_TAKEOVERS, Run};
 
 /// What comes next.
@@ -26,6 +29,14 @@ pub enum Next {
 /// What to do next with `run`.
 #[must_use]
 pub fn next(run: &Run) -> Next {
+    match due(run) {
+        // Whatever killed the process will kill it again. Looking what became of something already started is still due.
+        Next::Perform(_) if poisoned(run) => Next::Record(decide::worn_out(run)),
+        due => due,
+    }
+}
+
+fn due(run: &Run) -> Next {
     match run.state {
         State::Blank {} => Next::Halted,
         State::Settled { end } => Next::Settled(end),
@@ -42,7 +53,7 @@ pub fn next(run: &Run) -> Next {
     }
 }
 
-/// Whether a process that takes the run over should halt it instead: it was taken over too often without a new outcome.
+/// Whether the run was taken over too often without a new outcome. [`next`] starts no further effect of such a run: a person is asked.
 #[must_use]
 pub fn poisoned(run: &Run) -> bool {
     run.takeovers > MAX_TAKEOVERS
@@ -68,9 +79,12 @@ fn ready(run: &Run) -> Next {
     let turned_round = facts.failed || facts.cancelled;
     match run.state {
         State::Preparing { stage: Stage::Judge, .. } => Next::Record(decide::judge(run)),
-        State::Preparing { stage, .. } => perform(effect_of_stage(stage)),
+        State::Preparing { stage, .. } => perform(effect_of_stage(due_stage(stage, &facts))),
         State::Forward { .. } | State::Verifying { .. } if turned_round => {
             Next::Record(Event::RollbackStarted { why: decide::why_back(run) })
+        }
+        State::Forward { step, .. } if refresh_before(step, &facts) => {
+            Next::Perform(Effect::Dump { purpose: DumpPurpose::Refresh })
         }
         State::Forward { step, .. } => Next::Perform(Effect::Migrate { step }),
         State::Verifying { check: Checking::Conclude, .. } => Next::Record(Event::RunSucceeded),

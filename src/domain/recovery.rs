@@ -2,6 +2,7 @@
 
 use super::ids::RunId;
 use super::machine::State;
+use super::next::{Next, next};
 use super::run::Run;
 
 /// An open run, and whether a live process of this host holds its target.
@@ -35,9 +36,7 @@ pub fn recovery(found: &[Found]) -> Recovery {
             (State::Settled { .. } | State::Blank {}, _) => {}
             (_, Some(owner)) => plan.held.push((run.id.clone(), owner.clone())),
             (State::Halted { .. }, None) => plan.halted.push(run.id.clone()),
-            (State::Planned {}, None) if run.approval_missing() && run.rejected.is_none() && run.cancelled.is_none() => {
-                plan.waiting.push(run.id.clone());
-            }
+            (_, None) if next(run) == Next::AwaitApproval => plan.waiting.push(run.id.clone()),
             (_, None) => plan.resumable.push(run.id.clone()),
         }
     }

@@ -124,7 +124,9 @@ pub fn forecast(transactions: &[Vec<&StatementTrace>]) -> Vec<Forecast> {
         }
     }
     let mut all: Vec<Forecast> = strongest.into_values().filter(|one| one.blocks != "nothing").collect();
-    all.sort_by(|a, b| strength(&b.lock).cmp(&strength(&a.lock)).then(b.held_ms.cmp(&a.held_ms)).then(a.object.cmp(&b.object)));
+    all.sort_by(|a, b| {
+        strength(&b.lock).cmp(&strength(&a.lock)).then(b.held_ms.cmp(&a.held_ms)).then(a.object.cmp(&b.object))
+    });
     all
 }
 
@@ -145,8 +147,14 @@ mod tests {
         let (first, second) = (ran(5, &[("public.a", "AccessExclusiveLock")]), ran(100, &[("public.b", "ShareLock")]));
         let forecast = forecast(&[vec![&first, &second]]);
         assert_eq!(forecast.len(), 2);
-        assert_eq!((forecast[0].object.as_str(), forecast[0].held_ms, forecast[0].blocks.as_str()), ("public.a", 105, "reads and writes"));
-        assert_eq!((forecast[1].object.as_str(), forecast[1].held_ms, forecast[1].blocks.as_str()), ("public.b", 100, "writes"));
+        assert_eq!(
+            (forecast[0].object.as_str(), forecast[0].held_ms, forecast[0].blocks.as_str()),
+            ("public.a", 105, "reads and writes")
+        );
+        assert_eq!(
+            (forecast[1].object.as_str(), forecast[1].held_ms, forecast[1].blocks.as_str()),
+            ("public.b", 100, "writes")
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::digest::Digest;
 use super::effect::{Effect, Phase};
 use super::event::{
-    Actor, Artifact, Backup, Check, CommandReport, Event, Loss, Outcome, Pause, Preflight, Recorded, Rehearsal, Request, StepReport,
+    Actor, Artifact, Backup, Check, CommandReport, Event, Loss, Outcome, Pause, Preflight, Recorded, Rehearsal,
+    Request, StepReport,
 };
 use super::failure::Failure;
 use super::finding::Finding;
@@ -90,7 +91,7 @@ pub struct Run {
     pub last_ms: i64,
     /// Who holds it or held it last.
     pub lease: Option<Lease>,
-    /// Take-overs since the last new outcome.
+    /// Take-overs since the last new outcome, the last rest, or the last decision of a person.
     pub takeovers: u32,
     /// The checks of the preflight.
     pub checks: Vec<Check>,
@@ -142,6 +143,8 @@ pub struct Run {
     pub loss: Option<Loss>,
     /// Why the run is halted.
     pub halted: Option<Failure>,
+    /// Whether a person ever ruled on a change of the target: their word is taken, but proves nothing.
+    pub ruled: bool,
     /// Why the run was refused.
     pub reasons: Vec<Failure>,
     /// Why it stopped last, if it stopped without being settled.
@@ -194,6 +197,7 @@ impl Run {
             rollbacks: 0,
             loss: None,
             halted: None,
+            ruled: false,
             reasons: Vec::new(),
             paused: None,
             past: Vec::new(),
@@ -232,9 +236,14 @@ impl Run {
             approval_missing: self.approval_missing(),
             dry_run: self.request.as_ref().is_some_and(|request| request.dry_run),
             // Time is read off the events: the same history gives the same answer on any day.
-            stale_backup: self.backup.is_some() && self.last_ms - self.backup_ms > BACKUP_AGE_MS,
+            // After a ruling nothing is dumped over the checkpoint any more: it may be the only one of the target untouched.
+            stale_backup: self.backup.is_some()
+                && !self.ruled
+                && self.last_ms.saturating_sub(self.backup_ms) > BACKUP_AGE_MS,
             loss: self.loss.as_ref().is_some_and(|loss| loss.rows() > 0),
             restorable: self.backup.is_some() && !self.committed.is_empty(),
+            poisoned: self.takeovers > MAX_TAKEOVERS,
+            plan: self.plan_digest.clone(),
         }
     }
 
@@ -243,7 +252,7 @@ impl Run {
     pub fn phases(&self) -> Vec<(Phase, u64)> {
         let mut phases: Vec<(Phase, u64)> = Vec::new();
         for past in &self.past {
-            let took = u64::try_from(past.until_ms - past.since_ms).unwrap_or(0);
+            let took = u64::try_from(past.until_ms.saturating_sub(past.since_ms)).unwrap_or(0);
             match phases.iter_mut().find(|(phase, _)| *phase == past.effect.phase()) {
                 Some((_, sum)) => *sum += took,
                 None => phases.push((past.effect.phase(), took)),
@@ -256,7 +265,7 @@ impl Run {
     #[must_use]
     pub fn duration_ms(&self) -> u64 {
         let begun = self.requested.as_ref().map_or(self.last_ms, |requested| requested.ts_ms);
-        u64::try_from(self.settled_ms.unwrap_or(self.last_ms) - begun).unwrap_or(0)
+        u64::try_from(self.settled_ms.unwrap_or(self.last_ms).saturating_sub(begun)).unwrap_or(0)
     }
 
     /// Takes in what `recorded` tells. The caller has seen to it that the event is legal.
@@ -277,10 +286,14 @@ impl Run {
             }
             Event::LeaseTaken { host, pid, epoch } => {
                 self.lease = Some(Lease { host: host.clone(), pid: *pid, epoch: *epoch });
-                self.takeovers += 1;
+                self.takeovers = self.takeovers.saturating_add(1);
                 self.paused = None;
             }
-            Event::Paused { why } => self.paused = Some(*why),
+            Event::Paused { why } => {
+                self.paused = Some(*why);
+                // Whoever lets go on purpose was not killed.
+                self.takeovers = 0;
+            }
             Event::Intended { effect, id, attempt } => {
                 self.flight = Some(InFlight {
                     effect: *effect,
@@ -303,6 +316,8 @@ impl Run {
             },
             Event::Ruled { applied, .. } => {
                 self.halted = None;
+                self.ruled = true;
+                self.takeovers = 0;
                 if *applied {
                     self.landed(recorded, Some(&Outcome::Step(StepReport::default())), None);
                 } else {
@@ -314,9 +329,19 @@ impl Run {
                 self.plan_digest = Some(digest.clone());
                 self.findings.clone_from(findings);
             }
-            Event::Approved { reason, .. } => self.approved = Some(decision(reason)),
-            Event::Rejected { reason } => self.rejected = Some(decision(reason)),
-            Event::CancelRequested { reason } => self.cancelled = Some(decision(reason)),
+            // A decision of a person is news: what kept killing the process gets another chance to be something else.
+            Event::Approved { reason, .. } => {
+                self.approved = Some(decision(reason));
+                self.takeovers = 0;
+            }
+            Event::Rejected { reason } => {
+                self.rejected = Some(decision(reason));
+                self.takeovers = 0;
+            }
+            Event::CancelRequested { reason } => {
+                self.cancelled = Some(decision(reason));
+                self.takeovers = 0;
+            }
             Event::RollbackStarted { why } => {
                 self.rollback_why = Some(why.clone());
                 self.failure = None;
@@ -328,6 +353,7 @@ impl Run {
                 self.halted = None;
                 self.loss = None;
                 self.settled_ms = None;
+                self.takeovers = 0;
                 self.rollbacks += 1;
             }
             Event::Refused { reasons, findings } => {
@@ -340,11 +366,16 @@ impl Run {
                 self.settled_ms = Some(recorded.ts_ms);
             }
             Event::ArtifactsWritten { files } => {
-                for file in files {
-                    self.artifacts.retain(|old| old.name != file.name);
-                    self.artifacts.push(file.clone());
-                }
+                self.keep(files);
             }
+        }
+    }
+
+    /// Files were written: the last one of a name is the one that is there.
+    fn keep(&mut self, files: &[Artifact]) {
+        for file in files {
+            self.artifacts.retain(|old| old.name != file.name);
+            self.artifacts.push(file.clone());
         }
     }
 
@@ -358,19 +389,17 @@ impl Run {
             until_ms: recorded.ts_ms,
             ok: failure.is_none(),
         });
-        if let Some(failure) = failure {
-            // Not being able to tidy up must not hide why there was something to tidy up.
+        // Not being able to tidy up is no reason to refuse, and must not hide why there was something to tidy up.
+        if let Some(failure) = failure.filter(|_| flight.effect != Effect::DropSandbox) {
             self.failure.get_or_insert_with(|| failure.clone());
-            if flight.effect == Effect::DropSandbox {
-                self.failure = self.failure.take().filter(|first| first != failure);
-            }
         }
         let Some(outcome) = outcome else {
             return;
         };
         match (flight.effect, outcome) {
             (Effect::Preflight, Outcome::Preflight(preflight)) => {
-                self.texts = preflight.pending.iter().filter_map(|pending| recorded.refs.get(pending.blob).cloned()).collect();
+                self.texts =
+                    preflight.pending.iter().filter_map(|pending| recorded.refs.get(pending.blob).cloned()).collect();
                 self.checks.clone_from(&preflight.checks);
                 self.preflight = Some((**preflight).clone());
             }
@@ -380,20 +409,22 @@ impl Run {
             }
             (Effect::Dump { .. }, Outcome::Dump(backup)) => {
                 self.backup = Some(backup.clone());
-                self.backup_ms = recorded.ts_ms;
+                // One that was found after a fence may have lain there for long: it is as old as its intent.
+                let found = matches!(recorded.event, Event::Reconciled { .. });
+                self.backup_ms = if found { flight.since_ms } else { recorded.ts_ms };
             }
             (Effect::CreateSandbox, Outcome::Sandbox { location, .. }) => self.sandbox = Some(location.clone()),
             (Effect::DropSandbox, _) => self.sandbox = None,
             (Effect::Rehearse, Outcome::Rehearsal(rehearsal)) => {
-                self.artifacts.extend(rehearsal.artifacts.iter().cloned());
+                self.keep(&rehearsal.artifacts);
                 self.rehearsal = Some((**rehearsal).clone());
             }
             (Effect::RunTests, Outcome::Command(report)) => {
-                self.artifacts.extend(report.output.iter().cloned());
+                self.keep(report.output.as_slice());
                 self.tests = Some(report.clone());
             }
             (Effect::RunVerify, Outcome::Command(report)) => {
-                self.artifacts.extend(report.output.iter().cloned());
+                self.keep(report.output.as_slice());
                 self.verify = Some(report.clone());
             }
             (Effect::Migrate { .. }, Outcome::Step(report)) => self.committed.push(report.clone()),

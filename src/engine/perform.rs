@@ -83,7 +83,8 @@ impl Runner<'_> {
         let reference = self.need(self.run.texts.get(migration), "a migration's text")?;
         let bytes = self.journal.blob(reference)?;
         String::from_utf8(bytes).map_err(|error| {
-            Failure::new(Code::JournalBroken, format!("{}: a migration's text is not UTF-8", self.run.id)).source(&error)
+            Failure::new(Code::JournalBroken, format!("{}: a migration's text is not UTF-8", self.run.id))
+                .source(&error)
         })
     }
 
@@ -144,7 +145,10 @@ impl Runner<'_> {
             "backupDigest": backup.digest.as_str(),
             "journal": {"origin": self.journal.origin(), "seq": flight.map(|flight| flight.seq), "head": flight.map(|flight| flight.hash.as_str())},
         });
-        self.world.files.write("rollback-state.json", &serde_json::to_vec_pretty(&state).unwrap_or_default()).map(|_| ())
+        self.world
+            .files
+            .write("rollback-state.json", &serde_json::to_vec_pretty(&state).unwrap_or_default())
+            .map(|_| ())
     }
 
     async fn create_sandbox(&mut self) -> Result<Outcome, Failure> {
@@ -186,8 +190,9 @@ impl Runner<'_> {
             _ => fingerprint(&copy) == backup.fingerprint,
         };
         if !same {
-            let mut failure = Failure::new(Code::CopyDiffers, "the backup restored in the sandbox is not what the target is")
-                .hint("the backup cannot be relied on; the differences are named above");
+            let mut failure =
+                Failure::new(Code::CopyDiffers, "the backup restored in the sandbox is not what the target is")
+                    .hint("the backup cannot be relied on; the differences are named above");
             if let Some(before) = &self.before {
                 failure = differences(failure, &Comparison::new("sandbox", &copy, "target", before));
             }
@@ -195,9 +200,14 @@ impl Runner<'_> {
         }
         if !schema_only {
             let rows = world.database.row_counts(&sandbox.url, tracking).await?;
-            if let Some((table, expected)) = backup.rows.iter().find(|(table, expected)| rows.get(*table) != Some(expected)) {
+            if let Some((table, expected)) =
+                backup.rows.iter().find(|(table, expected)| rows.get(*table) != Some(expected))
+            {
                 let found = rows.get(table).copied().unwrap_or(0);
-                return Err(Failure::new(Code::CopyDiffers, format!("{table} has {expected} rows in the target and {found} in the restored backup")));
+                return Err(Failure::new(
+                    Code::CopyDiffers,
+                    format!("{table} has {expected} rows in the target and {found} in the restored backup"),
+                ));
             }
         }
         if filled.roles_kept {
@@ -231,7 +241,8 @@ impl Runner<'_> {
 
     async fn run_tests(&mut self, id: &EffectId) -> Done {
         let settings = self.run.request.as_ref().map(|request| &request.settings);
-        let (Some(command), Some(sandbox)) = (settings.and_then(|settings| settings.tests.clone()), &self.sandbox) else {
+        let (Some(command), Some(sandbox)) = (settings.and_then(|settings| settings.tests.clone()), &self.sandbox)
+        else {
             return Failure::new(Code::Bug, format!("{}: tests without a command or a sandbox", self.run.id)).into();
         };
         let order = self.user_command(&command, &sandbox.url, "the tests", "tests.log", id);
@@ -250,13 +261,15 @@ impl Runner<'_> {
         match self.world.commands.run(order).await {
             Ok(ran) if ran.report.status == Some(0) => Outcome::Command(ran.report).into(),
             Ok(ran) => {
-                let status = ran.report.status.map_or_else(|| "a signal".to_owned(), |status| format!("status {status}"));
+                let status =
+                    ran.report.status.map_or_else(|| "a signal".to_owned(), |status| format!("status {status}"));
                 let mut failure = Failure::new(code, format!("{what}: `{}` ended with {status}", order.command));
                 if let Some(counts) = ran.report.counts {
                     failure = failure.cause(format!("{} passed, {} failed", counts.passed, counts.failed));
                 }
                 failure.causes.extend(ran.tail.iter().rev().take(5).rev().cloned());
-                failure = failure.hint(format!("the whole output is in {}", self.world.files.shown(&order.output_name)));
+                failure =
+                    failure.hint(format!("the whole output is in {}", self.world.files.shown(&order.output_name)));
                 Done::No { failure, partial: Some(Outcome::Command(ran.report)) }
             }
             // Ended with everything it had started: it failed, and there is nothing to look up. To run it again would never end.
@@ -284,15 +297,22 @@ impl Runner<'_> {
     async fn migrate(&mut self, effect: Effect, step: usize, id: &EffectId) -> Result<Outcome, Failure> {
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
         let one = self.need(plan.steps.get(step), "a step")?;
-        let migration: &Migration =
-            &self.need(self.run.preflight.as_ref().and_then(|preflight| preflight.pending.get(one.migration)), "a migration")?.migration;
+        let migration: &Migration = &self
+            .need(
+                self.run.preflight.as_ref().and_then(|preflight| preflight.pending.get(one.migration)),
+                "a migration",
+            )?
+            .migration;
         let text = self.text_of(one.migration)?;
         // The circuit breaker is for all steps together.
         let used: u64 = self.run.committed.iter().map(|report| report.duration_ms).sum();
         let left = plan.migration_timeout_ms.saturating_sub(used);
         if left == 0 {
-            return Err(Failure::new(Code::MigrationTimeout, format!("the migrations took longer than {} ms", plan.migration_timeout_ms))
-                .hint("raise migration_timeout of the environment, or split the migrations"));
+            return Err(Failure::new(
+                Code::MigrationTimeout,
+                format!("the migrations took longer than {} ms", plan.migration_timeout_ms),
+            )
+            .hint("raise migration_timeout of the environment, or split the migrations"));
         }
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
         let order = ApplyOrder {
@@ -323,22 +343,27 @@ impl Runner<'_> {
         let found = fingerprint(&catalog);
         let compared = if plan.roles_compared { found.clone() } else { fingerprint(&catalog.without_roles()) };
         if compared != plan.fingerprint_after {
-            let mut failure = Failure::new(Code::SchemaDiffers, "the target's schema is not the one that was rehearsed")
-                .cause(format!("rehearsed {}, found {}", plan.fingerprint_after.short(), compared.short()));
+            let mut failure =
+                Failure::new(Code::SchemaDiffers, "the target's schema is not the one that was rehearsed")
+                    .cause(format!("rehearsed {}, found {}", plan.fingerprint_after.short(), compared.short()));
             let rehearsed = fs_err::read(world.files.path(super::rehearse::CATALOG_AFTER));
             if let Some(rehearsed) = rehearsed.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
                 failure = differences(failure, &Comparison::new("target", &catalog, "rehearsed", &rehearsed));
             }
-            return Err(failure.hint("somebody may have changed the target meanwhile, or a migration depends on data or on the clock"));
+            return Err(failure.hint(
+                "somebody may have changed the target meanwhile, or a migration depends on data or on the clock",
+            ));
         }
         Ok(Outcome::Fingerprint { fingerprint: found, xid: world.database.next_xid(&world.target).await? })
     }
 
     async fn check_health(&mut self) -> Result<Outcome, Failure> {
-        let check = self.need(self.run.request.as_ref().and_then(|request| request.settings.health.as_ref()), "the health check")?;
+        let check = self
+            .need(self.run.request.as_ref().and_then(|request| request.settings.health.as_ref()), "the health check")?;
         // The address is configuration of today; the journal knows only that there was one.
         let url = self.world.health_url.as_ref().ok_or_else(|| {
-            Failure::new(Code::HealthFailed, "the application's address is no longer configured").hint("set health.url or app_url, then resume")
+            Failure::new(Code::HealthFailed, "the application's address is no longer configured")
+                .hint("set health.url or app_url, then resume")
         })?;
         self.world.health.check(url, check).await.map(|()| Outcome::Done)
     }
@@ -346,7 +371,11 @@ impl Runner<'_> {
     async fn assess_loss(&mut self) -> Result<Outcome, Failure> {
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let own: Vec<String> = self.run.committed.iter().filter_map(|report| report.xid.clone()).collect();
-        let loss = self.world.database.loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &own).await?;
+        let loss = self
+            .world
+            .database
+            .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &own)
+            .await?;
         Ok(Outcome::Loss(loss))
     }
 
@@ -388,7 +417,9 @@ impl Runner<'_> {
                     return Ok(Outcome::Step(report));
                 }
                 Err(failure)
-                    if failure.certainty == Certainty::Transient && failure.code == Code::LockTimeout && begun.elapsed() + wait < budget =>
+                    if failure.certainty == Certainty::Transient
+                        && failure.code == Code::LockTimeout
+                        && begun.elapsed() + wait < budget =>
                 {
                     self.watch.note(effect, &format!("{}; trying again", failure.message));
                     tokio::time::sleep(wait).await;

@@ -58,7 +58,13 @@ impl Checks {
     }
 
     fn skip(&self, name: &str, why: &str) {
-        let check = Check { name: name.to_owned(), status: CheckStatus::Skipped, message: why.to_owned(), failure: None, duration_ms: 0 };
+        let check = Check {
+            name: name.to_owned(),
+            status: CheckStatus::Skipped,
+            message: why.to_owned(),
+            failure: None,
+            duration_ms: 0,
+        };
         self.0.borrow_mut().push(check);
     }
 }
@@ -94,7 +100,8 @@ impl Runner<'_> {
     /// Looks at everything.
     pub(super) async fn preflight(&mut self) -> Done {
         let checks = Checks::default();
-        let (git, set, facts) = tokio::join!(self.check_git(&checks), self.check_migrations(&checks), self.check_connection(&checks));
+        let (git, set, facts) =
+            tokio::join!(self.check_git(&checks), self.check_migrations(&checks), self.check_connection(&checks));
         let rest = match (&facts, &set) {
             (Some(facts), set) => self.check_target(&checks, facts, set.as_ref()).await,
             (None, _) => {
@@ -131,9 +138,9 @@ impl Runner<'_> {
                 Done::Yes(Outcome::Preflight(Box::new(preflight)), blobs)
             }
             (failed, ..) => {
-                let failure = failed
-                    .and_then(|check| check.failure.clone())
-                    .unwrap_or_else(|| Failure::new(Code::Bug, "the preflight found nothing wrong and yet could not go on"));
+                let failure = failed.and_then(|check| check.failure.clone()).unwrap_or_else(|| {
+                    Failure::new(Code::Bug, "the preflight found nothing wrong and yet could not go on")
+                });
                 Done::No { failure, partial: Some(Outcome::Checks(found)) }
             }
         }
@@ -146,7 +153,11 @@ impl Runner<'_> {
                 match self.world.source.state().await {
                     Ok(None) => (None, Found::ok("not a git repository; no commit is recorded")),
                     Ok(Some(git)) => {
-                        let at = format!("{} at {}", git.branch.as_deref().unwrap_or("detached head"), &git.commit[..git.commit.len().min(12)]);
+                        let at = format!(
+                            "{} at {}",
+                            git.branch.as_deref().unwrap_or("detached head"),
+                            &git.commit[..git.commit.len().min(12)]
+                        );
                         let found = if git.dirty {
                             let failure = Failure::new(Code::DirtyTree, format!("{at}, with uncommitted changes"))
                                 .cause(git.dirty_files.join(", "))
@@ -173,7 +184,14 @@ impl Runner<'_> {
                         failure.causes.extend(set.warnings[1..].iter().map(|more| more.message.clone()));
                         Found::warning(failure)
                     }
-                    _ => Found::of(&set, |set| format!("{} in {} ({})", plural(set.migrations.len(), "migration"), set.dir, set.format.reader().name())),
+                    _ => Found::of(&set, |set| {
+                        format!(
+                            "{} in {} ({})",
+                            plural(set.migrations.len(), "migration"),
+                            set.dir,
+                            set.format.reader().name()
+                        )
+                    }),
                 };
                 (set.ok(), found)
             })
@@ -202,8 +220,11 @@ impl Runner<'_> {
             .run("server version", async {
                 let found = if facts.version_num < OLDEST_SERVER {
                     Found::failed(
-                        Failure::new(Code::ServerTooOld, format!("PostgreSQL {} is older than dbd supports", facts.version))
-                            .hint("dbd supports PostgreSQL 12 and newer"),
+                        Failure::new(
+                            Code::ServerTooOld,
+                            format!("PostgreSQL {} is older than dbd supports", facts.version),
+                        )
+                        .hint("dbd supports PostgreSQL 12 and newer"),
                     )
                 } else {
                     Found::ok(format!("PostgreSQL {}", facts.version))
@@ -228,9 +249,12 @@ impl Runner<'_> {
             .run("pooler", async {
                 let found = if facts.pooled {
                     Found::warning(
-                        Failure::new(Code::PoolerInTheWay, format!("{} leads through a pooler in transaction mode", self.world.target.place()))
-                            .cause("locks of a session mean nothing there, and pg_dump may fail")
-                            .hint(direct_url_hint(&self.world.target.host())),
+                        Failure::new(
+                            Code::PoolerInTheWay,
+                            format!("{} leads through a pooler in transaction mode", self.world.target.place()),
+                        )
+                        .cause("locks of a session mean nothing there, and pg_dump may fail")
+                        .hint(direct_url_hint(&self.world.target.host())),
                     )
                 } else {
                     Found::ok("a direct connection")
@@ -247,20 +271,24 @@ impl Runner<'_> {
         let table = tracking.as_ref().map_or("dbd.migration", |tracking| tracking.table);
         let privileges = checks.run("privileges", async {
             let missing = world.database.missing_privileges(&world.target).await;
-            let found = match &missing {
-                Ok(missing) if !missing.is_empty() => Found::failed(
-                    Failure::new(Code::MissingPrivilege, format!("`{}` lacks {}", facts.role, missing[0]))
-                        .hint("grant it, or deploy as a role that owns the objects"),
-                ),
-                _ => Found::of(&missing, |_| if facts.superuser { "superuser".to_owned() } else { "sufficient".to_owned() }),
-            };
+            let found =
+                match &missing {
+                    Ok(missing) if !missing.is_empty() => Found::failed(
+                        Failure::new(Code::MissingPrivilege, format!("`{}` lacks {}", facts.role, missing[0]))
+                            .hint("grant it, or deploy as a role that owns the objects"),
+                    ),
+                    _ => Found::of(&missing, |_| {
+                        if facts.superuser { "superuser".to_owned() } else { "sufficient".to_owned() }
+                    }),
+                };
             ((), found)
         });
         let foreign = checks.run("other tools", async {
             let locks = world.database.foreign_locks(&world.target).await;
             let found = match &locks {
                 Ok(locks) if !locks.is_empty() => Found::failed(
-                    Failure::new(Code::ForeignLockHeld, locks[0].clone()).hint("wait until that migration is over, then start again"),
+                    Failure::new(Code::ForeignLockHeld, locks[0].clone())
+                        .hint("wait until that migration is over, then start again"),
                 ),
                 _ => Found::of(&locks, |_| "none holds its migration lock".to_owned()),
             };
@@ -275,7 +303,8 @@ impl Runner<'_> {
             ((), Found::of(&place, Clone::clone))
         });
         let disk = checks.run("disk", async { ((), self.look_at_disk(facts)) });
-        let catalog = async { world.database.catalog(&world.target, &[table]).await.map(|catalog| fingerprint(&catalog)) };
+        let catalog =
+            async { world.database.catalog(&world.target, &[table]).await.map(|catalog| fingerprint(&catalog)) };
         let applied = async {
             match &tracking {
                 Some(tracking) => world.database.applied(&world.target, tracking).await.map(Some),
@@ -298,20 +327,33 @@ impl Runner<'_> {
         let say = |bytes: u64| bytesize::ByteSize::b(bytes).display().iec().to_string();
         if free < need {
             return Found::failed(
-                Failure::new(Code::DiskFull, format!("the backup may need {}, {} are free in {}", say(need), say(free), self.world.files.shown("")))
-                    .hint("make room, or put the artifacts elsewhere with [artifacts] dir"),
+                Failure::new(
+                    Code::DiskFull,
+                    format!(
+                        "the backup may need {}, {} are free in {}",
+                        say(need),
+                        say(free),
+                        self.world.files.shown("")
+                    ),
+                )
+                .hint("make room, or put the artifacts elsewhere with [artifacts] dir"),
             );
         }
         Found::ok(format!("{} free for a backup of at most {}", say(free), say(need)))
     }
 
-    fn look_at_drift(&self, catalog: Result<crate::domain::digest::Digest, Failure>) -> (Option<crate::domain::digest::Digest>, Found) {
+    fn look_at_drift(
+        &self,
+        catalog: Result<crate::domain::digest::Digest, Failure>,
+    ) -> (Option<crate::domain::digest::Digest>, Found) {
         match catalog {
             Err(failure) => (None, Found::failed(failure)),
             Ok(print) => {
                 let found = match &self.last_left {
                     None => Found::ok(format!("schema {}; no earlier run to compare with", print.short())),
-                    Some((_, left)) if *left == print => Found::ok(format!("schema {}, as the last run left it", print.short())),
+                    Some((_, left)) if *left == print => {
+                        Found::ok(format!("schema {}, as the last run left it", print.short()))
+                    }
                     Some((run, left)) => Found::warning(
                         Failure::new(Code::Drifted, format!("the target's schema is not what {run} left"))
                             .cause(format!("left {}, found {}", left.short(), print.short()))
@@ -333,7 +375,11 @@ fn look_at_applied(
         return match applied {
             Err(failure) => (None, Found::failed(failure)),
             Ok(_) => {
-                let found = Found { status: CheckStatus::Skipped, message: "the migrations cannot be read".to_owned(), failure: None };
+                let found = Found {
+                    status: CheckStatus::Skipped,
+                    message: "the migrations cannot be read".to_owned(),
+                    failure: None,
+                };
                 (None, found)
             }
         };
@@ -365,7 +411,8 @@ fn direct_url_hint(host: &str) -> String {
     if host.ends_with(".pooler.supabase.com") {
         return "use the direct URL: the same host with port 5432, or db.<project>.supabase.co".to_owned();
     }
-    "use the direct URL of the server instead of the pooler's (often another host, or port 5432 instead of 6432)".to_owned()
+    "use the direct URL of the server instead of the pooler's (often another host, or port 5432 instead of 6432)"
+        .to_owned()
 }
 
 fn plural(count: usize, what: &str) -> String {

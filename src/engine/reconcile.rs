@@ -55,16 +55,21 @@ impl Runner<'_> {
     async fn fence(&mut self, flight: &InFlight) -> Result<Fenced, Failure> {
         let world = self.world;
         match flight.effect {
-            Effect::Preflight | Effect::CheckSchema | Effect::CheckHealth | Effect::AssessLoss | Effect::CheckRestored => {
-                Ok(Fenced::after(flight.id.clone(), "it only looks"))
-            }
+            Effect::Preflight
+            | Effect::CheckSchema
+            | Effect::CheckHealth
+            | Effect::AssessLoss
+            | Effect::CheckRestored => Ok(Fenced::after(flight.id.clone(), "it only looks")),
             Effect::Dump { .. } => world.backups.fence(&flight.id).await,
             Effect::CreateSandbox | Effect::FillSandbox | Effect::Rehearse | Effect::RunTests | Effect::DropSandbox => {
                 let commands = world.commands.fence(&flight.id).await?;
                 let programs = world.backups.fence(&flight.id).await?;
                 self.sandbox = None;
                 world.sandboxes.remove(self.run.id.as_str()).await?;
-                Ok(Fenced::after(flight.id.clone(), format!("{}; {}; the sandbox is removed", commands.evidence(), programs.evidence())))
+                Ok(Fenced::after(
+                    flight.id.clone(),
+                    format!("{}; {}; the sandbox is removed", commands.evidence(), programs.evidence()),
+                ))
             }
             Effect::RunVerify => world.commands.fence(&flight.id).await,
             Effect::PrepareTarget | Effect::Migrate { .. } => self.fence_sessions(flight, None).await,
@@ -107,7 +112,9 @@ impl Runner<'_> {
         let note = super::perform::dump_note(&name);
         let path = self.world.files.path(&name);
         let finished = self.world.backups.finished(fenced, &path).await?;
-        let noted = fs_err::read(self.world.files.path(&note)).ok().and_then(|bytes| serde_json::from_slice::<crate::domain::event::Backup>(&bytes).ok());
+        let noted = fs_err::read(self.world.files.path(&note))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<crate::domain::event::Backup>(&bytes).ok());
         match (finished, noted) {
             (Some(dumped), Some(backup)) if dumped.digest == backup.digest && purpose != DumpPurpose::Refresh => {
                 let evidence = format!("{} is there and has the digest {}", backup.path, Digest::short(&backup.digest));

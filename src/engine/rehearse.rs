@@ -38,7 +38,8 @@ impl Runner<'_> {
     }
 
     async fn try_rehearse(&mut self, effect: Effect, id: &EffectId) -> Result<Done, Failure> {
-        let missing = |what: &str| Failure::new(Code::Bug, format!("{}: {what} is missing at the rehearsal", self.run.id));
+        let missing =
+            |what: &str| Failure::new(Code::Bug, format!("{}: {what} is missing at the rehearsal", self.run.id));
         let sandbox = self.sandbox.clone().ok_or_else(|| missing("the sandbox"))?;
         let before = self.before.clone().ok_or_else(|| missing("the catalog"))?;
         let preflight = self.run.preflight.as_ref().ok_or_else(|| missing("the preflight"))?;
@@ -49,7 +50,8 @@ impl Runner<'_> {
         let rows_before = world.database.row_counts(&sandbox.url, tracking.table).await?;
 
         let trace = self.apply_all(effect, &url, id).await?;
-        let transactions: Vec<Vec<&StatementTrace>> = trace.transactions.iter().map(|one| one.iter().collect()).collect();
+        let transactions: Vec<Vec<&StatementTrace>> =
+            trace.transactions.iter().map(|one| one.iter().collect()).collect();
         // What the run itself makes holds nobody up, and a lock on an index follows from the one on its table.
         let kinds = [Kind::Table, Kind::MaterializedView, Kind::View, Kind::ForeignTable, Kind::Sequence];
         let existed = |name: &str| kinds.iter().any(|kind| before.find(*kind, name).is_some());
@@ -100,7 +102,12 @@ impl Runner<'_> {
     }
 
     /// Every step of every pending migration, in the transaction shape that will be used on the target.
-    async fn apply_all(&self, effect: Effect, url: &crate::domain::connection::ConnectionUrl, id: &EffectId) -> Result<Trace, Failure> {
+    async fn apply_all(
+        &self,
+        effect: Effect,
+        url: &crate::domain::connection::ConnectionUrl,
+        id: &EffectId,
+    ) -> Result<Trace, Failure> {
         let preflight = self.run.preflight.as_ref();
         let pending = preflight.map(|preflight| preflight.pending.as_slice()).unwrap_or_default();
         let settings = self.run.request.as_ref().map(|request| &request.settings);
@@ -112,7 +119,12 @@ impl Runner<'_> {
             let order = ApplyOrder {
                 url,
                 holder: &holder,
-                effect: &EffectId::derive(&anchor.origin, &self.run.id, &format!("rehearse {}", place + 1), id.as_str().as_bytes()),
+                effect: &EffectId::derive(
+                    &anchor.origin,
+                    &self.run.id,
+                    &format!("rehearse {}", place + 1),
+                    id.as_str().as_bytes(),
+                ),
                 anchor: &anchor,
                 step,
                 units: &migration.units,
@@ -133,7 +145,9 @@ impl Runner<'_> {
             };
             let took: u64 = statements.iter().map(|statement| statement.duration_ms).sum();
             if trace.migrations.last().is_none_or(|last| last.id != migration.id.as_str()) {
-                trace.migrations.push(MigrationTrace { id: migration.id.as_str().to_owned(), ..MigrationTrace::default() });
+                trace
+                    .migrations
+                    .push(MigrationTrace { id: migration.id.as_str().to_owned(), ..MigrationTrace::default() });
             }
             if let Some(last) = trace.migrations.last_mut() {
                 last.duration_ms += took;
@@ -160,13 +174,15 @@ impl Runner<'_> {
         rows_after: &BTreeMap<String, i64>,
     ) -> Result<Vec<Finding>, Failure> {
         let mut findings = Vec::new();
-        for judged in comparison.changes.iter().filter(|judged| judged.breaking > Breaking::No && !judged.change.nested) {
+        for judged in comparison.changes.iter().filter(|judged| judged.breaking > Breaking::No && !judged.change.nested)
+        {
             let losing = self.loses_data(judged, before, rows_before).await?;
             for verdict in judged.verdicts.iter().filter(|verdict| verdict.breaking > Breaking::No) {
                 let about_data = verdict.code.ends_with("removed") || judged.lossy;
                 let severity = if losing.is_some() && about_data { Severity::Error } else { Severity::Warning };
                 let object = judged.change.object.clone();
-                let mut message = format!("{} {} {}", judged.change.kind.words(), object, judged.change.change.as_str());
+                let mut message =
+                    format!("{} {} {}", judged.change.kind.words(), object, judged.change.change.as_str());
                 if !verdict.reason.is_empty() {
                     message = format!("{message}: {}", verdict.reason);
                 }
@@ -178,7 +194,10 @@ impl Runner<'_> {
                 findings.push(Finding { code: verdict.code.clone(), severity, object, message, allowed: false });
             }
             // A type that silently changes values is a loss whatever else is said about it.
-            if judged.lossy && losing.is_some() && judged.verdicts.iter().all(|verdict| verdict.breaking == Breaking::No) {
+            if judged.lossy
+                && losing.is_some()
+                && judged.verdicts.iter().all(|verdict| verdict.breaking == Breaking::No)
+            {
                 findings.push(Finding {
                     code: "column_values_changed".to_owned(),
                     severity: Severity::Error,
@@ -204,7 +223,12 @@ impl Runner<'_> {
     }
 
     /// Whether a change takes stored data with it, and what.
-    async fn loses_data(&self, judged: &Judged, before: &Catalog, rows: &BTreeMap<String, i64>) -> Result<Option<String>, Failure> {
+    async fn loses_data(
+        &self,
+        judged: &Judged,
+        before: &Catalog,
+        rows: &BTreeMap<String, i64>,
+    ) -> Result<Option<String>, Failure> {
         let change = &judged.change;
         let count = |table: &str| rows.get(table).copied().unwrap_or(0);
         match (change.kind, change.change) {
@@ -222,7 +246,8 @@ impl Runner<'_> {
                     return Ok(None);
                 }
                 // The sandbox no longer has the column; the target still does.
-                let has = self.world.database.column_has_values(&self.world.target, &table.name, key.last_part()).await?;
+                let has =
+                    self.world.database.column_has_values(&self.world.target, &table.name, key.last_part()).await?;
                 Ok(has.then(|| "it holds values".to_owned()))
             }
             (Kind::Column, ChangeKind::Modified) if judged.lossy => {

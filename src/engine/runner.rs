@@ -10,11 +10,11 @@ use crate::domain::evolve::{evolve, fold};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::machine::{End, State};
-use crate::domain::next::{Next, next, poisoned};
+use crate::domain::next::{Next, next};
 use crate::domain::run::Run;
 use crate::domain::schema::catalog::Catalog;
 use crate::ports::database::{Anchor, Hold, Holder};
-use crate::ports::journal::{AppendFailure, Journal};
+use crate::ports::journal::{AppendFailure, Journal, NewEvent};
 use crate::ports::sandbox::Sandbox;
 use std::time::{Duration, Instant};
 
@@ -34,8 +34,6 @@ pub enum Ending {
     Waiting,
     /// A person has to say how it goes on.
     Halted,
-    /// It was taken over too often without getting any further; a person has to say how it goes on.
-    Poisoned(Failure),
     /// It was stopped, or the server cannot be reached; `dbd resume` goes on.
     Interrupted(Option<Failure>),
 }
@@ -61,8 +59,10 @@ impl Broken {
             Broken::Journal(failure) | Broken::Bug(failure) => failure,
             Broken::Moved => Failure::new(Code::Busy, format!("{run}: somebody else decided about it meanwhile"))
                 .hint(format!("`dbd status {run}` says how it stands")),
-            Broken::Superseded => Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
-                .hint(format!("`dbd status {run}` says how it stands")),
+            Broken::Superseded => {
+                Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
+                    .hint(format!("`dbd status {run}` says how it stands"))
+            }
         }
     }
 }
@@ -108,10 +108,31 @@ pub struct Runner<'a> {
 
 impl<'a> Runner<'a> {
     /// A runner for a run that is `run` so far; blank for a new one.
-    pub fn new(world: &'a World, journal: &'a mut dyn Journal, watch: &'a dyn Watch, stop: Stop, actor: Actor, run: Run) -> Self {
+    pub fn new(
+        world: &'a World,
+        journal: &'a mut dyn Journal,
+        watch: &'a dyn Watch,
+        stop: Stop,
+        actor: Actor,
+        run: Run,
+    ) -> Self {
         // Until it takes over, it speaks within the last take-over: a decision about a run needs no new one.
         let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
-        Self { world, journal, watch, stop, actor, run, epoch, hold: None, sandbox: None, before: None, roles_kept: true, last_left: None, doubts: None }
+        Self {
+            world,
+            journal,
+            watch,
+            stop,
+            actor,
+            run,
+            epoch,
+            hold: None,
+            sandbox: None,
+            before: None,
+            roles_kept: true,
+            last_left: None,
+            doubts: None,
+        }
     }
 
     /// Says what the last run of this target left there, for the drift check.
@@ -189,10 +210,20 @@ impl<'a> Runner<'a> {
                     return Err(Broken::Moved);
                 }
                 return Err(Broken::Bug(
-                    Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id)).source(&misfit),
+                    Failure::new(Code::Bug, format!("{}: an event that its history does not allow", self.run.id))
+                        .source(&misfit),
                 ));
             }
-            match self.journal.append(&self.run.id, self.run.rseq, now, self.epoch, &self.actor, &event, blobs.clone()) {
+            let new = NewEvent {
+                run: &self.run.id,
+                expected_rseq: self.run.rseq,
+                now_ms: now,
+                epoch: self.epoch,
+                actor: &self.actor,
+                event: &event,
+                blobs: blobs.clone(),
+            };
+            match self.journal.append(new) {
                 Ok(recorded) => {
                     self.run = evolve(&self.run, &recorded).map_err(|misfit| {
                         Broken::Bug(Failure::new(Code::IllegalHistory, format!("{}", self.run.id)).source(&misfit))
@@ -205,7 +236,8 @@ impl<'a> Runner<'a> {
                     let events = self.journal.read(&self.run.id).map_err(Broken::Journal)?;
                     self.run = fold(&self.run.id, &events).map_err(|misfit| {
                         Broken::Journal(
-                            Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", self.run.id)).source(&misfit),
+                            Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", self.run.id))
+                                .source(&misfit),
                         )
                     })?;
                 }
@@ -217,15 +249,6 @@ impl<'a> Runner<'a> {
 
     /// Drives the run until nothing more can be done without somebody else.
     pub async fn drive(&mut self) -> Result<Ending, Broken> {
-        if poisoned(&self.run) && !matches!(self.run.state, State::Halted { .. } | State::Settled { .. }) {
-            let failure = Failure::new(
-                Code::TooManyTakeovers,
-                format!("{} was taken over {} times without getting any further", self.run.id, self.run.takeovers),
-            )
-            .hint("find out what kills the process (memory, a time limit) before it is resumed")
-            .hint(format!("`dbd cancel {}` gives it up", self.run.id));
-            return Ok(Ending::Poisoned(failure));
-        }
         loop {
             match self.turn().await {
                 Ok(None) | Err(Broken::Moved) => {}
@@ -289,10 +312,16 @@ impl<'a> Runner<'a> {
                 let before = self.doubts.take().filter(|(of, ..)| *of == effect).map_or(0, |(_, times, _)| times);
                 self.doubts = Some((effect, before + 1, failure));
             }
-            Done::No { failure, .. } if failure.certainty == Certainty::Transient && self.beyond_preparing() && unreachable_code(failure.code) => {
+            Done::No { failure, .. }
+                if failure.certainty == Certainty::Transient
+                    && self.beyond_preparing()
+                    && unreachable_code(failure.code) =>
+            {
                 return Ok(Some(Ending::Interrupted(Some(failure))));
             }
-            Done::No { failure, partial } => self.append(Event::Failed { id, failure, partial, duration_ms }, Vec::new())?,
+            Done::No { failure, partial } => {
+                self.append(Event::Failed { id, failure, partial, duration_ms }, Vec::new())?
+            }
         }
         Ok(None)
     }
@@ -302,7 +331,12 @@ impl<'a> Runner<'a> {
         let (_, times, failure) = self.doubts.as_ref().filter(|(of, ..)| *of == effect)?;
         // What took too long has had its time.
         let enough = *times >= MOST_DOUBTS || failure.code == Code::MigrationTimeout;
-        enough.then(|| failure.clone().certainty(Certainty::Definite).cause(format!("tried {times} time(s); nothing of it was committed")))
+        enough.then(|| {
+            failure
+                .clone()
+                .certainty(Certainty::Definite)
+                .cause(format!("tried {times} time(s); nothing of it was committed"))
+        })
     }
 
     /// While the target may have changed, a server that is away for a moment is waited for.

@@ -1,8 +1,8 @@
 //! The user's own commands.
 
+use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::CommandReport;
 use crate::domain::failure::Failure;
-use crate::domain::connection::ConnectionUrl;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::secret::Secret;
 use crate::ports::fence::Fenced;

@@ -214,7 +214,14 @@ pub trait Database {
     async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure>;
 
     /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `own` wrote.
-    async fn loss(&self, url: &ConnectionUrl, tracking: &str, xid: &str, rows: &BTreeMap<String, i64>, own: &[String]) -> Result<Loss, Failure>;
+    async fn loss(
+        &self,
+        url: &ConnectionUrl,
+        tracking: &str,
+        xid: &str,
+        rows: &BTreeMap<String, i64>,
+        own: &[String],
+    ) -> Result<Loss, Failure>;
 
     /// The schemas a restore leaves standing: `public`, and those that hold something of an extension.
     async fn kept_schemas(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;

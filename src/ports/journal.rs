@@ -15,6 +15,25 @@ pub enum AppendFailure {
     Broken(Failure),
 }
 
+/// An event to be appended.
+#[derive(Clone, Debug)]
+pub struct NewEvent<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// How many events the run has, as far as the caller knows: another number is [`AppendFailure::Stale`].
+    pub expected_rseq: u64,
+    /// Milliseconds since 1970.
+    pub now_ms: i64,
+    /// The take-over it belongs to: one that is over is [`AppendFailure::Superseded`].
+    pub epoch: u64,
+    /// Who.
+    pub actor: &'a Actor,
+    /// What.
+    pub event: &'a Event,
+    /// Large texts that belong to it.
+    pub blobs: Vec<Vec<u8>>,
+}
+
 /// What a run is in the journal's index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHead {
@@ -31,17 +50,8 @@ pub trait Journal {
     /// The journal's own name.
     fn origin(&self) -> String;
 
-    /// Appends `event` to `run`, which must have `expected_rseq` events, and makes it durable.
-    fn append(
-        &mut self,
-        run: &RunId,
-        expected_rseq: u64,
-        now_ms: i64,
-        epoch: u64,
-        actor: &Actor,
-        event: &Event,
-        blobs: Vec<Vec<u8>>,
-    ) -> Result<Recorded, AppendFailure>;
+    /// Appends an event and makes it durable.
+    fn append(&mut self, new: NewEvent<'_>) -> Result<Recorded, AppendFailure>;
 
     /// The events of a run, in order; each checked against the chain.
     ///

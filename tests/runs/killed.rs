@@ -204,7 +204,11 @@ fn killed_at_twenty_random_moments_it_comes_to_a_good_end() {
 }
 
 /// Another one each time, unless `DBD_TEST_SEED` names it.
-#[allow(clippy::disallowed_methods, reason = "tests read the environment and the clock themselves")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests read the environment and the clock themselves, and say their seed"
+)]
 fn seed() -> u64 {
     let named = std::env::var("DBD_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = named.unwrap_or_else(|| {

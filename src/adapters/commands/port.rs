@@ -33,7 +33,8 @@ impl Shell {
 #[async_trait(?Send)]
 impl Commands for Shell {
     async fn run(&self, order: &CommandOrder) -> Result<Ran, Failure> {
-        fs_err::create_dir_all(&self.work_dir).map_err(|error| crate::adapters::support::files::unwritable(&self.work_dir, &error))?;
+        fs_err::create_dir_all(&self.work_dir)
+            .map_err(|error| crate::adapters::support::files::unwritable(&self.work_dir, &error))?;
         let command = super::CommandOrder {
             command: &order.command,
             root: &self.root,
@@ -54,7 +55,11 @@ impl Commands for Shell {
             digest: Digest::of(&bytes),
             bytes: bytes.len() as u64,
         });
-        let counts = done.counts.map(|counts| TestCounts { passed: counts.passed, failed: counts.failed, skipped: counts.skipped });
+        let counts = done.counts.map(|counts| TestCounts {
+            passed: counts.passed,
+            failed: counts.failed,
+            skipped: counts.skipped,
+        });
         Ok(Ran {
             report: CommandReport { status: done.exit, counts, output },
             tail: done.tail.lines().map(str::to_owned).collect(),
@@ -65,6 +70,9 @@ impl Commands for Shell {
         let record = self.record(effect);
         let there = record.exists();
         kill_leftover(&record).await?;
-        Ok(Fenced::after(effect.clone(), if there { "the command it had started is gone" } else { "no command of it is recorded" }))
+        Ok(Fenced::after(
+            effect.clone(),
+            if there { "the command it had started is gone" } else { "no command of it is recorded" },
+        ))
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{RestoreCopyOrder, RestoreInPlaceOrder, dump, dumped, restore_copy, restore_in_place, verify};
 use crate::adapters::support::child::{Cancel, kill_leftover, run};
+use crate::adapters::support::pg_bin::{Need, Programs, Search, find};
 use crate::adapters::support::psql::{explain, psql_spec};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
-use crate::adapters::support::pg_bin::{Need, Programs, Search, find};
 use crate::domain::digest::Digest;
 use crate::domain::failure::Failure;
 use crate::domain::ids::EffectId;
@@ -49,7 +49,8 @@ impl PgTools {
     }
 
     fn make_work_dir(&self) -> Result<(), Failure> {
-        fs_err::create_dir_all(&self.work_dir).map_err(|error| crate::adapters::support::files::unwritable(&self.work_dir, &error))
+        fs_err::create_dir_all(&self.work_dir)
+            .map_err(|error| crate::adapters::support::files::unwritable(&self.work_dir, &error))
     }
 }
 
@@ -75,7 +76,8 @@ impl Backups for PgTools {
             timeout: None,
         };
         // The dump is compressed: how large it will be is not known, only that the database is larger.
-        let finished = dump(&order, &Cancel::never(), &mut |bytes| progress(bytes, (bytes > expected).then_some(bytes))).await?;
+        let finished =
+            dump(&order, &Cancel::never(), &mut |bytes| progress(bytes, (bytes > expected).then_some(bytes))).await?;
         Ok(Dumped { digest: finished.digest, bytes: finished.bytes })
     }
 
@@ -112,7 +114,8 @@ impl Backups for PgTools {
             record: Some(self.record(&order.effect)),
             timeout: None,
         };
-        let restored = restore_copy(&copy, &Cancel::never(), &mut |at| progress(at.tables as u64, Some(at.of as u64))).await?;
+        let restored =
+            restore_copy(&copy, &Cancel::never(), &mut |at| progress(at.tables as u64, Some(at.of as u64))).await?;
         Ok(Filled { roles_kept: restored.owners_kept, notes: restored.notes })
     }
 
@@ -134,7 +137,11 @@ impl Backups for PgTools {
             timeout: None,
         };
         let keep = order.keep_schemas.clone();
-        restore_in_place(&in_place, &|entry| entry.kind == "SCHEMA" && keep.iter().any(|name| name == entry.tag.trim()), &Cancel::never()).await
+        restore_in_place(
+            &in_place,
+            &|entry| entry.kind == "SCHEMA" && keep.iter().any(|name| name == entry.tag.trim()),
+            &Cancel::never(),
+        )
+        .await
     }
 }
-

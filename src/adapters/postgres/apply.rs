@@ -84,12 +84,20 @@ pub async fn apply(order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
     }
 }
 
-async fn once(order: &ApplyOrder<'_>, left: Duration, trace: &mut Vec<StatementTrace>) -> Result<Option<String>, Trouble> {
+async fn once(
+    order: &ApplyOrder<'_>,
+    left: Duration,
+    trace: &mut Vec<StatementTrace>,
+) -> Result<Option<String>, Trouble> {
     let session = connect(order.url, &order.effect.application_name()).await.map_err(Trouble::Certain)?;
     let setup = format!(
         "SET client_min_messages = notice; SET idle_in_transaction_session_timeout = '{}ms'; SET statement_timeout = '{}ms'; {}",
         order.timeout_ms.saturating_add(60_000),
-        order.statement_timeout_ms.unwrap_or(u64::MAX).min(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)).clamp(1, i32::MAX as u64),
+        order
+            .statement_timeout_ms
+            .unwrap_or(u64::MAX)
+            .min(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+            .clamp(1, i32::MAX as u64),
         // The server notices a client that is gone, where it can (PostgreSQL 14, Linux): a zombie ends by itself.
         "SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', false) \
          WHERE pg_catalog.current_setting('server_version_num')::integer >= 140000;",
@@ -97,15 +105,26 @@ async fn once(order: &ApplyOrder<'_>, left: Duration, trace: &mut Vec<StatementT
     session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
     // The name can be changed by the migration itself; the lock cannot be lost, so the fence finds this session by both.
     if !order.pooled {
-        let lock = "SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext($1))";
-        session.client.execute(lock, &[&order.effect.as_str()]).await.map_err(|error| ours(order, "marking the session", &error))?;
+        let lock =
+            "SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext($1))";
+        session
+            .client
+            .execute(lock, &[&order.effect.as_str()])
+            .await
+            .map_err(|error| ours(order, "marking the session", &error))?;
     }
     // What earlier units of the migration set for their session counts for this one too.
     for span in session_settings(order.text, order.units, order.step.unit) {
-        session.client.simple_query(span.of(order.text)).await.map_err(|error| theirs(order, Some(&span), &error, ""))?;
+        session
+            .client
+            .simple_query(span.of(order.text))
+            .await
+            .map_err(|error| theirs(order, Some(&span), &error, ""))?;
     }
     let observer = match order.watch {
-        true => Some(Observer::begin(&session.client).await.map_err(|error| ours(order, "looking at the catalog", &error))?),
+        true => Some(
+            Observer::begin(&session.client).await.map_err(|error| ours(order, "looking at the catalog", &error))?,
+        ),
         false => None,
     };
     let xid = match &order.step.mode {
@@ -148,7 +167,11 @@ async fn in_transaction(
     }
     // Constraints that were deferred are checked here.
     client.batch_execute("COMMIT").await.map_err(|error| {
-        if lost(&error) { ours(order, "committing", &error) } else { theirs(order, order.step.statements.last(), &error, "COMMIT: ") }
+        if lost(&error) {
+            ours(order, "committing", &error)
+        } else {
+            theirs(order, order.step.statements.last(), &error, "COMMIT: ")
+        }
     })?;
     Ok(Some(xid))
 }
@@ -190,7 +213,9 @@ async fn alone(
             let certain = |failure: &Failure| failure.certainty != Certainty::InDoubt;
             let (Trouble::Certain(failure) | Trouble::Contention(failure)) = &trouble;
             if certain(failure) {
-                clean_up_alone(session, probe).await.map_err(|error| ours(order, "removing what was left half done", &error))?;
+                clean_up_alone(session, probe)
+                    .await
+                    .map_err(|error| ours(order, "removing what was left half done", &error))?;
             }
             return Err(trouble);
         }
@@ -249,13 +274,17 @@ async fn run_statement(
                 let quiet = "SET client_min_messages = notice";
                 client.batch_execute(quiet).await.map_err(|error| ours(order, "listening to the server", &error))?;
                 let notices = session.take_notices();
-                observer.after(client, &mut one, &notices, seen).await.map_err(|error| ours(order, "watching the statement", &error))?;
+                observer
+                    .after(client, &mut one, &notices, seen)
+                    .await
+                    .map_err(|error| ours(order, "watching the statement", &error))?;
             }
             trace.push(one);
             Ok(())
         }
         Err(error) => {
-            one.error = Some(error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned()));
+            one.error =
+                Some(error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned()));
             trace.push(one);
             Err(theirs(order, Some(span), &error, ""))
         }
@@ -303,7 +332,9 @@ fn too_long(order: &ApplyOrder<'_>) -> Failure {
 fn ours(order: &ApplyOrder<'_>, what: &str, error: &tokio_postgres::Error) -> Trouble {
     let failure = super::connect::query_failed(order.url, what, error);
     match error.code() {
-        Some(&SqlState::UNIQUE_VIOLATION) if what.contains("ledger") => Trouble::Certain(failure.certainty(Certainty::InDoubt)),
+        Some(&SqlState::UNIQUE_VIOLATION) if what.contains("ledger") => {
+            Trouble::Certain(failure.certainty(Certainty::InDoubt))
+        }
         Some(code) if is_contention(code) => Trouble::Contention(Failure { code: Code::LockTimeout, ..failure }),
         _ => Trouble::Certain(failure),
     }
@@ -323,7 +354,9 @@ fn theirs(order: &ApplyOrder<'_>, span: Option<&Span>, error: &tokio_postgres::E
     let said = format!("{prefix}{} (SQLSTATE {})", server.message(), server.code().code());
     let statement = span.map(|span| first_line(span.of(order.text)).to_owned());
     let mut failure = match server.code() {
-        code if is_contention(code) => Failure::new(Code::LockTimeout, format!("{}:{line}: a lock was not to be had in time", order.file)),
+        code if is_contention(code) => {
+            Failure::new(Code::LockTimeout, format!("{}:{line}: a lock was not to be had in time", order.file))
+        }
         &SqlState::QUERY_CANCELED => {
             let mut failure = too_long(order);
             if order.statement_timeout_ms.is_some() {

@@ -71,7 +71,11 @@ const LOOK_LOCK_TIMEOUT_MS: u64 = 30_000;
 pub async fn connect_to_look(url: &ConnectionUrl, application_name: &str) -> Result<Session, Failure> {
     let session = connect(url, application_name).await?;
     let patience = format!("SET lock_timeout = '{LOOK_LOCK_TIMEOUT_MS}ms'");
-    session.client.batch_execute(&patience).await.map_err(|error| query_failed(url, "setting up the session", &error))?;
+    session
+        .client
+        .batch_execute(&patience)
+        .await
+        .map_err(|error| query_failed(url, "setting up the session", &error))?;
     Ok(session)
 }
 
@@ -116,8 +120,11 @@ fn config(url: &ConnectionUrl, application_name: &str) -> Result<Config, Failure
         "allow" | "prefer" => SslMode::Prefer,
         "require" | "verify-ca" | "verify-full" => SslMode::Require,
         other => {
-            return Err(Failure::new(Code::BadDatabaseUrl, format!("the database URL asks for an unknown sslmode `{other}`"))
-                .hint("use one of disable, prefer, require, verify-ca, verify-full"));
+            return Err(Failure::new(
+                Code::BadDatabaseUrl,
+                format!("the database URL asks for an unknown sslmode `{other}`"),
+            )
+            .hint("use one of disable, prefer, require, verify-ca, verify-full"));
         }
     });
     Ok(config)
@@ -126,7 +133,9 @@ fn config(url: &ConnectionUrl, application_name: &str) -> Result<Config, Failure
 /// What libpq does with each `sslmode`: `prefer` and `require` encrypt without asking who answers unless a root certificate is named;
 /// `verify-ca` and `verify-full` ask (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
 fn tls_config(url: &ConnectionUrl, mode: &str) -> Result<ClientConfig, Failure> {
-    let failed = |why: String| Failure::new(Code::TlsFailed, format!("encryption for {} cannot be set up", url.place())).cause(why);
+    let failed = |why: String| {
+        Failure::new(Code::TlsFailed, format!("encryption for {} cannot be set up", url.place())).cause(why)
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -180,12 +189,12 @@ impl ServerCertVerifier for Certified {
     ) -> Result<ServerCertVerified, rustls::Error> {
         use rustls::{CertificateError, Error};
         match self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }))
-                if self.any_name =>
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.any_name => Ok(ServerCertVerified::assertion()),
+            Err(Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.any_name && self.named.iter().any(|root| root == end_entity) =>
             {
-                Ok(ServerCertVerified::assertion())
-            }
-            Err(Error::InvalidCertificate(CertificateError::Other(_))) if self.any_name && self.named.iter().any(|root| root == end_entity) => {
                 Ok(ServerCertVerified::assertion())
             }
             other => other,
@@ -237,7 +246,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -246,7 +260,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -263,14 +282,19 @@ fn refused(url: &ConnectionUrl, error: &tokio_postgres::Error) -> Failure {
             &SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
                 Failure::new(Code::WrongPassword, format!("{place} refused user `{}` or the password", url.user()))
                     .cause(said)
-                    .hint("check user and password in the database URL; special characters in it must be percent-encoded")
+                    .hint(
+                        "check user and password in the database URL; special characters in it must be percent-encoded",
+                    )
             }
             &SqlState::INVALID_CATALOG_NAME => {
                 Failure::new(Code::NoSuchDatabase, format!("{place}: there is no database `{}`", url.database()))
                     .cause(said)
                     .hint(format!("create it with: createdb {}", url.database()))
             }
-            &SqlState::CANNOT_CONNECT_NOW | &SqlState::TOO_MANY_CONNECTIONS | &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN => {
+            &SqlState::CANNOT_CONNECT_NOW
+            | &SqlState::TOO_MANY_CONNECTIONS
+            | &SqlState::ADMIN_SHUTDOWN
+            | &SqlState::CRASH_SHUTDOWN => {
                 Failure::new(Code::CannotConnect, format!("{place} takes no connections right now"))
                     .cause(said)
                     .certainty(Certainty::Transient)
@@ -316,7 +340,8 @@ pub fn query_failed(url: &ConnectionUrl, what: &str, error: &tokio_postgres::Err
             }
             if server.code() == &SqlState::INSUFFICIENT_PRIVILEGE {
                 failure.code = Code::MissingPrivilege;
-                failure = failure.hint(format!("grant it to `{}`, or deploy as a role that owns the objects", url.user()));
+                failure =
+                    failure.hint(format!("grant it to `{}`, or deploy as a role that owns the objects", url.user()));
             }
             failure
         }
@@ -327,10 +352,13 @@ pub fn query_failed(url: &ConnectionUrl, what: &str, error: &tokio_postgres::Err
 /// Whether the connection is gone: closed, broken, or ended by the server.
 pub fn lost(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error().map(DbError::code) {
-        Some(code) => {
-            [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT]
-                .contains(code)
-        }
+        Some(code) => [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        ]
+        .contains(code),
         // Without a server's answer it is the wire or the protocol.
         None => true,
     }

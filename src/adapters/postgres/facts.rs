@@ -185,7 +185,9 @@ pub async fn missing_privileges(url: &ConnectionUrl) -> Result<Vec<String>, Fail
         )
         .await
         .map_err(|error| failed(&error))?;
-    missing.extend(unreadable.iter().map(|row| format!("SELECT on {} (the backup reads every table)", row.get::<_, String>(0))));
+    missing.extend(
+        unreadable.iter().map(|row| format!("SELECT on {} (the backup reads every table)", row.get::<_, String>(0))),
+    );
     session.close().await;
     Ok(missing)
 }
@@ -222,7 +224,8 @@ pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> 
     Ok(rows
         .iter()
         .map(|row| {
-            let (tool, pid, application, user): (String, i32, String, String) = (row.get(0), row.get(1), row.get(2), row.get(3));
+            let (tool, pid, application, user): (String, i32, String, String) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
             format!("{tool}'s migration lock is held by pid {pid} (user {user}, application `{application}`)")
         })
         .collect())
@@ -321,7 +324,9 @@ pub async fn act_like(url: &ConnectionUrl, facts: &ServerFacts) -> Result<(), Fa
     for (name, value) in &facts.session_settings {
         // Lists of identifiers are stored as they are written; everything else is one value.
         let value = match name.as_str() {
-            "search_path" | "temp_tablespaces" | "session_preload_libraries" | "local_preload_libraries" => value.clone(),
+            "search_path" | "temp_tablespaces" | "session_preload_libraries" | "local_preload_libraries" => {
+                value.clone()
+            }
             _ => super::ledger::literal(value),
         };
         sql.push_str(&format!(

@@ -30,7 +30,15 @@ pub fn identifier(name: &str) -> String {
 }
 
 /// The row that goes into the ledger first. Nothing is inserted, and so no row counted, unless the lease is still ours.
-pub fn ledger_insert(holder: &Holder, effect: &EffectId, anchor: &Anchor, step: &str, digest: &str, phase: &str, again: bool) -> String {
+pub fn ledger_insert(
+    holder: &Holder,
+    effect: &EffectId,
+    anchor: &Anchor,
+    step: &str,
+    digest: &str,
+    phase: &str,
+    again: bool,
+) -> String {
     format!(
         "INSERT INTO dbd.ledger (effect_id, phase, run_id, step, digest, origin, seq, hash, token) \
          SELECT {effect}, {phase}, {run}, {step}, {digest}, {origin}, {seq}, {hash}, {token} \
@@ -51,8 +59,11 @@ pub fn ledger_insert(holder: &Holder, effect: &EffectId, anchor: &Anchor, step: 
 
 /// What a holder that lost its lease is told.
 pub fn superseded(holder: &Holder) -> Failure {
-    Failure::new(Code::LostOwnership, format!("{}: another process took this target over, nothing was changed", holder.run))
-        .hint(format!("`dbd status {}` says who holds it", holder.run))
+    Failure::new(
+        Code::LostOwnership,
+        format!("{}: another process took this target over, nothing was changed", holder.run),
+    )
+    .hint(format!("`dbd status {}` says who holds it", holder.run))
 }
 
 /// Installs the schema and writes the lease.
@@ -115,6 +126,7 @@ pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Fai
         query_failed(url, "ending the sessions of an earlier process", error).certainty(Certainty::Transient)
     };
     let deadline = tokio::time::Instant::now() + FENCE_PATIENCE;
+    let sessions = |count: i64| if count == 1 { "1 session".to_owned() } else { format!("{count} sessions") };
     let mut ended = 0_i64;
     let mut wait = Duration::from_millis(5);
     loop {
@@ -136,16 +148,19 @@ pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Fai
         }
         ended = ended.max(left);
         if tokio::time::Instant::now() > deadline {
-            return Err(Failure::new(Code::InDoubt, format!("{left} session(s) named `{name}` on {} do not end", url.place()))
-                .certainty(Certainty::Transient)
-                .hint("ask a superuser to end them with pg_terminate_backend, then resume"));
+            return Err(Failure::new(
+                Code::InDoubt,
+                format!("{} named `{name}` on {} will not end", sessions(left), url.place()),
+            )
+            .certainty(Certainty::Transient)
+            .hint("ask a superuser to end them with pg_terminate_backend, then resume"));
         }
         // Waiting for a state of the server that it does not announce.
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_millis(250));
     }
     session.close().await;
-    Ok(Fenced::after(effect.clone(), format!("{ended} session(s) named {name} ended, none is left")))
+    Ok(Fenced::after(effect.clone(), format!("{} named {name} ended, none is left", sessions(ended))))
 }
 
 /// The anchors of a run.
@@ -170,7 +185,11 @@ pub async fn anchors(url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Fa
     session.close().await;
     Ok(rows
         .iter()
-        .map(|row| Anchor { origin: row.get(0), seq: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0), hash: row.get(2) })
+        .map(|row| Anchor {
+            origin: row.get(0),
+            seq: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0),
+            hash: row.get(2),
+        })
         .collect())
 }
 
@@ -178,7 +197,9 @@ pub async fn anchors(url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Fa
 pub async fn probe(order: &ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, Failure> {
     let url = order.url;
     let session = connect(url, "dbd probe").await?;
-    let failed = |error: &tokio_postgres::Error| query_failed(url, "reading dbd's ledger", error).certainty(Certainty::Transient);
+    let failed = |error: &tokio_postgres::Error| {
+        query_failed(url, "reading dbd's ledger", error).certainty(Certainty::Transient)
+    };
     let exists: bool = session
         .client
         .query_one("SELECT pg_catalog.to_regclass('dbd.ledger') IS NOT NULL", &[])
@@ -201,15 +222,24 @@ pub async fn probe(order: &ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, 
     let started = phase("started");
     let standing = match (order.step.map(|step| &step.mode), started) {
         (Some(UnitMode::Alone { probe }), Some(_)) => ask_catalog(&session, order, fenced, probe).await?,
-        (Some(UnitMode::Alone { .. }), None) => Standing::NotApplied { evidence: "the ledger has no row of it: it was never started".to_owned() },
-        _ => Standing::NotApplied { evidence: "the ledger has no row of it: its transaction did not commit".to_owned() },
+        (Some(UnitMode::Alone { .. }), None) => {
+            Standing::NotApplied { evidence: "the ledger has no row of it: it was never started".to_owned() }
+        }
+        _ => {
+            Standing::NotApplied { evidence: "the ledger has no row of it: its transaction did not commit".to_owned() }
+        }
     };
     session.close().await;
     Ok(standing)
 }
 
 /// A statement outside a transaction was started and not finished: the catalog tells.
-async fn ask_catalog(session: &Session, order: &ProbeOrder<'_>, fenced: &Fenced, probe: &AloneProbe) -> Result<Standing, Failure> {
+async fn ask_catalog(
+    session: &Session,
+    order: &ProbeOrder<'_>,
+    fenced: &Fenced,
+    probe: &AloneProbe,
+) -> Result<Standing, Failure> {
     let url = order.url;
     let failed = |error: &tokio_postgres::Error| {
         if lost(error) {
@@ -219,18 +249,27 @@ async fn ask_catalog(session: &Session, order: &ProbeOrder<'_>, fenced: &Fenced,
         }
     };
     let (done, evidence) = match probe {
-        AloneProbe::IndexValid { schema, table, index } => match index_state(&session.client, schema.as_deref(), Some(table), index).await.map_err(|error| failed(&error))? {
-            Some((_, true)) => (true, format!("the index {index} is there and valid")),
-            Some((name, false)) => {
-                drop_invalid(session, &name).await.map_err(|error| failed(&error))?;
-                (false, format!("the index {name} was there, invalid; it was dropped"))
+        AloneProbe::IndexValid { schema, table, index } => {
+            match index_state(&session.client, schema.as_deref(), Some(table), index)
+                .await
+                .map_err(|error| failed(&error))?
+            {
+                Some((_, true)) => (true, format!("the index {index} is there and valid")),
+                Some((name, false)) => {
+                    drop_invalid(session, &name).await.map_err(|error| failed(&error))?;
+                    (false, format!("the index {name} was there, invalid; it was dropped"))
+                }
+                None => (false, format!("there is no index {index}")),
             }
-            None => (false, format!("there is no index {index}")),
-        },
-        AloneProbe::IndexGone { schema, index } => match index_state(&session.client, schema.as_deref(), None, index).await.map_err(|error| failed(&error))? {
-            None => (true, format!("the index {index} is gone")),
-            Some((_, valid)) => (false, format!("the index {index} is still there, {}", if valid { "valid" } else { "invalid" })),
-        },
+        }
+        AloneProbe::IndexGone { schema, index } => {
+            match index_state(&session.client, schema.as_deref(), None, index).await.map_err(|error| failed(&error))? {
+                None => (true, format!("the index {index} is gone")),
+                Some((_, valid)) => {
+                    (false, format!("the index {index} is still there, {}", if valid { "valid" } else { "invalid" }))
+                }
+            }
+        }
         AloneProbe::Repeatable => (false, "whether it ran or not, running it again is the same".to_owned()),
         AloneProbe::Unknown => {
             return Ok(Standing::Unknown {
@@ -279,7 +318,12 @@ pub fn step_name(step: &PlanStep) -> String {
 
 /// The index's qualified name and whether it is valid and ready. Without a schema it is looked up as a session of the user would find
 /// it: in the schema of its table, else along the search path.
-async fn index_state(client: &Client, schema: Option<&str>, table: Option<&str>, index: &str) -> Result<Option<(String, bool)>, tokio_postgres::Error> {
+async fn index_state(
+    client: &Client,
+    schema: Option<&str>,
+    table: Option<&str>,
+    index: &str,
+) -> Result<Option<(String, bool)>, tokio_postgres::Error> {
     let rows = client
         .query(
             "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), i.indisvalid AND i.indisready \

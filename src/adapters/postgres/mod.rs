@@ -66,7 +66,8 @@ impl Database for Postgres {
             .query_one("SELECT pg_catalog.pg_export_snapshot(), pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())::text", &[])
             .await
             .map_err(|error| failed(&error))?;
-        let catalog = catalog::read_catalog(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
+        let catalog =
+            catalog::read_catalog(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
         let rows = catalog::row_counts(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
         Ok(Snapshot { name: Some(row.get(0)), catalog, rows, xid: row.get(1), hold: Box::new(session) })
     }

@@ -87,7 +87,10 @@ impl Observer {
         }
         let before = std::mem::replace(&mut self.wal, wal(client).await?);
         let bytes: i64 = client
-            .query_one("SELECT pg_catalog.pg_wal_lsn_diff($1::text::pg_lsn, $2::text::pg_lsn)::bigint", &[&self.wal, &before])
+            .query_one(
+                "SELECT pg_catalog.pg_wal_lsn_diff($1::text::pg_lsn, $2::text::pg_lsn)::bigint",
+                &[&self.wal, &before],
+            )
             .await?
             .get(0);
         trace.wal_bytes = u64::try_from(bytes).unwrap_or(0);
@@ -134,7 +137,10 @@ impl Observer {
         if trace.rewrites.is_empty() && trace.table_scans.iter().any(exclusive) {
             danger.push("scan_under_access_exclusive");
         }
-        if trace.rewrites.is_empty() && trace.locks.iter().any(|(_, mode)| mode == "ShareLock") && !trace.index_builds.is_empty() {
+        if trace.rewrites.is_empty()
+            && trace.locks.iter().any(|(_, mode)| mode == "ShareLock")
+            && !trace.index_builds.is_empty()
+        {
             danger.push("index_build_blocks_writes");
         }
         if !trace.fk_validations.is_empty() && trace.locks.iter().any(|(_, mode)| mode == "ShareRowExclusiveLock") {

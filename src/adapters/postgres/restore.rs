@@ -55,11 +55,18 @@ fn short_xid(xid: &str) -> u32 {
 }
 
 /// What a restore would forget.
-pub async fn loss(url: &ConnectionUrl, tables: Vec<String>, xid: &str, rows: &BTreeMap<String, i64>, own: &[String]) -> Result<Loss, Failure> {
+pub async fn loss(
+    url: &ConnectionUrl,
+    tables: Vec<String>,
+    xid: &str,
+    rows: &BTreeMap<String, i64>,
+    own: &[String],
+) -> Result<Loss, Failure> {
     let session = connect_to_look(url, "dbd").await?;
     let own: Vec<String> = own.iter().map(|xid| short_xid(xid).to_string()).collect();
     let newer = format!("pg_catalog.age(xmin) <= pg_catalog.age('{}'::pg_catalog.xid)", short_xid(xid));
-    let others = if own.is_empty() { String::new() } else { format!(" AND xmin::text NOT IN ('{}')", own.join("', '")) };
+    let others =
+        if own.is_empty() { String::new() } else { format!(" AND xmin::text NOT IN ('{}')", own.join("', '")) };
     let mut loss = Loss::default();
     for table in tables {
         let sql = format!("SELECT count(*) FILTER (WHERE {newer}{others}), count(*) FROM ONLY {table}");

@@ -372,10 +372,7 @@ pub async fn run_watched(
         End::Cancelled => Err(ended(Code::Cancelled, format!("{} was ended: the run was cancelled", spec.label))),
         End::TimedOut => {
             let limit = spec.timeout.unwrap_or_default();
-            Err(ended(
-                Code::CommandTimeout,
-                format!("{} ran longer than the {} allowed", spec.label, spoken(limit)),
-            ))
+            Err(ended(Code::CommandTimeout, format!("{} ran longer than the {} allowed", spec.label, spoken(limit))))
         }
     }
 }

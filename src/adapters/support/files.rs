@@ -21,7 +21,9 @@ pub fn failure(code: Code, what: &str, path: &Path, error: &io::Error) -> Failur
 pub fn unwritable(path: &Path, error: &io::Error) -> Failure {
     let failure = failure(Code::FileUnwritable, "a file or folder cannot be written", path, error);
     match failure.code {
-        Code::FileUnwritable => failure.hint("check the permissions of the folder, or name another with [artifacts] dir"),
+        Code::FileUnwritable => {
+            failure.hint("check the permissions of the folder, or name another with [artifacts] dir")
+        }
         _ => failure,
     }
 }

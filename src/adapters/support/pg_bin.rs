@@ -30,7 +30,7 @@ pub struct Programs {
 /// Where to look. The values come from the configuration and the environment; nothing is read from there here.
 #[derive(Clone, Debug, Default)]
 pub struct Search {
-    /// `--pg-bin` or its key: if given, only this folder counts.
+    /// `tools.pg_bin`: if given, only this folder counts.
     pub explicit: Option<PathBuf>,
     /// The value of `PG_BIN`: if given, only this folder counts.
     pub pg_bin: Option<PathBuf>,
@@ -194,7 +194,8 @@ async fn look_at(dir: &Path, need: Need) -> Option<Programs> {
 
 fn missing(need: Need, major: Option<u32>, why: &str) -> Failure {
     let failure = Failure::new(Code::ToolsMissing, format!("PostgreSQL's {} were not found: {why}", need.words()));
-    install_hints(failure, need, major).hint("or say where they are: `--pg-bin FOLDER`, or PG_BIN in the environment")
+    install_hints(failure, need, major)
+        .hint("or say where they are: `pg_bin` under `[tools]` in dbd.toml, or PG_BIN in the environment")
 }
 
 fn too_old(need: Need, found: &[Programs], major: u32) -> Failure {

@@ -123,7 +123,7 @@ pub fn explain(done: &Finished, fallback: Code, message: &str, path: &Path) -> F
     match code {
         Code::WrongPassword => failure.hint("check the user and the password in the database URL"),
         Code::ToolsTooOld => {
-            failure.hint("install PostgreSQL's client programs of the server's version, or name them with `--pg-bin`")
+            failure.hint("install PostgreSQL's client programs of the server's version, or name their folder in PG_BIN")
         }
         Code::MissingPrivilege => {
             failure.hint("the role must own, or be allowed to read, every object it is to dump or restore")

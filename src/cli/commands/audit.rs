@@ -71,7 +71,12 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
     let now_ms = crate::wire::now_ms();
     let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
     let since_ms = since::parse(&args.since, now)?.as_millisecond();
-    let until_ms = args.until.as_deref().map(|text| since::parse(text, now)).transpose()?.map_or(now_ms, |time| time.as_millisecond());
+    let until_ms = args
+        .until
+        .as_deref()
+        .map(|text| since::parse(text, now))
+        .transpose()?
+        .map_or(now_ms, |time| time.as_millisecond());
     if since_ms > until_ms {
         return Err(Failure::new(Code::BadArgument, "--since lies after --until").into());
     }
@@ -85,7 +90,10 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
                 // A run belongs to a period if any of it happened in it.
                 let within = asked <= until_ms && story.run.last_ms >= since_ms;
                 let environment = args.env.as_deref().is_none_or(|name| story.run.id.environment().as_str() == name);
-                let actor = args.actor.as_deref().is_none_or(|name| story.events.iter().any(|event| event.actor.id.contains(name)));
+                let actor = args
+                    .actor
+                    .as_deref()
+                    .is_none_or(|name| story.events.iter().any(|event| event.actor.id.contains(name)));
                 if within && environment && actor {
                     entries.push(entry);
                 }
@@ -94,7 +102,10 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
         }
     };
     let filters = [("env", &args.env), ("actor", &args.actor)];
-    let filters = filters.iter().filter_map(|(name, value)| value.as_ref().map(|value| ((*name).to_owned(), value.clone()))).collect();
+    let filters = filters
+        .iter()
+        .filter_map(|(name, value)| value.as_ref().map(|value| ((*name).to_owned(), value.clone())))
+        .collect();
     let window = render::audit::Window { since_ms, until_ms, now_ms, filters, origin, head_seq: head.0, head: head.1 };
     let mut shell = context.shell.borrow_mut();
     let color = shell.out_has_color() && args.output.is_none();
@@ -125,7 +136,8 @@ fn verify(context: &Context) -> Outcome {
     let config = context.load()?;
     let journal = journal_there(&config)?;
     let verdict = journal.store().verify().map_err(|error| {
-        Failure::new(Code::JournalUnusable, format!("{} cannot be read", config.shown(&config.journal.path))).source(&error)
+        Failure::new(Code::JournalUnusable, format!("{} cannot be read", config.shown(&config.journal.path)))
+            .source(&error)
     })?;
     let mut findings: Vec<String> = Vec::new();
     if let Some(bad) = &verdict.first_bad {
@@ -154,7 +166,10 @@ fn verify(context: &Context) -> Outcome {
     } else if findings.is_empty() {
         shell.result(&format!("sound: {} events of {runs} runs, head {} {head}", verdict.events, verdict.head.seq))?;
     } else {
-        shell.result(&format!("not sound\n{}", findings.iter().map(|finding| format!("  {finding}\n")).collect::<String>()))?;
+        shell.result(&format!(
+            "not sound\n{}",
+            findings.iter().map(|finding| format!("  {finding}\n")).collect::<String>()
+        ))?;
         if let Some(bad) = &verdict.first_bad {
             shell.note(&format!("everything before event {} is still provable", bad.seq));
         }

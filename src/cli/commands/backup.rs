@@ -63,7 +63,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         Sub::Verify { what } => {
             let here = find(context, &config, &what)?;
             crate::wire::backups(&config, &here.name).verify(&here.path, &here.digest).await?;
-            print(context, &json!({"schema": "dbd.backup/1", "backup": shown(&config, &here), "sound": true}), &format!("sound: {}", config.shown(&here.path)))
+            print(
+                context,
+                &json!({"schema": "dbd.backup/1", "backup": shown(&config, &here), "sound": true}),
+                &format!("sound: {}", config.shown(&here.path)),
+            )
         }
         Sub::Restore { what, into } => restore(context, &config, &what, &into).await,
         Sub::Prune => prune(context, &config),
@@ -111,11 +115,13 @@ fn find(context: &Context, config: &Config, what: &str) -> Result<Here, Failure>
     let file = context.directory.join(what);
     if file.is_file() {
         return described(what, &file).ok_or_else(|| {
-            Failure::new(Code::DumpDamaged, format!("{what} has no digest beside it")).hint("`pg_restore --list` reads dumps dbd did not take")
+            Failure::new(Code::DumpDamaged, format!("{what} has no digest beside it"))
+                .hint("`pg_restore --list` reads dumps dbd did not take")
         });
     }
     here(config).into_iter().find(|one| one.name == what).ok_or_else(|| {
-        Failure::new(Code::BadArgument, format!("there is no dump of `{what}` here")).hint("`dbd backup list` shows them")
+        Failure::new(Code::BadArgument, format!("there is no dump of `{what}` here"))
+            .hint("`dbd backup list` shows them")
     })
 }
 
@@ -148,11 +154,22 @@ fn list(context: &Context, config: &Config) -> Outcome {
     let text = match all.as_slice() {
         [] => "no dump here".to_owned(),
         all => {
-            let line = |one: &Here| format!("{}  {}  {}", config.shown(&one.path), bytesize::ByteSize::b(one.bytes).display().iec(), one.digest.short());
+            let line = |one: &Here| {
+                format!(
+                    "{}  {}  {}",
+                    config.shown(&one.path),
+                    bytesize::ByteSize::b(one.bytes).display().iec(),
+                    one.digest.short()
+                )
+            };
             all.iter().map(line).collect::<Vec<_>>().join("\n")
         }
     };
-    print(context, &json!({"schema": "dbd.backup/1", "backups": all.iter().map(|one| shown(config, one)).collect::<Vec<_>>()}), &text)
+    print(
+        context,
+        &json!({"schema": "dbd.backup/1", "backups": all.iter().map(|one| shown(config, one)).collect::<Vec<_>>()}),
+        &text,
+    )
 }
 
 async fn restore(context: &Context, config: &Config, what: &str, into: &str) -> Outcome {
@@ -163,9 +180,12 @@ async fn restore(context: &Context, config: &Config, what: &str, into: &str) -> 
     // Never over anything: going back over a live target is what `dbd rollback` is for.
     let catalog = database.catalog(&url, &[]).await?;
     if let Some((key, _)) = catalog.tables().next() {
-        return Err(Failure::new(Code::RestoreFailed, format!("{} is not empty: it has the table {}", url.place(), key.name))
-            .hint("make an empty database with createdb and name that; `dbd rollback <run>` takes a target back")
-            .into());
+        return Err(Failure::new(
+            Code::RestoreFailed,
+            format!("{} is not empty: it has the table {}", url.place(), key.name),
+        )
+        .hint("make an empty database with createdb and name that; `dbd rollback <run>` takes a target back")
+        .into());
     }
     let backups = crate::wire::backups(config, &here.name);
     backups.verify(&here.path, &here.digest).await?;
@@ -178,19 +198,36 @@ async fn restore(context: &Context, config: &Config, what: &str, into: &str) -> 
         may_create_roles: false,
         drop_public: false,
         schema_only: false,
-        effect: EffectId::derive("restore", &RunId::new(&crate::domain::ids::EnvironmentName::parse("restore").unwrap_or_else(|| unreachable!("a constant name")), crate::wire::now_ms()), what, b""),
+        effect: EffectId::derive(
+            "restore",
+            &RunId::new(
+                &crate::domain::ids::EnvironmentName::parse("restore")
+                    .unwrap_or_else(|| unreachable!("a constant name")),
+                crate::wire::now_ms(),
+            ),
+            what,
+            b"",
+        ),
     };
     let filled = backups.fill(&order, &|_, _| {}).await?;
     for note in &filled.notes {
         context.shell.borrow_mut().note(note);
     }
-    print(context, &json!({"schema": "dbd.backup/1", "backup": shown(config, &here), "restored": url.place()}), &format!("restored into {}", url.place()))
+    print(
+        context,
+        &json!({"schema": "dbd.backup/1", "backup": shown(config, &here), "restored": url.place()}),
+        &format!("restored into {}", url.place()),
+    )
 }
 
 /// Dumps of open runs are kept whatever their age.
 fn prune(context: &Context, config: &Config) -> Outcome {
     let open: Vec<String> = match crate::wire::journal_for_reading(config)? {
-        Some(journal) => stories(&journal)?.into_iter().filter(|story| !story.run.state.is_settled()).map(|story| story.run.id.to_string()).collect(),
+        Some(journal) => stories(&journal)?
+            .into_iter()
+            .filter(|story| !story.run.state.is_settled())
+            .map(|story| story.run.id.to_string())
+            .collect(),
         None => Vec::new(),
     };
     let retention_ms = i64::try_from(config.artifacts.retention.as_millis()).unwrap_or(i64::MAX);
@@ -199,8 +236,10 @@ fn prune(context: &Context, config: &Config) -> Outcome {
     for one in here(config) {
         let made = one.name.rsplit('-').next().and_then(|stamp| stamp.parse::<i64>().ok());
         if made.is_some_and(|made| made < oldest) && !open.contains(&one.name) {
-            fs_err::remove_file(&one.path)
-                .map_err(|error| Failure::new(Code::FileUnwritable, format!("{} cannot be removed", config.shown(&one.path))).source(&error))?;
+            fs_err::remove_file(&one.path).map_err(|error| {
+                Failure::new(Code::FileUnwritable, format!("{} cannot be removed", config.shown(&one.path)))
+                    .source(&error)
+            })?;
             removed.push(one);
         }
     }
@@ -208,5 +247,9 @@ fn prune(context: &Context, config: &Config) -> Outcome {
         [] => format!("nothing older than {}", rfc3339(oldest)),
         all => all.iter().map(|one| format!("removed {}", config.shown(&one.path))).collect::<Vec<_>>().join("\n"),
     };
-    print(context, &json!({"schema": "dbd.backup/1", "removed": removed.iter().map(|one| shown(config, one)).collect::<Vec<_>>()}), &text)
+    print(
+        context,
+        &json!({"schema": "dbd.backup/1", "removed": removed.iter().map(|one| shown(config, one)).collect::<Vec<_>>()}),
+        &text,
+    )
 }

@@ -69,7 +69,8 @@ async fn catalog(context: &Context, config: &Config, side: &str) -> Result<Catal
     if let Some(id) = side.strip_prefix("sandbox:") {
         let found = crate::wire::sandboxes(config)?.find(id).await?;
         let url = found.ok_or_else(|| {
-            Failure::new(Code::CannotCompare, format!("there is no sandbox `{id}`")).hint("`dbd sandbox list` shows them")
+            Failure::new(Code::CannotCompare, format!("there is no sandbox `{id}`"))
+                .hint("`dbd sandbox list` shows them")
         })?;
         return read(&url).await;
     }
@@ -91,8 +92,9 @@ async fn read(url: &ConnectionUrl) -> Result<Catalog, Failure> {
 
 /// A file is loaded into a sandbox of its own, which is removed again.
 async fn of_file(config: &Config, path: &Path) -> Result<Catalog, Failure> {
-    let text = fs_err::read_to_string(path)
-        .map_err(|error| Failure::new(Code::FileUnreadable, format!("{} cannot be read", path.display())).source(&error))?;
+    let text = fs_err::read_to_string(path).map_err(|error| {
+        Failure::new(Code::FileUnreadable, format!("{} cannot be read", path.display())).source(&error)
+    })?;
     let sandboxes = crate::wire::sandboxes(config)?;
     let id = format!("compare-{}-{}", std::process::id(), crate::wire::now_ms());
     let sandbox = sandboxes.create(&id, &like_nothing(), false).await?;

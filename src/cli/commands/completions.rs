@@ -31,7 +31,8 @@ pub(crate) fn run(context: &Context, args: &Args, mut command: clap::Command) ->
 }
 
 pub(crate) fn man(context: &Context, args: &ManArgs, command: clap::Command) -> Outcome {
-    let failed = |error: std::io::Error| Failure::new(Code::FileUnwritable, "the manual pages cannot be written").source(&error);
+    let failed =
+        |error: std::io::Error| Failure::new(Code::FileUnwritable, "the manual pages cannot be written").source(&error);
     match &args.out {
         Some(folder) => {
             let folder = context.directory.join(folder);

@@ -7,7 +7,7 @@ use crate::domain::decide::{Command, decide};
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::domain::run::Run;
-use crate::ports::journal::{AppendFailure, Journal};
+use crate::ports::journal::{AppendFailure, Journal, NewEvent};
 
 /// Approve the plan of a run that waits for it; `dbd resume` then deploys exactly that plan
 #[derive(Debug, clap::Args)]
@@ -48,7 +48,14 @@ pub(crate) async fn reject(context: &Context, args: RejectArgs) -> Outcome {
 }
 
 pub(crate) async fn cancel(context: &Context, args: CancelArgs) -> Outcome {
-    record(context, &args.run, Command::Cancel { reason: args.reason }, "cancelled", "cleans up and takes back what was applied").await
+    record(
+        context,
+        &args.run,
+        Command::Cancel { reason: args.reason },
+        "cancelled",
+        "cleans up and takes back what was applied",
+    )
+    .await
 }
 
 async fn record(context: &Context, text: &str, command: Command, done: &str, resume: &str) -> Outcome {
@@ -60,13 +67,15 @@ async fn record(context: &Context, text: &str, command: Command, done: &str, res
     let settles = !matches!(command, Command::Approve { .. });
     loop {
         let event = decide(&run, command.clone())?;
-        // Made from outside: it belongs to the take-over it meets.
-        let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
-        match journal.append(&id, run.rseq, crate::wire::now_ms(), epoch, &actor, &event, Vec::new()) {
+        match journal.append(outside(&run, &actor, &event)) {
             Ok(_) => break,
             // The run went on meanwhile: decide on what it is now.
             Err(AppendFailure::Stale) => run = find_run(&journal, text)?.run,
-            Err(AppendFailure::Superseded) => return Err(Failure::new(crate::domain::code::Code::Busy, format!("{id} changed hands meanwhile")).into()),
+            Err(AppendFailure::Superseded) => {
+                return Err(
+                    Failure::new(crate::domain::code::Code::Busy, format!("{id} changed hands meanwhile")).into()
+                );
+            }
             Err(AppendFailure::Broken(failure)) => return Err(failure.into()),
         }
     }
@@ -84,13 +93,31 @@ fn settle(journal: &mut dyn Journal, id: &RunId, actor: &crate::domain::event::A
         let Story { run, .. } = super::story(journal, id)?;
         match crate::domain::next::next(&run) {
             crate::domain::next::Next::Record(event @ crate::domain::event::Event::Refused { .. }) => {
-                match journal.append(id, run.rseq, crate::wire::now_ms(), run.lease.as_ref().map_or(0, |lease| lease.epoch), actor, &event, Vec::new()) {
+                match journal.append(outside(&run, actor, &event)) {
                     Ok(_) | Err(AppendFailure::Stale | AppendFailure::Superseded) => {}
                     Err(AppendFailure::Broken(failure)) => return Err(failure),
                 }
             }
             _ => return Ok(()),
         }
+    }
+}
+
+/// An event made from outside: it belongs to the take-over it meets.
+fn outside<'a>(
+    run: &'a Run,
+    actor: &'a crate::domain::event::Actor,
+    event: &'a crate::domain::event::Event,
+) -> NewEvent<'a> {
+    let epoch = run.lease.as_ref().map_or(0, |lease| lease.epoch);
+    NewEvent {
+        run: &run.id,
+        expected_rseq: run.rseq,
+        now_ms: crate::wire::now_ms(),
+        epoch,
+        actor,
+        event,
+        blobs: Vec::new(),
     }
 }
 

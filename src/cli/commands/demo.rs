@@ -2,10 +2,10 @@
 
 use crate::cli::{Context, Outcome};
 
-/// Tell the whole story on a scratch server: a good run, a refused one, one rolled back, one killed and resumed, the audit
+/// Tell the whole story on a scratch server; leaves nothing running
 ///
-/// Needs PostgreSQL's programs and nothing else: no configuration, no network, no database of yours. Takes about half a minute and
-/// leaves nothing running.
+/// A good run, a refused one, one rolled back, one killed with SIGKILL and resumed, the audit. Needs PostgreSQL's programs and nothing
+/// else: no configuration, no network, no database of yours. Takes about half a minute.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Leave the sample project, with its journal and reports, where it is

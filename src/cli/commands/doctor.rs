@@ -107,13 +107,7 @@ impl Journal for Nowhere {
 
     fn append(
         &mut self,
-        _: &RunId,
-        _: u64,
-        _: i64,
-        _: u64,
-        _: &crate::domain::event::Actor,
-        _: &crate::domain::event::Event,
-        _: Vec<Vec<u8>>,
+        _: crate::ports::journal::NewEvent<'_>,
     ) -> Result<crate::domain::event::Recorded, crate::ports::journal::AppendFailure> {
         Err(crate::ports::journal::AppendFailure::Stale)
     }

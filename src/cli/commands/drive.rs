@@ -1,7 +1,6 @@
 //! Driving a run from the command line: the lock, the signals, the loop, the reports, the exit code.
 
 use super::{Story, ask, stories};
-use crate::wire::OpenJournal;
 use crate::cli::exit::ExitCode;
 use crate::cli::progress::Live;
 use crate::cli::{Context, Outcome, Stopped, render};
@@ -20,6 +19,7 @@ use crate::engine::World;
 use crate::engine::runner::{Broken, Ending, Runner};
 use crate::engine::stop::{Stopper, Urgency, stop};
 use crate::ports::journal::Journal;
+use crate::wire::OpenJournal;
 use serde_json::Value;
 use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,13 +31,21 @@ pub(super) enum Enter {
     /// It goes on.
     Resume,
     /// Somebody decided something about it first.
-    Decided(Event),
+    Decided(Box<Event>),
 }
 
 /// What the configuration says, frozen into the request.
-pub(super) fn request(config: &Config, environment: &Environment, dry_run: bool, allow: Allowance) -> Result<Request, Failure> {
+pub(super) fn request(
+    config: &Config,
+    environment: &Environment,
+    dry_run: bool,
+    allow: Allowance,
+) -> Result<Request, Failure> {
     let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let command = |command: &crate::config::Command| UserCommand { command: command.command.clone(), timeout_ms: ms(command.timeout) };
+    let command = |command: &crate::config::Command| UserCommand {
+        command: command.command.clone(),
+        timeout_ms: ms(command.timeout),
+    };
     Ok(Request {
         environment: environment.name.clone(),
         target: environment.database_url.place(),
@@ -56,10 +64,10 @@ pub(super) fn request(config: &Config, environment: &Environment, dry_run: bool,
             },
             tests: config.tests()?.as_ref().map(command),
             verify: environment.verify.as_ref().map(command),
-            health: environment
-                .health
-                .as_ref()
-                .map(|health| HealthCheck { timeout_ms: ms(health.timeout), attempts: health.retries.saturating_add(1) }),
+            health: environment.health.as_ref().map(|health| HealthCheck {
+                timeout_ms: ms(health.timeout),
+                attempts: health.retries.saturating_add(1),
+            }),
         },
     })
 }
@@ -90,14 +98,14 @@ pub(super) async fn drive(
     let _signals = listen(stopper)?;
     let live = Live::new(&context.shell);
     let actor = context.actor(config);
-    let asked_for = matches!(enter, Enter::Decided(Event::RollbackRequested { .. }));
+    let asked_for = matches!(&enter, Enter::Decided(event) if matches!(**event, Event::RollbackRequested { .. }));
     let (ending, run) = {
         let mut runner = Runner::new(&world, journal, &live, stopped, actor, run);
         runner.expect(last_left);
         let entered = match enter {
             Enter::Start(request) => runner.request(*request),
             Enter::Resume => Ok(()),
-            Enter::Decided(event) => runner.record(event),
+            Enter::Decided(event) => runner.record(*event),
         };
         let mut ending = match entered.and_then(|()| runner.take_over()) {
             Ok(()) => runner.drive().await,
@@ -143,7 +151,7 @@ pub(super) fn finish(
     journal.checkpoint();
     let folder = config.shown(&config.artifacts.dir.join(run.id.as_str()));
     let mut shell = context.shell.borrow_mut();
-    if let Ending::Interrupted(Some(failure)) | Ending::Poisoned(failure) = &ending {
+    if let Ending::Interrupted(Some(failure)) = &ending {
         shell.warn(failure);
     }
     if shell.is_json() {
@@ -152,7 +160,9 @@ pub(super) fn finish(
             && let Some(object) = document.as_object_mut()
         {
             object.insert("plan".to_owned(), run.plan.as_ref().map_or(Value::Null, render::run::plan_json));
-            let rehearsal = fs_err::read(world.files.path("rehearsal.json")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let rehearsal = fs_err::read(world.files.path("rehearsal.json"))
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok());
             object.insert("rehearsal".to_owned(), rehearsal.unwrap_or(Value::Null));
         }
         shell.result_json(&document)?;
@@ -180,19 +190,27 @@ fn code_of(run: &Run, ending: &Ending, asked_for: bool) -> ExitCode {
         // Asked for, it is what was asked; otherwise a deployment failed.
         Ending::Settled(End::RolledBack) if asked_for => ExitCode::Ok,
         Ending::Settled(End::RolledBack) => ExitCode::RolledBack,
-        Ending::Settled(End::Abandoned) | Ending::Halted | Ending::Poisoned(_) => ExitCode::NeedsOperator,
+        Ending::Settled(End::Abandoned) | Ending::Halted => ExitCode::NeedsOperator,
         Ending::Interrupted(Some(failure)) if failure.code == Code::TargetBusy => ExitCode::Busy,
         Ending::Waiting | Ending::Interrupted(_) => ExitCode::Resumable,
     }
 }
 
 /// The reports beside the run, and the record of them. A report that cannot be written is said, and changes no outcome.
-pub(super) fn reports(context: &Context, config: &Config, world: &World, journal: &mut OpenJournal, run: Run) -> Result<Run, Failure> {
+pub(super) fn reports(
+    context: &Context,
+    config: &Config,
+    world: &World,
+    journal: &mut OpenJournal,
+    run: Run,
+) -> Result<Run, Failure> {
     if run.rseq == 0 {
         return Ok(run);
     }
     let events = journal.read(&run.id)?;
-    let comparison = fs_err::read(world.files.path("schema-comparison.json")).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let comparison = fs_err::read(world.files.path("schema-comparison.json"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let mut lines = String::new();
     for line in render::log::lines(&run, &events) {
         lines.push_str(&line.to_string());
@@ -221,12 +239,20 @@ pub(super) fn reports(context: &Context, config: &Config, world: &World, journal
 }
 
 /// What the last run of this target left there, from the newest that knows.
-pub(super) fn last_left(journal: &dyn Journal, except: &RunId, target: &str) -> Result<Option<(RunId, Digest)>, Failure> {
+pub(super) fn last_left(
+    journal: &dyn Journal,
+    except: &RunId,
+    target: &str,
+) -> Result<Option<(RunId, Digest)>, Failure> {
     let environment = except.environment();
-    for head in journal.runs()?.into_iter().rev().filter(|head| head.run != *except && head.run.environment() == environment) {
+    for head in
+        journal.runs()?.into_iter().rev().filter(|head| head.run != *except && head.run.environment() == environment)
+    {
         let Story { run, .. } = super::story(journal, &head.run)?;
         let same = run.request.as_ref().is_some_and(|request| request.target == target);
-        if let (true, State::Settled { end: End::Succeeded | End::RolledBack }, Some((print, _))) = (same, run.state, run.verified.clone()) {
+        if let (true, State::Settled { end: End::Succeeded | End::RolledBack }, Some((print, _))) =
+            (same, run.state, run.verified.clone())
+        {
             return Ok(Some((run.id, print)));
         }
     }
@@ -237,9 +263,15 @@ pub(super) fn last_left(journal: &dyn Journal, except: &RunId, target: &str) -> 
 fn refuse_while_open(journal: &dyn Journal, id: &RunId) -> Result<(), Failure> {
     for Story { run, .. } in stories(journal)? {
         if run.id.environment() == id.environment() && blocks_target(&run) {
-            let lease = run.lease.as_ref().map_or_else(String::new, |lease| format!(" (last worked on by pid {} on {})", lease.pid, lease.host));
-            return Err(Failure::new(Code::Busy, format!("{} is not finished and may have changed the target{lease}", run.id))
-                .hint(format!("finish it or take it back first: dbd resume {}", run.id)));
+            let lease = run
+                .lease
+                .as_ref()
+                .map_or_else(String::new, |lease| format!(" (last worked on by pid {} on {})", lease.pid, lease.host));
+            return Err(Failure::new(
+                Code::Busy,
+                format!("{} is not finished and may have changed the target{lease}", run.id),
+            )
+            .hint(format!("finish it or take it back first: dbd resume {}", run.id)));
         }
     }
     Ok(())
@@ -250,9 +282,12 @@ async fn check_anchors(journal: &OpenJournal, world: &World, run: &Run) -> Resul
     let events = journal.read(&run.id)?;
     let known = |seq: u64, hash: &str| events.iter().any(|event| event.seq == seq && event.hash == hash);
     let lost = |place: &str, seq: u64| {
-        Failure::new(Code::JournalLostTail, format!("{place} knows event {seq} of {}, and the journal does not", run.id))
-            .hint("the journal was cut, replaced by an older copy, or is another one; nothing was done")
-            .hint("bring the right journal back, then resume")
+        Failure::new(
+            Code::JournalLostTail,
+            format!("{place} knows event {seq} of {}, and the journal does not", run.id),
+        )
+        .hint("the journal was cut, replaced by an older copy, or is another one; nothing was done")
+        .hint("bring the right journal back, then resume")
     };
     let origin = journal.origin();
     if let Some(bytes) = fs_err::read(world.files.path("rollback-state.json")).ok()
@@ -284,14 +319,17 @@ async fn sweep(context: &Context, world: &World) {
                 context.shell.borrow_mut().detail(&format!("removed an orphaned sandbox: {}", one.place));
             }
         }
-        Err(failure) => context.shell.borrow_mut().detail(&format!("orphaned sandboxes were not looked for: {}", failure.message)),
+        Err(failure) => {
+            context.shell.borrow_mut().detail(&format!("orphaned sandboxes were not looked for: {}", failure.message))
+        }
     }
 }
 
 /// Ctrl-C or SIGTERM: once, finish the step; twice, stop now.
 fn listen(stopper: Stopper) -> Result<tokio::task::JoinHandle<()>, Failure> {
     let failed = |error: std::io::Error| Failure::new(Code::Bug, "signals cannot be listened to").source(&error);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
     Ok(tokio::spawn(async move {
         loop {
             tokio::select! {
@@ -299,7 +337,9 @@ fn listen(stopper: Stopper) -> Result<tokio::task::JoinHandle<()>, Failure> {
                 _ = terminate.recv() => {}
             }
             let text: &[u8] = match stopper.ask() {
-                Urgency::AfterStep => b"\nstopping after the step under way; once more stops now (resumable either way)\n",
+                Urgency::AfterStep => {
+                    b"\nstopping after the step under way; once more stops now (resumable either way)\n"
+                }
                 _ => b"\nstopping now; resumable\n",
             };
             // The shell is busy elsewhere on this thread; this one line goes straight out.
@@ -331,10 +371,13 @@ pub(super) fn check_files(run: &Run, root: &Path) -> Result<(), Failure> {
         let now = fs_err::read(root.join(&planned.file)).ok().map(Digest::of);
         if now.as_ref() != Some(&planned.digest) {
             let found = now.map_or_else(|| "it is gone".to_owned(), |digest| format!("now {}", digest.short()));
-            return Err(Failure::new(Code::ChangedSincePlan, format!("{} changed since {} looked at it", planned.file, run.id))
-                .cause(format!("then {}, {found}", planned.digest.short()))
-                .hint("put the file back as it was, then resume")
-                .hint(format!("or give the run up: dbd cancel {}", run.id)));
+            return Err(Failure::new(
+                Code::ChangedSincePlan,
+                format!("{} changed since {} looked at it", planned.file, run.id),
+            )
+            .cause(format!("then {}, {found}", planned.digest.short()))
+            .hint("put the file back as it was, then resume")
+            .hint(format!("or give the run up: dbd cancel {}", run.id)));
         }
     }
     Ok(())

@@ -22,7 +22,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
     let mut shell = context.shell.borrow_mut();
     let Some(code) = &args.code else {
         if shell.is_json() {
-            let all: Vec<_> = Code::ALL.iter().map(|code| json!({"code": code.as_str(), "title": code.title()})).collect();
+            let all: Vec<_> =
+                Code::ALL.iter().map(|code| json!({"code": code.as_str(), "title": code.title()})).collect();
             let findings: Vec<_> = findings().map(|(code, title)| json!({"code": code, "title": title})).collect();
             shell.result_json(&json!({"schema": "dbd.codes/1", "codes": all, "findings": findings}))?;
         } else {

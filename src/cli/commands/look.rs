@@ -88,14 +88,16 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Outcome {
     } else {
         let color = shell.out_has_color();
         let held = |run: &Run| journal.locked_by(run.id.environment().as_str()).filter(|_| !run.state.is_settled());
-        let texts: Vec<String> = runs.iter().map(|run| render::show::status(run, held(run).as_deref(), color)).collect();
+        let texts: Vec<String> =
+            runs.iter().map(|run| render::show::status(run, held(run).as_deref(), color)).collect();
         shell.result(&texts.join("\n"))?;
     }
     Ok(ExitCode::Ok)
 }
 
 fn bad_name(text: &str) -> Failure {
-    Failure::new(Code::BadArgument, format!("`{text}` is neither a run nor an environment")).hint("`dbd list` shows the runs")
+    Failure::new(Code::BadArgument, format!("`{text}` is neither a run nor an environment"))
+        .hint("`dbd list` shows the runs")
 }
 
 pub(crate) fn list(context: &Context, args: &ListArgs) -> Outcome {
@@ -166,22 +168,26 @@ pub(crate) async fn logs(context: &Context, args: LogsArgs) -> Outcome {
     loop {
         let Story { run, events } = super::story(&journal, &id)?;
         let lines = render::log::lines(&run, &events);
-        let mut shell = context.shell.borrow_mut();
-        let color = shell.out_has_color();
-        for line in &lines[printed.min(lines.len())..] {
-            if shell.is_json() {
-                shell.result_line(line)?;
-            } else {
-                shell.result(&render::log::text(line, color))?;
-            }
-        }
+        let closed = print_lines(context, &lines[printed.min(lines.len())..])?;
         printed = lines.len();
-        let over = shell.is_closed() || run.state.is_settled();
-        drop(shell);
-        if !args.follow || over {
+        if !args.follow || closed || run.state.is_settled() {
             return Ok(ExitCode::Ok);
         }
         // Another process writes; SQLite tells nobody.
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
+}
+
+/// Prints log lines; whether whoever read them went away.
+fn print_lines(context: &Context, lines: &[serde_json::Value]) -> Result<bool, Failure> {
+    let mut shell = context.shell.borrow_mut();
+    let color = shell.out_has_color();
+    for line in lines {
+        if shell.is_json() {
+            shell.result_line(line)?;
+        } else {
+            shell.result(&render::log::text(line, color))?;
+        }
+    }
+    Ok(shell.is_closed())
 }

@@ -43,7 +43,8 @@ async fn status(context: &Context, name: &str) -> Outcome {
     let environment = config.environment(name)?;
     let set = crate::wire::migrations(&config)?.read()?;
     let reader = set.format.reader();
-    let rows = crate::wire::database().applied(&environment.database_url, &reader.tracking()).await?.unwrap_or_default();
+    let rows =
+        crate::wire::database().applied(&environment.database_url, &reader.tracking()).await?.unwrap_or_default();
     let standing = reader.standing(&set, &rows);
     let mut shell = context.shell.borrow_mut();
     for warning in set.warnings.iter().chain(&standing.warnings) {
@@ -63,7 +64,14 @@ async fn status(context: &Context, name: &str) -> Outcome {
             "problems": standing.errors.iter().map(|error| json!({"code": error.code.as_str(), "message": error.message})).collect::<Vec<_>>(),
         }))?;
     } else {
-        let mut text = format!("{} in {} ({}): {} applied, {} pending\n", plural(set.migrations.len()), set.dir, reader.name(), standing.applied.len(), standing.pending.len());
+        let mut text = format!(
+            "{} in {} ({}): {} applied, {} pending\n",
+            plural(set.migrations.len()),
+            set.dir,
+            reader.name(),
+            standing.applied.len(),
+            standing.pending.len()
+        );
         for (place, one) in set.migrations.iter().enumerate() {
             text.push_str(&format!("  {}  {}\n", state(place), one.id));
         }
@@ -105,23 +113,31 @@ fn list(context: &Context) -> Outcome {
 
 fn new(context: &Context, name: &str) -> Outcome {
     let config = context.load()?;
-    let slug: String = name.trim().to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let slug: String =
+        name.trim().to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let slug = slug.trim_matches('_');
     if slug.is_empty() {
-        return Err(Failure::new(Code::BadArgument, format!("`{name}` holds no letter or digit to name a file by")).into());
+        return Err(
+            Failure::new(Code::BadArgument, format!("`{name}` holds no letter or digit to name a file by")).into()
+        );
     }
     let dir = match config.migrations_dir() {
         Ok(dir) => dir,
         // The first migration makes the folder.
-        Err(failure) if failure.code == Code::NoMigrations => config.migrations.dir.clone().unwrap_or_else(|| config.root.join("migrations")),
+        Err(failure) if failure.code == Code::NoMigrations => {
+            config.migrations.dir.clone().unwrap_or_else(|| config.root.join("migrations"))
+        }
         Err(failure) => return Err(failure.into()),
     };
     let set = if dir.exists() { Some(crate::wire::migrations(&config)?.read()) } else { None };
     let last = match set {
         Some(Ok(set)) if set.format != Format::Sql => {
-            return Err(Failure::new(Code::UnsupportedFormat, format!("{} belongs to {}", set.dir, set.format.reader().name()))
-                .hint("make new migrations with that tool (drizzle-kit generate); dbd deploys them")
-                .into());
+            return Err(Failure::new(
+                Code::UnsupportedFormat,
+                format!("{} belongs to {}", set.dir, set.format.reader().name()),
+            )
+            .hint("make new migrations with that tool (drizzle-kit generate); dbd deploys them")
+            .into());
         }
         Some(Ok(set)) => set.migrations.last().map(|last| last.id.as_str().to_owned()),
         Some(Err(failure)) if failure.code == Code::NoMigrations => None,
@@ -132,11 +148,16 @@ fn new(context: &Context, name: &str) -> Outcome {
     let number = match digits.len() {
         0 => "0001".to_owned(),
         // A stamp, not a count.
-        12.. => jiff::Timestamp::from_millisecond(crate::wire::now_ms()).unwrap_or_default().strftime("%Y%m%d%H%M%S").to_string(),
+        12.. => jiff::Timestamp::from_millisecond(crate::wire::now_ms())
+            .unwrap_or_default()
+            .strftime("%Y%m%d%H%M%S")
+            .to_string(),
         width => format!("{:0width$}", digits.parse::<u64>().unwrap_or(0) + 1),
     };
     let path = dir.join(format!("{number}_{slug}.sql"));
-    let failed = |error: std::io::Error| Failure::new(Code::FileUnwritable, format!("{} cannot be made", path.display())).source(&error);
+    let failed = |error: std::io::Error| {
+        Failure::new(Code::FileUnwritable, format!("{} cannot be made", path.display())).source(&error)
+    };
     fs_err::create_dir_all(&dir).map_err(failed)?;
     let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
     std::io::Write::write_all(&mut file, format!("-- {}\n", name.trim()).as_bytes()).map_err(failed)?;

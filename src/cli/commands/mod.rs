@@ -17,7 +17,6 @@ pub mod rollback;
 pub mod sandbox;
 pub mod start;
 
-use crate::wire::OpenJournal;
 use crate::config::Config;
 use crate::domain::code::Code;
 use crate::domain::event::Recorded;
@@ -26,6 +25,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::domain::run::Run;
 use crate::ports::journal::Journal;
+use crate::wire::OpenJournal;
 use std::io::{BufRead, IsTerminal, Write};
 
 /// A run and its events.

@@ -2,7 +2,6 @@
 
 use super::drive::{Enter, check_files, drive, finish};
 use super::{Story, find_run, journal_to_write, stories};
-use crate::wire::OpenJournal;
 use crate::cli::{Context, Outcome};
 use crate::config::{Config, Environment};
 use crate::domain::code::Code;
@@ -11,6 +10,7 @@ use crate::domain::failure::Failure;
 use crate::domain::machine::State;
 use crate::domain::run::Run;
 use crate::engine::runner::Ending;
+use crate::wire::OpenJournal;
 
 /// Continue a run that stopped before it settled
 ///
@@ -46,9 +46,14 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     }
     let enter = match (&args.ruling, &args.reason) {
         (Some(ruling), Some(reason)) if !reason.trim().is_empty() => {
-            Enter::Decided(decide(&run, Command::Rule { applied: ruling == "applied", reason: reason.clone() })?)
+            let command = Command::Rule { applied: ruling == "applied", reason: reason.clone() };
+            Enter::Decided(Box::new(decide(&run, command)?))
         }
-        (Some(_), _) => return Err(Failure::new(Code::BadArgument, "--ruling needs a reason").hint("say what you saw: --reason \"...\"").into()),
+        (Some(_), _) => {
+            return Err(Failure::new(Code::BadArgument, "--ruling needs a reason")
+                .hint("say what you saw: --reason \"...\"")
+                .into());
+        }
         (None, _) => Enter::Resume,
     };
     if !matches!(run.state, State::Halted { .. }) {
@@ -58,7 +63,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
 }
 
 /// A finished run: its result once more.
-fn settled(context: &Context, config: &Config, environment: &Environment, journal: &mut OpenJournal, run: Run) -> Outcome {
+fn settled(
+    context: &Context,
+    config: &Config,
+    environment: &Environment,
+    journal: &mut OpenJournal,
+    run: Run,
+) -> Outcome {
     let State::Settled { end } = run.state else { return Ok(crate::cli::exit::ExitCode::Ok) };
     let world = crate::wire::world(config, environment, run.id.as_str())?;
     // A process that was killed after the last event left its reports unwritten.
@@ -91,7 +102,10 @@ pub(super) fn same_target(run: &Run, environment: &Environment) -> Result<(), Fa
     match &run.request {
         Some(request) if request.target != place => Err(Failure::new(
             Code::BadDatabaseUrl,
-            format!("{} is about {}, and the URL of `{}` leads to {place} now", run.id, request.target, environment.name),
+            format!(
+                "{} is about {}, and the URL of `{}` leads to {place} now",
+                run.id, request.target, environment.name
+            ),
         )
         .hint("set the URL back to what it was, then resume")),
         _ => Ok(()),

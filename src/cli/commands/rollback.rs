@@ -33,7 +33,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         let loss = world.database.loss(&world.target, tracking, &backup.xid, &backup.rows, &own).await?;
         if loss.rows() > 0 {
             let tables: Vec<String> = loss.written.iter().map(|(table, rows)| format!("{rows} in {table}")).collect();
-            let what = format!("{} row(s) were written since the backup and leave the target: {}", loss.rows(), tables.join(", "));
+            let what = format!(
+                "{} row(s) were written since the backup and leave the target: {}",
+                loss.rows(),
+                tables.join(", ")
+            );
             context.shell.borrow_mut().note(&what);
             context.shell.borrow_mut().note("they are dumped first, into the run's folder");
             if !context.yes && ask("Roll back all the same?") != Some(true) {
@@ -45,18 +49,31 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
             context.shell.borrow_mut().note("nothing was written since the backup; nothing is lost");
         }
     }
-    drive(context, &config, &environment, &mut journal, run, Enter::Decided(event)).await
+    drive(context, &config, &environment, &mut journal, run, Enter::Decided(Box::new(event))).await
 }
 
 /// A run on top of which another one was deployed cannot be taken back alone: its backup is of before both.
-fn newest_of_target(journal: &dyn crate::ports::journal::Journal, run: &crate::domain::run::Run) -> Result<(), Failure> {
+fn newest_of_target(
+    journal: &dyn crate::ports::journal::Journal,
+    run: &crate::domain::run::Run,
+) -> Result<(), Failure> {
     let target = run.request.as_ref().map(|request| request.target.as_str());
     for Story { run: other, .. } in super::stories(journal)? {
         let later = other.requested.as_ref().map(|asked| asked.ts_ms) > run.requested.as_ref().map(|asked| asked.ts_ms);
         let same = other.request.as_ref().map(|request| request.target.as_str()) == target;
-        if later && same && !other.committed.is_empty() && !matches!(other.state, crate::domain::machine::State::Settled { end: crate::domain::machine::End::RolledBack }) {
-            return Err(Failure::new(Code::NothingToRollBack, format!("{} was deployed on top of {}", other.id, run.id))
-                .hint(format!("take that back first: dbd rollback {}", other.id)));
+        if later
+            && same
+            && !other.committed.is_empty()
+            && !matches!(
+                other.state,
+                crate::domain::machine::State::Settled { end: crate::domain::machine::End::RolledBack }
+            )
+        {
+            return Err(Failure::new(
+                Code::NothingToRollBack,
+                format!("{} was deployed on top of {}", other.id, run.id),
+            )
+            .hint(format!("take that back first: dbd rollback {}", other.id)));
         }
     }
     Ok(())

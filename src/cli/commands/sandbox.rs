@@ -44,7 +44,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         Sub::Gc => show(context, &sandboxes.gc().await?, "removed"),
         Sub::Drop { id } => {
             if !sandboxes.list().await?.iter().any(|one| one.id == id) {
-                return Err(Failure::new(Code::BadArgument, format!("there is no sandbox `{id}`")).hint("`dbd sandbox list` shows them").into());
+                return Err(Failure::new(Code::BadArgument, format!("there is no sandbox `{id}`"))
+                    .hint("`dbd sandbox list` shows them")
+                    .into());
             }
             sandboxes.remove(&id).await?;
             let mut shell = context.shell.borrow_mut();
@@ -89,7 +91,12 @@ async fn create(context: &Context, config: &crate::config::Config, name: &str) -
     let database = crate::wire::database();
     let facts = database.facts(&environment.database_url).await?;
     let backups = crate::wire::backups(config, &format!("sandbox-{id}"));
-    let effect = EffectId::derive("sandbox", &crate::domain::ids::RunId::new(&environment.name, crate::wire::now_ms()), &id, b"");
+    let effect = EffectId::derive(
+        "sandbox",
+        &crate::domain::ids::RunId::new(&environment.name, crate::wire::now_ms()),
+        &id,
+        b"",
+    );
     let order = DumpOrder {
         url: environment.database_url.clone(),
         snapshot: None,

@@ -443,7 +443,7 @@ pub fn next_steps(run: &Run) -> Vec<Step> {
             step("go on once it is approved", format!("dbd resume {id}")),
         ],
         Outcome::Planned => vec![step("deploy it", format!("dbd start {environment}"))],
-        Outcome::Abandoned => vec![step("see how the target stands", format!("dbd drift {environment}"))],
+        Outcome::Abandoned => vec![step("see how the target stands", format!("dbd doctor {environment}"))],
     }
 }
 

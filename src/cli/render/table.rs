@@ -3,7 +3,11 @@
 use super::words::one_line;
 use anstyle::{AnsiColor, Style};
 use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, ColumnConstraint, ContentArrangement, LineStyle, Table};
+use comfy_table::{Cell, ContentArrangement, LineStyle, Table};
+use textwrap::WordSplitter::NoHyphenation;
+
+/// The blanks between two columns.
+const GAP: usize = 2;
 
 /// How something reads: well, badly, or in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,22 +95,67 @@ pub fn columns(pen: Pen, indent: usize, rows: Vec<Vec<Toned>>) -> String {
 
 /// A table with a header and a rule beneath it, fitted to `width` columns of a terminal where that is known.
 ///
-/// The first column is never wrapped: it is what gets copied.
+/// Nothing in a column is ever wrapped: words cut in two are no use to anybody, and the first column is what gets copied. Where a table
+/// is too wide, columns without any text are left out, and the last columns stand beneath their row instead.
 #[must_use]
-pub fn table(pen: Pen, width: Option<u16>, header: &[&str], rows: Vec<Vec<Toned>>) -> String {
+pub fn table(pen: Pen, width: Option<u16>, header: &[&str], mut rows: Vec<Vec<Toned>>) -> String {
+    let mut header = header.to_vec();
+    let beneath = width.map_or_else(Vec::new, |width| fit(usize::from(width), &mut header, &mut rows));
     let mut table = bare(pen);
     table.style_mut().header_separator = LineStyle::none().fill('─').junction('─');
     let bold = |name: &&str| Cell::new(name).add_attribute(comfy_table::Attribute::Bold);
     table.set_header(header.iter().map(bold).collect::<Vec<_>>());
     // The rule's place between two columns is as wide as a space.
     fill(&mut table, 1, rows);
-    if let Some(width) = width {
-        table.set_width(width).set_content_arrangement(ContentArrangement::Dynamic);
-        if let Some(first) = table.column_mut(0) {
-            first.set_constraint(ColumnConstraint::ContentWidth);
+    let mut out = String::new();
+    for (at, line) in printed(&table, 0).lines().enumerate() {
+        out.push_str(line);
+        out.push('\n');
+        // The header and the rule come first.
+        if let Some(text) = at.checked_sub(2).and_then(|row| beneath.get(row)) {
+            out.push_str(text);
         }
     }
-    printed(&table, 0)
+    out
+}
+
+/// Takes out of a table what does not fit into `width`; what is to stand beneath each row, if anything is.
+fn fit(width: usize, header: &mut Vec<&str>, rows: &mut [Vec<Toned>]) -> Vec<String> {
+    let wide = |text: &str| textwrap::core::display_width(&one_line(text));
+    let widths = |header: &[&str], rows: &[Vec<Toned>]| -> Vec<usize> {
+        let cells = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|(_, text)| wide(text)).max();
+        header.iter().enumerate().map(|(at, name)| wide(name).max(cells(at).unwrap_or(0))).collect()
+    };
+    let total = |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    if total(&widths(header, rows)) <= width {
+        return Vec::new();
+    }
+    for at in (1..header.len()).rev() {
+        if rows.iter().all(|row| row.get(at).is_none_or(|(_, text)| text.trim().is_empty())) {
+            header.remove(at);
+            rows.iter_mut().for_each(|row| drop(row.remove(at)));
+        }
+    }
+    let widths = widths(header, rows);
+    let fitting = (1..=widths.len()).rev().find(|count| total(&widths[..*count]) <= width).unwrap_or(1);
+    if fitting == widths.len() {
+        return Vec::new();
+    }
+    header.truncate(fitting);
+    let options = textwrap::Options::new(width)
+        .initial_indent("    ")
+        .subsequent_indent("    ")
+        .break_words(false)
+        .word_splitter(NoHyphenation);
+    let beneath = |row: &mut Vec<Toned>| {
+        let rest: Vec<String> =
+            row.drain(fitting..).map(|(_, text)| one_line(&text)).filter(|text| !text.is_empty()).collect();
+        if rest.is_empty() {
+            return String::new();
+        }
+        textwrap::wrap(&rest.join("  "), &options).iter().fold(String::new(), |out, line| out + line.trim_end() + "\n")
+    };
+    rows.iter_mut().map(beneath).collect()
 }
 
 fn bare(pen: Pen) -> Table {
@@ -156,20 +205,49 @@ mod tests {
                 plain("a reason that is long enough to be wrapped"),
             ],
             vec![plain("deploy-production-12"), (Tone::Bad, "refused".to_owned()), plain("short")],
+            vec![plain("deploy-dev-2"), (Tone::Good, "succeeded".to_owned()), plain("")],
         ]
     }
 
     #[test]
-    fn a_table_fits_the_width_and_keeps_what_is_copied_whole() {
-        let text = table(Pen { color: false }, Some(60), &["run", "outcome", "reason"], rows());
+    fn a_table_that_fits_is_left_alone() {
+        let text = table(Pen { color: false }, Some(90), &["run", "outcome", "reason"], rows());
         insta::assert_snapshot!(text, @"
         run                   outcome    reason
-        ──────────────────────────────────────────────────────
-        deploy-dev-1          succeeded  a reason that is long
-                                         enough to be wrapped
+        ───────────────────────────────────────────────────────────────────────────
+        deploy-dev-1          succeeded  a reason that is long enough to be wrapped
         deploy-production-12  refused    short
+        deploy-dev-2          succeeded
         ");
-        assert!(text.lines().all(|line| line.chars().count() <= 60));
+        assert_eq!(table(Pen { color: false }, None, &["run", "outcome", "reason"], rows()), text);
+    }
+
+    #[test]
+    fn what_does_not_fit_stands_beneath_its_row() {
+        let text = table(Pen { color: false }, Some(40), &["run", "outcome", "reason"], rows());
+        insta::assert_snapshot!(text, @"
+        run                   outcome
+        ───────────────────────────────
+        deploy-dev-1          succeeded
+            a reason that is long enough to be
+            wrapped
+        deploy-production-12  refused
+            short
+        deploy-dev-2          succeeded
+        ");
+        assert!(text.lines().all(|line| line.chars().count() <= 40));
+    }
+
+    #[test]
+    fn a_column_without_text_goes_first() {
+        let rows = vec![vec![plain("a"), plain(""), plain("text")], vec![plain("b"), plain(""), plain("")]];
+        let text = table(Pen { color: false }, Some(10), &["run", "approved by", "why"], rows);
+        insta::assert_snapshot!(text, @"
+        run  why
+        ─────────
+        a    text
+        b
+        ");
     }
 
     #[test]

@@ -648,9 +648,13 @@ mod tests {
 
     /// Attributes that together set off every rule, for whatever kind they are given to.
     fn samples() -> Vec<Value> {
-        let words = ["PRIMARY KEY (a)", "UNIQUE (a)", "FOREIGN KEY (a) REFERENCES b(a)", "EXCLUDE (a)", "CHECK ((a > 0))"];
-        let mut samples: Vec<Value> = words.iter().map(|definition| json!({"definition": definition, "unique": false})).collect();
-        samples.extend(["integer", "bigint", "text", "real", "double precision"].map(|of| json!({"type": of, "result": of})));
+        let words =
+            ["PRIMARY KEY (a)", "UNIQUE (a)", "FOREIGN KEY (a) REFERENCES b(a)", "EXCLUDE (a)", "CHECK ((a > 0))"];
+        let mut samples: Vec<Value> =
+            words.iter().map(|definition| json!({"definition": definition, "unique": false})).collect();
+        samples.extend(
+            ["integer", "bigint", "text", "real", "double precision"].map(|of| json!({"type": of, "result": of})),
+        );
         samples.extend([
             json!({"not_null": true, "identity": "", "unique": true, "definition": "CREATE UNIQUE INDEX i ON t USING btree (lower(a))"}),
             json!({"not_null": false, "identity": "a", "unique": true, "definition": "CREATE UNIQUE INDEX i ON t USING btree (b)"}),

@@ -1,0 +1,3 @@
+//! Commands as a user calls them.
+
+mod demo;

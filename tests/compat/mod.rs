@@ -1,0 +1,3 @@
+//! What was written once must be read for ever.
+
+mod events;

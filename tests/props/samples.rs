@@ -1,0 +1,226 @@
+//! Values to build runs from: what an effect brings when all goes well.
+
+use dbd::domain::code::Code;
+use dbd::domain::digest::Digest;
+use dbd::domain::effect::Effect;
+use dbd::domain::event::{
+    Actor, Artifact, Backup, Check, CheckStatus, CommandReport, GitState, HealthCheck, Loss, Outcome, Pending,
+    Preflight, Rehearsal, Request, ServerFacts, Settings, StepReport, TestCounts, UserCommand,
+};
+use dbd::domain::failure::Failure;
+use dbd::domain::finding::{Allowance, Finding, Severity};
+use dbd::domain::ids::{EnvironmentName, MigrationId, RunId};
+use dbd::domain::migration::{Bookkeeping, Format, Migration, Span, Unit, UnitMode};
+use dbd::domain::rehearsal::MigrationTiming;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// What is asked for, and what is found on the way: everything that makes one run differ from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Case {
+    /// Migrations of one step each.
+    pub steps: usize,
+    /// A command tests the sandbox.
+    pub tests: bool,
+    /// A command verifies the target.
+    pub verify: bool,
+    /// The application is asked whether it is healthy.
+    pub health: bool,
+    /// Somebody has to approve the plan.
+    pub approval: bool,
+    /// It ends with the plan.
+    pub dry_run: bool,
+    /// What the rehearsal notices.
+    pub findings: Vec<Finding>,
+    /// What may pass.
+    pub allow: Vec<String>,
+}
+
+impl Case {
+    /// A plain deployment of `steps` migrations.
+    pub fn of(steps: usize) -> Self {
+        Self { steps, ..Self::default() }
+    }
+}
+
+pub fn run_id() -> RunId {
+    RunId::parse("deploy-dev-1728149445123").unwrap()
+}
+
+pub fn actor(name: &str) -> Actor {
+    Actor { kind: "human".into(), id: name.into(), via: "os".into(), host: "vela".into() }
+}
+
+pub fn command(text: &str) -> UserCommand {
+    UserCommand { command: text.into(), timeout_ms: 60_000 }
+}
+
+pub fn request(case: &Case) -> Request {
+    Request {
+        environment: EnvironmentName::parse("dev").unwrap(),
+        target: "localhost:5432/shop".into(),
+        dry_run: case.dry_run,
+        allow: Allowance { codes: case.allow.clone(), reason: (!case.allow.is_empty()).then(|| "agreed".into()) },
+        settings: Settings {
+            migration_timeout_ms: 300_000,
+            lock_timeout_ms: 500,
+            lock_budget_ms: 60_000,
+            statement_timeout_ms: None,
+            approval: case.approval,
+            require_clean_tree: false,
+            data: "full".into(),
+            tests: case.tests.then(|| command("npm test")),
+            verify: case.verify.then(|| command("./smoke.sh")),
+            health: case.health.then_some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
+        },
+    }
+}
+
+pub fn check(name: &str, status: CheckStatus) -> Check {
+    let failure = (status == CheckStatus::Failed).then(|| failure(&format!("{name} is not in order")));
+    Check { name: name.into(), status, message: format!("{name}: {status:?}"), failure, duration_ms: 3 }
+}
+
+pub fn migration(number: usize) -> Migration {
+    let id = format!("{number:04}_change");
+    Migration {
+        file: format!("migrations/{id}.sql"),
+        digest: Digest::of(&id),
+        id: MigrationId::new(id),
+        text: String::new(),
+        units: vec![Unit { mode: UnitMode::Transaction, statements: vec![Span { start: 0, len: 12, line: 1 }] }],
+        bookkeeping: Bookkeeping::Dbd,
+        down: None,
+    }
+}
+
+pub fn server() -> ServerFacts {
+    ServerFacts {
+        version_num: 170_006,
+        version: "17.6".into(),
+        system_identifier: Some("7395832750912345678".into()),
+        database: "shop".into(),
+        role: "deployer".into(),
+        superuser: false,
+        size_bytes: 8_000_000,
+        encoding: "UTF8".into(),
+        collate: "C.UTF-8".into(),
+        ctype: "C.UTF-8".into(),
+        locale_provider: "c".into(),
+        locale: None,
+        has_public: true,
+        server_settings: vec![("standard_conforming_strings".into(), "on".into())],
+        read_only: false,
+        pooled: false,
+        owns_database: true,
+        member_of: vec!["owners".into()],
+        session_settings: vec![("search_path".into(), "public".into())],
+        roles: vec!["app".into(), "deployer".into()],
+    }
+}
+
+pub fn preflight(case: &Case) -> Preflight {
+    Preflight {
+        checks: vec![check("connection", CheckStatus::Ok), check("working tree", CheckStatus::Warning)],
+        server: server(),
+        fingerprint: before(),
+        format: Format::Sql,
+        dir: "migrations".into(),
+        applied: 2,
+        pending: (0..case.steps).map(|blob| Pending { migration: migration(blob + 3), blob }).collect(),
+        git: Some(GitState {
+            commit: "4f2a9c".into(),
+            branch: Some("main".into()),
+            dirty: false,
+            dirty_files: vec![],
+            author: Some("alice".into()),
+        }),
+    }
+}
+
+/// The fingerprint of the target before the first step.
+pub fn before() -> Digest {
+    Digest::of("before")
+}
+
+/// The fingerprint of the target after the last step.
+pub fn after() -> Digest {
+    Digest::of("after")
+}
+
+pub fn backup() -> Backup {
+    Backup {
+        path: ".deployments/deploy-dev-1728149445123/backup.dump".into(),
+        digest: Digest::of("dump"),
+        bytes: 52_000,
+        fingerprint: before(),
+        rows: BTreeMap::from([("public.orders".into(), 12)]),
+        xid: "7401".into(),
+    }
+}
+
+pub fn artifact(name: &str) -> Artifact {
+    Artifact { name: name.into(), digest: Digest::of(name), bytes: name.len() as u64 }
+}
+
+pub fn finding(code: &str, severity: Severity) -> Finding {
+    Finding {
+        code: code.into(),
+        severity,
+        object: "public.orders.note".into(),
+        message: "the column public.orders.note is removed".into(),
+        allowed: false,
+    }
+}
+
+pub fn rehearsal(case: &Case) -> Rehearsal {
+    Rehearsal {
+        migrations: vec![MigrationTiming { id: MigrationId::new("0003_change"), statements: 1, duration_ms: 4 }],
+        roles_kept: true,
+        fingerprint_before: before(),
+        fingerprint_after: after(),
+        changes: BTreeMap::from([("tables_modified".into(), 1)]),
+        findings: case.findings.clone(),
+        forecast: vec![],
+        artifacts: vec![artifact("rehearsal.json")],
+    }
+}
+
+pub fn report(status: i32) -> CommandReport {
+    CommandReport {
+        status: Some(status),
+        counts: Some(TestCounts { passed: 7, failed: 0, skipped: 1 }),
+        output: Some(artifact("tests.log")),
+    }
+}
+
+pub fn loss(rows: i64) -> Loss {
+    let written = if rows == 0 { BTreeMap::new() } else { BTreeMap::from([("public.orders".into(), rows)]) };
+    Loss { written, missing: BTreeMap::new() }
+}
+
+pub fn step() -> StepReport {
+    StepReport { duration_ms: 9, tries: 1, xid: Some("7450".into()) }
+}
+
+pub fn failure(message: &str) -> Failure {
+    Failure::new(Code::StatementFailed, message)
+}
+
+/// What `effect` brings when it happens; `lost` rows would be forgotten by a restore.
+pub fn outcome(effect: Effect, case: &Case, lost: i64) -> Outcome {
+    match effect {
+        Effect::Preflight => Outcome::Preflight(Box::new(preflight(case))),
+        Effect::Dump { .. } => Outcome::Dump(backup()),
+        Effect::CreateSandbox => {
+            Outcome::Sandbox { location: json!({"folder": "/tmp/sandbox"}), place: "a scratch server".into() }
+        }
+        Effect::Rehearse => Outcome::Rehearsal(Box::new(rehearsal(case))),
+        Effect::RunTests | Effect::RunVerify => Outcome::Command(report(0)),
+        Effect::Migrate { .. } | Effect::Restore => Outcome::Step(step()),
+        Effect::CheckSchema => Outcome::Fingerprint { fingerprint: after(), xid: "7460".into() },
+        Effect::CheckRestored => Outcome::Fingerprint { fingerprint: before(), xid: "7470".into() },
+        Effect::AssessLoss => Outcome::Loss(loss(lost)),
+        Effect::FillSandbox | Effect::DropSandbox | Effect::PrepareTarget | Effect::CheckHealth => Outcome::Done,
+    }
+}
