@@ -409,7 +409,8 @@ pub enum Event {
         /// How often this target changed hands in this journal.
         epoch: u64,
     },
-    /// The process let go of the run on purpose, with nothing in flight.
+    /// The process let go of the run on purpose and was not killed, so its take-over does not count. An effect may be in flight, if it could
+    /// not be looked up: whoever takes over does that first.
     #[serde(rename = "run.paused")]
     Paused {
         /// Why.

@@ -731,6 +731,13 @@ fn a_rest_on_purpose_and_a_decision_count_as_progress() {
         story = story.say(take_over()).say(Event::Paused { why: Pause::Unreachable });
     }
     assert_eq!(story.sim.run.takeovers, 0);
+    // Also with an effect in flight that nobody could look up, as the server was away.
+    let mut story = Story::of(Case::of(1)).during(MIGRATE).make(Move::DieBefore);
+    for _ in 0..3 * MAX_TAKEOVERS {
+        story = story.say(Event::Paused { why: Pause::Unreachable }).say(take_over());
+    }
+    assert!(matches!(story.next(), Next::Reconcile(_)));
+    assert_eq!(story.driven_to_the_end().state(), State::Settled { end: End::Succeeded });
 }
 
 // Who comes next
