@@ -64,7 +64,8 @@ impl SqliteJournal {
     /// Whether the owner of a lock was a process of this host that has ended.
     fn is_gone(&self, owner: &LockOwner) -> bool {
         let pid = i32::try_from(owner.pid).ok().and_then(rustix::process::Pid::from_raw);
-        owner.host == self.host && pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+        owner.host == self.host
+            && pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
     }
 
     fn broken(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
@@ -202,7 +203,9 @@ impl Journal for SqliteJournal {
             match lock_target(&self.path, target, &who) {
                 // A process that was killed while it started a child leaves the lock to that child, until the child has become
                 // what it was started for: a moment.
-                Err(LockError::Held { owner: Some(owner), .. }) if self.is_gone(&owner) && Instant::now() < deadline => {
+                Err(LockError::Held { owner: Some(owner), .. })
+                    if self.is_gone(&owner) && Instant::now() < deadline =>
+                {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 locked => break locked,

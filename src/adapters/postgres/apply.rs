@@ -91,7 +91,7 @@ async fn once(
 ) -> Result<Option<String>, Trouble> {
     let session = connect(order.url, &order.effect.application_name()).await.map_err(Trouble::Certain)?;
     let setup = format!(
-        "SET client_min_messages = notice; SET idle_in_transaction_session_timeout = '{}ms'; SET statement_timeout = '{}ms'; {}",
+        "SET client_min_messages = notice; SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '{}ms'; SET statement_timeout = '{}ms'; {}",
         order.timeout_ms.saturating_add(60_000),
         order
             .statement_timeout_ms
