@@ -371,6 +371,13 @@ impl Run {
         }
     }
 
+    /// The transactions younger than the backup's oldest whose rows nobody would miss: those the backup has seen, and the run's own.
+    #[must_use]
+    pub fn known_transactions(&self) -> Vec<String> {
+        let seen = self.backup.iter().flat_map(|backup| backup.seen.iter().cloned());
+        seen.chain(self.committed.iter().filter_map(|report| report.xid.clone())).collect()
+    }
+
     /// Files were written: the last one of a name is the one that is there.
     fn keep(&mut self, files: &[Artifact]) {
         for file in files {

@@ -156,6 +156,7 @@ pub fn backup() -> Backup {
         fingerprint: before(),
         rows: BTreeMap::from([("public.orders".into(), 12)]),
         xid: "7401".into(),
+        seen: vec!["7403".into()],
     }
 }
 

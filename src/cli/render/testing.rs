@@ -229,6 +229,7 @@ impl Story {
                 fingerprint: digest("before"),
                 rows: BTreeMap::from([("public.orders".to_owned(), 50_000), ("public.products".to_owned(), 1)]),
                 xid: "900".to_owned(),
+                seen: Vec::new(),
             }),
         );
         let location = json!({"url": format!("postgres://postgres:{SECRET}@localhost/sandbox")});
