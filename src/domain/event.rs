@@ -316,7 +316,7 @@ pub enum Outcome {
     /// Of [`Effect::Preflight`] when a check failed: the checks alone.
     Checks(#[serde(with = "listed")] Vec<Check>),
     /// Of [`Effect::Dump`].
-    Dump(Backup),
+    Dump(Box<Backup>),
     /// Of [`Effect::CreateSandbox`]: where it is, for whoever has to remove it.
     Sandbox {
         /// The adapter's own description; holds no secret.

@@ -412,10 +412,10 @@ impl Run {
             }
             (Effect::Preflight, Outcome::Checks(checks)) => self.checks.clone_from(checks),
             (Effect::Dump { purpose: super::effect::DumpPurpose::BeforeRollback }, Outcome::Dump(backup)) => {
-                self.saved = Some(backup.clone());
+                self.saved = Some((**backup).clone());
             }
             (Effect::Dump { .. }, Outcome::Dump(backup)) => {
-                self.backup = Some(backup.clone());
+                self.backup = Some((**backup).clone());
                 // One that was found after a fence may have lain there for long: it is as old as its intent.
                 let found = matches!(recorded.event, Event::Reconciled { .. });
                 self.backup_ms = if found { flight.since_ms } else { recorded.ts_ms };

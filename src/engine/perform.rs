@@ -36,7 +36,9 @@ impl Runner<'_> {
     pub(super) async fn perform(&mut self, effect: Effect, id: &EffectId) -> Done {
         let result = match effect {
             Effect::Preflight => return self.preflight().await,
-            Effect::Dump { purpose } => self.dump(effect, purpose, id).await.map(Outcome::Dump),
+            Effect::Dump { purpose } => {
+                self.dump(effect, purpose, id).await.map(|backup| Outcome::Dump(Box::new(backup)))
+            }
             Effect::CreateSandbox => self.create_sandbox().await,
             Effect::FillSandbox => self.fill_sandbox(effect, id).await,
             Effect::Rehearse => return self.rehearse(effect, id).await,

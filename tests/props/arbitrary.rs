@@ -275,7 +275,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         preflight().prop_map(|one| Outcome::Preflight(Box::new(one))),
         vec(check(), 0..3).prop_map(Outcome::Checks),
-        backup.prop_map(Outcome::Dump),
+        backup.prop_map(|backup| Outcome::Dump(Box::new(backup))),
         (json(), text()).prop_map(|(location, place)| Outcome::Sandbox { location, place }),
         rehearsal().prop_map(|one| Outcome::Rehearsal(Box::new(one))),
         (of(any::<i32>()), of(counts), of(artifact()))

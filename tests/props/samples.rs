@@ -212,7 +212,7 @@ pub fn failure(message: &str) -> Failure {
 pub fn outcome(effect: Effect, case: &Case, lost: i64) -> Outcome {
     match effect {
         Effect::Preflight => Outcome::Preflight(Box::new(preflight(case))),
-        Effect::Dump { .. } => Outcome::Dump(backup()),
+        Effect::Dump { .. } => Outcome::Dump(Box::new(backup())),
         Effect::CreateSandbox => {
             Outcome::Sandbox { location: json!({"folder": "/tmp/sandbox"}), place: "a scratch server".into() }
         }
