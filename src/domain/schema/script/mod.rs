@@ -197,11 +197,16 @@ impl Builder<'_> {
             }
             match alter::drop(key, object) {
                 Ok(Some(sql)) => {
+                    let mut needs = needs(key, object, self.from);
+                    // The foreign keys of a table go with it, and so before what they rest on.
+                    let constraints = self.from.children(key).filter(|(child, _)| child.kind == Kind::Constraint);
+                    needs.extend(constraints.flat_map(|(child, object)| self::needs(child, object, self.from)));
+                    needs.retain(|needed| needed != key);
                     let step = Step {
                         key: key.clone(),
                         statements: vec![Statement { sql, about: key.clone(), loses: self.lost(key, object) }],
                         text: spoken(key, object, self.from),
-                        needs: needs(key, object, self.from),
+                        needs,
                     };
                     if self.goes_late(key) { last.push(step) } else { first.push(step) }
                 }
@@ -211,25 +216,7 @@ impl Builder<'_> {
         }
         for change in changes {
             let key = change.key();
-            // Its sequence goes with it, whose name may be wanted.
-            if let (Kind::Column, Some((_, now))) = (key.kind, change.values("identity"))
-                && now.as_str() == Some("")
-            {
-                let sql =
-                    format!("ALTER TABLE {} ALTER COLUMN {} DROP IDENTITY", name::above(&key.name), key.last_part());
-                let statements = vec![Statement { sql, about: key.clone(), loses: None }];
-                first.push(Step { key: key.clone(), statements, text: String::new(), needs: Vec::new() });
-            }
-            if change.change == ChangeKind::Modified && self.owner_goes(&key) {
-                let sql = format!("ALTER SEQUENCE {} OWNED BY NONE", key.name);
-                let statements = vec![Statement { sql, about: key.clone(), loses: None }];
-                // In an order that is turned round, what is needed comes later.
-                let owner = self.from.get(&key).and_then(|it| it.text("owned_by")).and_then(|it| name::quoted(it, 3));
-                let needs = owner.iter().flat_map(|column| {
-                    [ObjectKey::new(Kind::Table, name::above(column)), ObjectKey::new(Kind::Column, column.clone())]
-                });
-                first.push(Step { key: key.clone(), statements, text: String::new(), needs: needs.collect() });
-            }
+            first.extend(self.let_go(change));
             match change.change {
                 ChangeKind::Added => self.make(&key, &mut steps),
                 ChangeKind::Modified if !change.nested && !self.again.contains(&key) => {
@@ -253,6 +240,43 @@ impl Builder<'_> {
         script.statements.extend(in_order(steps, self.to));
         script.statements.extend(backwards(last, self.from));
         script
+    }
+
+    /// What a thing that stays has to let go of before that can be dropped, or its name be used again.
+    fn let_go(&mut self, change: &Change) -> Option<Step> {
+        let key = change.key();
+        let (old, new) = (self.from.get(&key)?, self.to.get(&key)?);
+        let table = |name: &str| ObjectKey::new(Kind::Table, name);
+        let (made, needs) = match key.kind {
+            // The sequence of an identity goes with it.
+            Kind::Column if change.touches("identity") && new.text("identity") == Some("") => {
+                let alter = format!("ALTER TABLE {} ALTER COLUMN {}", name::above(&key.name), key.last_part());
+                (vec![format!("{alter} DROP IDENTITY")], Vec::new())
+            }
+            Kind::Sequence if self.owner_goes(&key) => {
+                let column = old.text("owned_by").and_then(|plain| name::quoted(plain, 3))?;
+                let needs = vec![table(name::above(&column)), ObjectKey::new(Kind::Column, column)];
+                (vec![format!("ALTER SEQUENCE {} OWNED BY NONE", key.name)], needs)
+            }
+            Kind::Table if change.touches("parents") || change.touches("partition_bound") => {
+                match alter::orphan(&key, old, new) {
+                    Ok((made, parents)) => (made, parents.iter().map(|parent| table(parent)).collect()),
+                    Err(cannot) => {
+                        self.cannot(&key, cannot);
+                        return None;
+                    }
+                }
+            }
+            _ => return None,
+        };
+        let statement = |sql| Statement { sql, about: key.clone(), loses: None };
+        // Drops are put in order backwards: it comes before the drop of what it needs.
+        Some(Step {
+            key: key.clone(),
+            statements: made.into_iter().map(statement).collect(),
+            text: String::new(),
+            needs,
+        })
     }
 
     /// What is built on something that has to be made by hand has to wait for that, too.
