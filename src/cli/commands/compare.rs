@@ -74,8 +74,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
                 .into());
         }
     };
-    let source = source.catalog(&config).await?;
-    let target = target.catalog(&config).await?;
+    let (source, target) = tokio::try_join!(source.catalog(&config), target.catalog(&config))?;
     let comparison = Comparison::new(&label(&args.source), &source, &label(&args.target), &target);
     let data = match &urls {
         None => None,

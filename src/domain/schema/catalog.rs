@@ -308,6 +308,18 @@ impl Catalog {
         self.objects.iter().filter(move |(_, object)| object.parent.as_ref() == Some(parent))
     }
 
+    /// The objects that come and go with each parent, directly: [`Catalog::children`] of many at once.
+    #[must_use]
+    pub fn families(&self) -> BTreeMap<&ObjectKey, Vec<(&ObjectKey, &Object)>> {
+        let mut families: BTreeMap<&ObjectKey, Vec<(&ObjectKey, &Object)>> = BTreeMap::new();
+        for (key, object) in &self.objects {
+            if let Some(parent) = &object.parent {
+                families.entry(parent).or_default().push((key, object));
+            }
+        }
+        families
+    }
+
     /// The chain of parents of an object, nearest first. Ends at a parent that is not in the catalog.
     pub fn ancestors<'a>(&'a self, key: &'a ObjectKey) -> impl Iterator<Item = &'a ObjectKey> {
         // A chain is at most comment -> default -> column -> table long; the bound keeps a damaged catalog finite.

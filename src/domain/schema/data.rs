@@ -1,7 +1,8 @@
 //! What two databases hold, table by table, beside how they are made.
 
-use super::catalog::{Catalog, Kind};
+use super::catalog::{Catalog, Kind, Object, ObjectKey};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A table of both sides and what can be compared of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +110,15 @@ impl DataComparison {
     }
 }
 
+type Families<'a> = BTreeMap<&'a ObjectKey, Vec<(&'a ObjectKey, &'a Object)>>;
+
+fn of<'f, 'a>(
+    families: &'f Families<'a>,
+    table: &ObjectKey,
+) -> impl Iterator<Item = (&'a ObjectKey, &'a Object)> + use<'f, 'a> {
+    families.get(table).into_iter().flatten().copied()
+}
+
 /// The tables both sides have, with what can be compared of each. Foreign tables hold their rows elsewhere, partitioned ones in their partitions.
 #[must_use]
 pub fn comparable(source: &Catalog, target: &Catalog) -> Vec<Comparable> {
@@ -117,24 +127,25 @@ pub fn comparable(source: &Catalog, target: &Catalog) -> Vec<Comparable> {
             .get(key)
             .is_some_and(|other| table.text("partition_key").is_none() && other.text("partition_key").is_none())
     });
+    let (sources, targets) = (source.families(), target.families());
     tables
         .map(|(table, _)| {
-            let columns = |catalog: &Catalog| -> Vec<(String, String)> {
-                let columns = catalog.children(table).filter(|(key, _)| key.kind == Kind::Column);
+            let columns = |families: &Families<'_>| -> Vec<(String, String)> {
+                let columns = of(families, table).filter(|(key, _)| key.kind == Kind::Column);
                 let column = columns.map(|(key, object)| {
                     (key.last_part().to_owned(), object.text("type").unwrap_or_default().to_owned())
                 });
                 column.collect()
             };
-            let (ours, theirs) = (columns(source), columns(target));
+            let (ours, theirs) = (columns(&sources), columns(&targets));
             let shared: Vec<String> =
                 ours.iter().filter(|column| theirs.contains(column)).map(|(name, _)| name.clone()).collect();
-            let names: std::collections::BTreeSet<&String> = ours.iter().chain(&theirs).map(|(name, _)| name).collect();
-            let key = |catalog: &Catalog| {
-                let constraints = catalog.children(table).filter(|(key, _)| key.kind == Kind::Constraint);
+            let names: BTreeSet<&String> = ours.iter().chain(&theirs).map(|(name, _)| name).collect();
+            let key = |families: &Families<'_>| {
+                let constraints = of(families, table).filter(|(key, _)| key.kind == Kind::Constraint);
                 constraints.filter_map(|(_, object)| object.text("definition")).find_map(primary_key)
             };
-            let key = key(source).filter(|found| key(target).as_ref() == Some(found)).unwrap_or_default();
+            let key = key(&sources).filter(|found| key(&targets).as_ref() == Some(found)).unwrap_or_default();
             Comparable {
                 table: table.name.clone(),
                 columns_left_out: names.len() - shared.len(),
