@@ -78,7 +78,25 @@ pub fn database() -> Box<dyn Database> {
 pub fn migrations(config: &Config) -> Result<Box<dyn Migrations>, Failure> {
     let dir = config.migrations_dir();
     let shown = dir.as_ref().map_or_else(|_| "migrations".to_owned(), |dir| config.shown(dir));
-    Ok(Box::new(MigrationsFolder { dir, shown, choice: FormatChoice::parse(&config.migrations.format)? }))
+    Ok(Box::new(MigrationsFolder {
+        root: config.root.clone(),
+        dir,
+        shown,
+        choice: FormatChoice::parse(&config.migrations.format)?,
+    }))
+}
+
+/// The migrations folder, to make files in: where there is none yet, the configured one or `migrations`.
+///
+/// # Errors
+/// A [`Failure`] for a format that is not supported.
+pub fn migrations_to_make(config: &Config) -> Result<Box<dyn Migrations>, Failure> {
+    let dir = config
+        .migrations_dir()
+        .unwrap_or_else(|_| config.migrations.dir.clone().unwrap_or_else(|| config.root.join("migrations")));
+    let shown = config.shown(&dir);
+    let choice = FormatChoice::parse(&config.migrations.format)?;
+    Ok(Box::new(MigrationsFolder { root: config.root.clone(), dir: Ok(dir), shown, choice }))
 }
 
 /// The folder of a run's files.

@@ -34,6 +34,9 @@ pub(super) fn dump_note(name: &str) -> String {
 impl Runner<'_> {
     /// Carries out `effect`.
     pub(super) async fn perform(&mut self, effect: Effect, id: &EffectId) -> Done {
+        if let Err(failure) = self.hold_tool(effect).await {
+            return failure.into();
+        }
         let result = match effect {
             Effect::Preflight => return self.preflight().await,
             Effect::Dump { purpose } => self.dump(effect, purpose, id).await.map(Outcome::Dump),
@@ -66,16 +69,45 @@ impl Runner<'_> {
         self.run.preflight.as_ref().map_or("dbd.migration", |preflight| preflight.format.reader().tracking().table)
     }
 
+    /// From the moment the target is made ready to the last migration, the tool that owns the folder is kept out by its own lock.
+    async fn hold_tool(&mut self, effect: Effect) -> Result<(), Failure> {
+        if !matches!(effect, Effect::PrepareTarget | Effect::Migrate { .. }) {
+            self.tool_hold = None;
+            return Ok(());
+        }
+        // Behind a pooler a session's lock means nothing and might outlive the run.
+        let pooled = self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled);
+        let Some(plan) = self.run.plan.as_ref().filter(|_| self.tool_hold.is_none() && !pooled) else { return Ok(()) };
+        let tracking = plan.format.reader().tracking();
+        let held =
+            self.world.database.hold_tool(&self.world.target, &tracking, &self.run.id, plan.lock_budget_ms).await;
+        match (held, effect) {
+            (Ok(held), _) => self.tool_hold = held,
+            (Err(failure), Effect::PrepareTarget) => return Err(failure),
+            // In the middle of the migrations there is no way but on; dbd's own lease keeps two of its own kind apart.
+            (Err(failure), _) => self.watch.note(effect, &failure.message),
+        }
+        Ok(())
+    }
+
     /// What an earlier effect brought; its absence is a bug, not a state of the world.
     fn need<'v, T>(&self, value: Option<&'v T>, what: &str) -> Result<&'v T, Failure> {
         value.ok_or_else(|| Failure::new(Code::Bug, format!("{}: {what} is missing from its history", self.run.id)))
     }
 
-    /// The bookkeeping row that goes with `step`, if it is the last of its migration.
-    pub(super) fn bookkeeping(&self, step: &PlanStep) -> Option<String> {
-        let preflight = self.run.preflight.as_ref()?;
-        let pending = preflight.pending.get(step.migration)?;
-        step.last.then(|| preflight.format.reader().insert_sql(&pending.migration, &self.run.id))
+    /// The bookkeeping that goes with `step`, if it is the last of its migration.
+    pub(super) fn bookkeeping(&self, step: &PlanStep) -> Result<Option<String>, Failure> {
+        let preflight = self.run.preflight.as_ref();
+        let Some((preflight, pending)) =
+            preflight.and_then(|preflight| Some((preflight, preflight.pending.get(step.migration)?)))
+        else {
+            return Ok(None);
+        };
+        if !step.last {
+            return Ok(None);
+        }
+        let text = self.text_of(step.migration)?;
+        Ok(Some(preflight.format.reader().record_sql(&pending.migration, &text, &self.run.id)))
     }
 
     /// The frozen text of a migration.
@@ -324,7 +356,7 @@ impl Runner<'_> {
             units: &migration.units,
             file: &migration.file,
             text: &text,
-            bookkeeping: self.bookkeeping(one),
+            bookkeeping: self.bookkeeping(one)?,
             lock_timeout_ms: plan.lock_timeout_ms,
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,

@@ -129,7 +129,7 @@ impl Runner<'_> {
             Effect::Migrate { step } => self.run.plan.as_ref().and_then(|plan| plan.steps.get(step)),
             _ => None,
         };
-        let bookkeeping = step.and_then(|step| self.bookkeeping(step));
+        let bookkeeping = step.map(|step| self.bookkeeping(step)).transpose()?.flatten();
         let (holder, anchor) = (self.holder(), self.anchor());
         let order = ProbeOrder { url: &self.world.target, holder: &holder, anchor: &anchor, step, bookkeeping };
         Ok(match self.world.database.probe(order, fenced).await? {

@@ -130,7 +130,7 @@ impl Runner<'_> {
                 units: &migration.units,
                 file: &migration.file,
                 text: &text,
-                bookkeeping: self.bookkeeping(step),
+                bookkeeping: self.bookkeeping(step)?,
                 lock_timeout_ms: settings.map_or(500, |settings| settings.lock_timeout_ms),
                 lock_budget_ms: settings.map_or(60_000, |settings| settings.lock_budget_ms),
                 statement_timeout_ms: settings.and_then(|settings| settings.statement_timeout_ms),

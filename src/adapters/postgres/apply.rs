@@ -3,13 +3,15 @@
 //! In a transaction: the ledger row first (it is the idempotency key and checks the lease), then the statements, then the owning tool's
 //! bookkeeping, then COMMIT. Outside: a `started` row, the statement alone, then a `finished` row with the bookkeeping.
 
+use super::batches::{self, Batches};
+use super::blockers::blockers;
 use super::connect::{Session, connect, lost};
-use super::ledger::{clean_up_alone, finish_alone, ledger_insert, step_name, superseded};
+use super::ledger::{clean_up_alone, finish_alone, finish_detach, ledger_insert, step_name, superseded};
 use super::observe::Observer;
 use crate::domain::code::Code;
 use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
-use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings};
+use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings, tables_of};
 use crate::domain::rehearsal::StatementTrace;
 use crate::ports::database::{Applied, ApplyOrder, NotApplied};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -22,7 +24,7 @@ use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Why one try did not come to its end.
-enum Trouble {
+pub(super) enum Trouble {
     /// A lock was not to be had: worth another try.
     Contention(Failure),
     /// It will not work.
@@ -68,7 +70,10 @@ pub async fn apply(order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
         let wait = waits.next().unwrap_or(Duration::from_secs(2));
         match trouble {
             Trouble::Contention(failure) if begun.elapsed() + wait < budget.min(limit) => {
-                (order.progress)(&format!("{}; trying again", failure.message));
+                // Who it is that everybody would wait behind, before it is tried again.
+                let who = in_the_way(&order).await;
+                let who = who.first().map_or(String::new(), |who| format!(" ({who})"));
+                (order.progress)(&format!("{}{who}; trying again", failure.message));
                 tokio::time::sleep(wait).await;
             }
             trouble => {
@@ -77,11 +82,22 @@ pub async fn apply(order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
                     failure = failure
                         .cause(format!("tried {tries} time(s) within {} ms", begun.elapsed().as_millis()))
                         .hint("end what holds the lock, deploy at a calmer time, or raise lock_budget");
+                    failure.causes.extend(in_the_way(&order).await.into_iter().take(3));
                 }
                 return Err(NotApplied { failure, trace });
             }
         }
     }
+}
+
+/// The sessions that hold what the step's statements have to lock, for people. To name them is a kindness: that it fails is no failure.
+async fn in_the_way(order: &ApplyOrder<'_>) -> Vec<String> {
+    let mut tables: Vec<String> =
+        order.step.statements.iter().take(100).flat_map(|span| tables_of(span.of(order.text))).collect();
+    tables.sort();
+    tables.dedup();
+    let found = blockers(order.url, &tables).await.unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
 }
 
 async fn once(
@@ -129,7 +145,7 @@ async fn once(
     };
     let xid = match &order.step.mode {
         UnitMode::Transaction => in_transaction(order, &session, observer, trace).await,
-        UnitMode::Alone { probe } => alone(order, &session, probe, observer, trace).await,
+        UnitMode::Alone { probe } => alone(order, &session, probe, left, observer, trace).await,
     };
     session.close().await;
     xid
@@ -180,6 +196,7 @@ async fn alone(
     order: &ApplyOrder<'_>,
     session: &Session,
     probe: &AloneProbe,
+    left: Duration,
     mut observer: Option<Observer>,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
@@ -209,7 +226,23 @@ async fn alone(
     let patient = format!("SET lock_timeout = '{}ms'", order.lock_budget_ms.max(order.lock_timeout_ms));
     client.batch_execute(&patient).await.map_err(|error| ours(order, "setting lock_timeout", &error))?;
     for span in &order.step.statements {
-        if let Err(trouble) = run_statement(order, session, span, false, &mut observer, trace).await {
+        let ran = match probe {
+            AloneProbe::Batch { table, called, size, pause_ms } => {
+                let wanted = Batches { table, called, size: *size, pause_ms: *pause_ms };
+                in_batches(order, session, span, &wanted, left, trace).await
+            }
+            // An earlier try may have done the half that cannot be begun again.
+            AloneProbe::Detached { table, partition }
+                if rows == 0
+                    && finish_detach(session, table, partition)
+                        .await
+                        .map_err(|error| ours(order, "finishing what was half done", &error))? =>
+            {
+                Ok(())
+            }
+            _ => run_statement(order, session, span, false, &mut observer, trace).await,
+        };
+        if let Err(trouble) = ran {
             let certain = |failure: &Failure| failure.certainty != Certainty::InDoubt;
             let (Trouble::Certain(failure) | Trouble::Contention(failure)) = &trouble;
             if certain(failure) {
@@ -231,6 +264,37 @@ async fn alone(
             }
         })?;
     Ok(None)
+}
+
+async fn in_batches(
+    order: &ApplyOrder<'_>,
+    session: &Session,
+    span: &Span,
+    wanted: &Batches<'_>,
+    left: Duration,
+    trace: &mut Vec<StatementTrace>,
+) -> Result<(), Trouble> {
+    let begun = Instant::now();
+    let result = batches::run(order, session, span, wanted, left).await;
+    let mut one = StatementTrace {
+        line: span.line,
+        sql: span.of(order.text).to_owned(),
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ..StatementTrace::default()
+    };
+    let result = match result {
+        Ok(rows) => {
+            one.rows = rows;
+            Ok(())
+        }
+        Err(trouble) => {
+            let (Trouble::Certain(failure) | Trouble::Contention(failure)) = &trouble;
+            one.error = Some(failure.message.clone());
+            Err(trouble)
+        }
+    };
+    trace.push(one);
+    result
 }
 
 async fn run_statement(
@@ -323,13 +387,13 @@ async fn watched(
     Ok((result, seen))
 }
 
-fn too_long(order: &ApplyOrder<'_>) -> Failure {
+pub(super) fn too_long(order: &ApplyOrder<'_>) -> Failure {
     Failure::new(Code::MigrationTimeout, format!("{} took longer than {} ms", order.file, order.timeout_ms))
         .hint("raise migration_timeout of the environment, or split the migration")
 }
 
 /// A statement of dbd's own that failed.
-fn ours(order: &ApplyOrder<'_>, what: &str, error: &tokio_postgres::Error) -> Trouble {
+pub(super) fn ours(order: &ApplyOrder<'_>, what: &str, error: &tokio_postgres::Error) -> Trouble {
     let failure = super::connect::query_failed(order.url, what, error);
     match error.code() {
         Some(&SqlState::UNIQUE_VIOLATION) if what.contains("ledger") => {
@@ -345,7 +409,12 @@ fn is_contention(code: &SqlState) -> bool {
 }
 
 /// A statement of the user's that failed, with the place in the file.
-fn theirs(order: &ApplyOrder<'_>, span: Option<&Span>, error: &tokio_postgres::Error, prefix: &str) -> Trouble {
+pub(super) fn theirs(
+    order: &ApplyOrder<'_>,
+    span: Option<&Span>,
+    error: &tokio_postgres::Error,
+    prefix: &str,
+) -> Trouble {
     let Some(server) = error.as_db_error().filter(|_| !lost(error)) else {
         let what = span.map_or_else(|| order.file.to_owned(), |span| format!("{}:{}", order.file, span.line));
         return ours(order, &format!("running {what}"), error);
