@@ -9,6 +9,7 @@ mod good;
 mod journal;
 mod killed;
 mod locks;
+mod owners;
 mod refused;
 mod rolled_back;
 mod stopped;
