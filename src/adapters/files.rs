@@ -150,6 +150,20 @@ impl MigrationsFolder {
     }
 }
 
+/// The user's own migration tool, in place of a folder.
+#[derive(Clone, Debug)]
+pub struct MigrationCommand(pub String);
+
+impl Migrations for MigrationCommand {
+    fn read(&self) -> Result<MigrationSet, Failure> {
+        Ok(MigrationSet::of_command(&self.0))
+    }
+
+    fn make(&self, name: NewName<'_>) -> Result<Vec<PathBuf>, Failure> {
+        Format::Command.reader().new_files(&Folder::default(), &[], name).map(|_| Vec::new())
+    }
+}
+
 /// The tools whose traces lie in the project's root, by their names in the configuration.
 fn hints(root: &Path) -> BTreeSet<String> {
     let mut hints = BTreeSet::new();

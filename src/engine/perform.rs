@@ -5,16 +5,16 @@ use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect};
-use crate::domain::event::{Backup, Outcome, UserCommand};
+use crate::domain::event::{Backup, Outcome, StepReport, UserCommand};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
-use crate::domain::migration::Migration;
+use crate::domain::migration::{AloneProbe, Migration, UnitMode};
 use crate::domain::plan::PlanStep;
 use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::ApplyOrder;
+use crate::ports::database::{ApplyOrder, Standing};
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -346,6 +346,9 @@ impl Runner<'_> {
             )
             .hint("raise migration_timeout of the environment, or split the migrations"));
         }
+        if (UnitMode::Alone { probe: AloneProbe::UserCommand }) == one.mode {
+            return self.migrate_by_command(&text, &self.world.target, left, id).await;
+        }
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
         let order = ApplyOrder {
             url: &self.world.target,
@@ -366,6 +369,45 @@ impl Runner<'_> {
             progress: &|text| watch.note(effect, text),
         };
         self.world.database.apply(order).await.map(|applied| Outcome::Step(applied.report)).map_err(|not| not.failure)
+    }
+
+    /// Has the user's own tool migrate a database.
+    pub(super) async fn migrate_by_command(
+        &self,
+        command: &str,
+        url: &ConnectionUrl,
+        timeout_ms: u64,
+        id: &EffectId,
+    ) -> Result<Outcome, Failure> {
+        let begun = Instant::now();
+        let name = if *url == self.world.target { "migrate.log" } else { "migrate-sandbox.log" };
+        let wanted = UserCommand { command: command.to_owned(), timeout_ms };
+        let order = self.user_command(&wanted, url, "the migration command", name, id);
+        match self.user_ran(&order, Code::CommandFailed, "the migration command failed").await {
+            Done::Yes(..) => {
+                let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                Ok(Outcome::Step(StepReport { duration_ms, tries: 1, xid: None }))
+            }
+            Done::No { failure, .. } => Err(failure),
+        }
+    }
+
+    /// What became of a user's migration command that was cut off: the schema tells, where the rehearsal changed it.
+    pub(super) async fn probe_command(&self) -> Result<Standing, Failure> {
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let catalog = self.world.database.catalog(&self.world.target, &[self.tracking_table()]).await?;
+        let whole = fingerprint(&catalog);
+        let found = if plan.roles_compared { whole.clone() } else { fingerprint(&catalog.without_roles()) };
+        let before = &plan.fingerprint_before;
+        Ok(if found == plan.fingerprint_after && whole != *before {
+            Standing::Applied { xid: None, evidence: format!("the schema is the rehearsed one, {}", found.short()) }
+        } else if whole == *before && found != plan.fingerprint_after {
+            Standing::NotApplied { evidence: format!("the schema is still the one before it, {}", whole.short()) }
+        } else {
+            let evidence =
+                "the command was started, its end was not recorded, and the schema does not tell how far it came";
+            Standing::Unknown { evidence: evidence.to_owned() }
+        })
     }
 
     async fn check_schema(&mut self) -> Result<Outcome, Failure> {
@@ -445,7 +487,7 @@ impl Runner<'_> {
             match world.backups.restore(&order).await {
                 Ok(()) => {
                     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    let report = crate::domain::event::StepReport { duration_ms, tries, xid: None };
+                    let report = StepReport { duration_ms, tries, xid: None };
                     return Ok(Outcome::Step(report));
                 }
                 Err(failure)

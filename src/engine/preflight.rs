@@ -4,7 +4,7 @@ use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::event::{Check, CheckStatus, GitState, Outcome, Pending, Preflight, ServerFacts};
 use crate::domain::failure::Failure;
-use crate::domain::migration::{AppliedRow, MigrationSet, tables_of};
+use crate::domain::migration::{AppliedRow, Format, MigrationSet, tables_of};
 use crate::domain::schema::fingerprint::fingerprint;
 use std::cell::RefCell;
 use std::future::Future;
@@ -315,7 +315,9 @@ impl Runner<'_> {
         let (.., catalog, applied) = tokio::join!(privileges, foreign, programs, sandbox, disk, catalog, applied);
         // The same folder under two tools at once is how a migration comes to run twice.
         let others = match (&tracking, &applied) {
-            (Some(tracking), Ok(Some(rows))) if rows.as_ref().is_none_or(Vec::is_empty) => {
+            (Some(tracking), Ok(Some(rows)))
+                if rows.as_ref().is_none_or(Vec::is_empty) && set.is_some_and(|set| set.format != Format::Command) =>
+            {
                 world.database.other_tracking(&world.target, tracking).await
             }
             _ => Ok(Vec::new()),

@@ -145,7 +145,8 @@ fn units() -> impl Strategy<Value = Vec<Unit>> {
 fn bookkeeping() -> impl Strategy<Value = Bookkeeping> {
     prop_oneof![
         Just(Bookkeeping::Dbd),
-        (text(), any::<i64>()).prop_map(|(hash, when)| Bookkeeping::Drizzle { hash, when })
+        (text(), any::<i64>()).prop_map(|(hash, when)| Bookkeeping::Drizzle { hash, when }),
+        (text(), proptest::collection::btree_map(text(), text(), 0..3)).prop_map(|(key, values)| Bookkeeping::Row { key, values })
     ]
 }
 

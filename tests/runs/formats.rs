@@ -270,3 +270,26 @@ fn the_tools_own_lock_keeps_both_out() {
     project.start().expect(0).outcome("succeeded");
     project.assert_sound();
 }
+
+#[test]
+fn a_command_migrates_the_sandbox_and_then_the_target() {
+    let mut project = Project::new();
+    project.with_sandboxes_on_the_server();
+    let psql = crate::support::pg::server().bin.join("psql");
+    project.write("up.sql", "create table if not exists tool_versions (v int); create table if not exists made (id int); insert into tool_versions select 1 where not exists (select from tool_versions);");
+    project.config(&format!(
+        "[migrations]\nformat = \"command\"\ncommand = \"{} -qXv ON_ERROR_STOP=1 -1f up.sql $DATABASE_URL && echo $DBD_RUN_ID >>ran\"\n",
+        psql.display()
+    ));
+    let output = project.start().expect(0).outcome("succeeded");
+    assert_eq!(project.rows("select v from tool_versions"), ["1"]);
+    let ran = fs_err::read_to_string(project.root().join("ran")).unwrap();
+    assert_eq!(ran, format!("{0}\n{0}\n", output.run()));
+    // Nothing is left to do, which only the command can know.
+    project.start().expect(0).outcome("succeeded");
+    project.write("up.sql", "create table half (id int); select 1/0;");
+    let before = project.snapshot();
+    project.start().expect(3).because("DBD-0409", &["division by zero"]);
+    assert_eq!(project.snapshot(), before);
+    project.assert_sound();
+}

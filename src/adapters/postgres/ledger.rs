@@ -304,7 +304,7 @@ async fn ask_catalog(
             (false, format!("the batches of {table} that committed are recorded; it goes on behind the last one"))
         }
         AloneProbe::Repeatable => (false, "whether it ran or not, running it again is the same".to_owned()),
-        AloneProbe::Unknown => {
+        AloneProbe::Unknown | AloneProbe::UserCommand => {
             return Ok(Standing::Unknown {
                 evidence: "it was started, its outcome was not recorded, and nothing in the catalog tells".to_owned(),
             });

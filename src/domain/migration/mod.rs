@@ -5,6 +5,7 @@
 //! line in [`formats`].
 
 mod batch;
+mod command;
 mod dbmate;
 mod drizzle;
 mod drizzle1;
@@ -114,6 +115,8 @@ pub enum Format {
     Refinery,
     /// Sqitch, tracked in the schema `sqitch`.
     Sqitch,
+    /// No folder: a command of the user's, which keeps track by itself.
+    Command,
 }
 
 /// Everything a folder says: the migrations in order, and what is odd about it.
@@ -240,6 +243,8 @@ pub enum AloneProbe {
         /// How long to rest between two batches, in milliseconds.
         pause_ms: u64,
     },
+    /// The user's own migration tool: the target's schema tells, if the tool changes it at all.
+    UserCommand,
     /// Nothing in the catalog tells: after a crash a person has to say.
     Unknown,
 }
@@ -551,6 +556,7 @@ impl Format {
             Self::GolangMigrate => &golang_migrate::GolangMigrate,
             Self::Refinery => &refinery::Refinery,
             Self::Sqitch => &sqitch::Sqitch,
+            Self::Command => &command::Command,
         }
     }
 }
