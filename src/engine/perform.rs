@@ -39,7 +39,9 @@ impl Runner<'_> {
         }
         let result = match effect {
             Effect::Preflight => return self.preflight().await,
-            Effect::Dump { purpose } => self.dump(effect, purpose, id).await.map(Outcome::Dump),
+            Effect::Dump { purpose } => {
+                self.dump(effect, purpose, id).await.map(|backup| Outcome::Dump(Box::new(backup)))
+            }
             Effect::CreateSandbox => self.create_sandbox().await,
             Effect::FillSandbox => self.fill_sandbox(effect, id).await,
             Effect::Rehearse => return self.rehearse(effect, id).await,
@@ -152,6 +154,7 @@ impl Runner<'_> {
             fingerprint: found,
             rows: snapshot.rows,
             xid: snapshot.xid,
+            seen: snapshot.seen,
         };
         world.files.write(&dump_note(&name), &serde_json::to_vec_pretty(&backup).unwrap_or_default())?;
         if purpose != DumpPurpose::BeforeRollback {
@@ -444,11 +447,11 @@ impl Runner<'_> {
 
     async fn assess_loss(&mut self) -> Result<Outcome, Failure> {
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
-        let own: Vec<String> = self.run.committed.iter().filter_map(|report| report.xid.clone()).collect();
+        let known = self.run.known_transactions();
         let loss = self
             .world
             .database
-            .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &own)
+            .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &known)
             .await?;
         Ok(Outcome::Loss(loss))
     }

@@ -20,8 +20,10 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// The rows of each table at the snapshot.
     pub rows: BTreeMap<String, i64>,
-    /// The first transaction id not yet begun.
+    /// The oldest transaction still running.
     pub xid: String,
+    /// The younger transactions whose rows are seen. Empty where there are too many to tell.
+    pub seen: Vec<String>,
     /// Keeps the snapshot's transaction open; dropped, it ends.
     pub hold: Box<dyn std::any::Any>,
 }
@@ -271,14 +273,14 @@ pub trait Database {
     /// The anchors of `run` in the ledger: place and hash of every intent written there.
     async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure>;
 
-    /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `own` wrote.
+    /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `known` wrote.
     async fn loss(
         &self,
         url: &ConnectionUrl,
         tracking: &str,
         xid: &str,
         rows: &BTreeMap<String, i64>,
-        own: &[String],
+        known: &[String],
     ) -> Result<Loss, Failure>;
 
     /// The schemas a restore leaves standing: `public`, and those that hold something of an extension.

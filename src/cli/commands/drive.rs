@@ -89,6 +89,7 @@ pub(super) async fn drive(
         refuse_while_open(journal, &id)?;
     }
     let world = crate::wire::world(config, environment, id.as_str())?;
+    world.files.remove_leftovers();
     sweep(context, &world).await;
     if !matches!(enter, Enter::Start(_)) {
         check_anchors(journal, &world, &run).await?;
