@@ -4,7 +4,7 @@
 //! `npm install dbmate drizzle-orm pg` made its `node_modules`, `cargo install --root cargo sqlx-cli refinery_cli` its
 //! `cargo/bin`. An owner that is not there is passed over, with a word about it.
 
-use crate::support::project::Project;
+use crate::support::project::{Project, files};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -130,4 +130,36 @@ fn refinery_finds_nothing_to_do() {
     let arguments = ["migrate", "-e", "DATABASE_URL", "-p", "migrations"];
     ask(&project, &refinery, &arguments, &[("DATABASE_URL", &project.url())]);
     assert_eq!(whole(&project, "refinery_schema_history"), before);
+}
+
+/// Whole public histories, where `DBD_TEST_HISTORIES` names a folder of them: each with its migrations in a folder of its
+/// own, and `expected/schema.sql` as the owning tool leaves it.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
+fn whole_histories_deploy_to_the_schema_the_owner_makes() {
+    let histories = std::env::var_os("DBD_TEST_HISTORIES").map(PathBuf::from);
+    for history in
+        histories.iter().flat_map(|folder| fs_err::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path())
+    {
+        let mut project = Project::empty();
+        project.with_sandboxes_on_the_server();
+        for file in files(&history) {
+            let name = file.strip_prefix(&history).unwrap();
+            if !name.starts_with("expected") {
+                project.write(name.to_str().unwrap(), &fs_err::read_to_string(&file).unwrap());
+            }
+        }
+        let output = project.start().expect(0).outcome("succeeded");
+        let kept = |text: &str| -> Vec<String> {
+            let told = |line: &&str| !line.starts_with("--") && !line.trim().is_empty() && !line.starts_with("\\");
+            text.lines().filter(told).map(str::to_owned).collect()
+        };
+        let expected = fs_err::read_to_string(history.join("expected/schema.sql")).unwrap();
+        let ours: std::collections::BTreeSet<String> = kept(&project.snapshot().schema).into_iter().collect();
+        let missing: Vec<String> =
+            kept(&expected).into_iter().filter(|line| !ours.contains(line) && !line.contains("drizzle")).collect();
+        assert_eq!(missing, Vec::<String>::new(), "{}", history.display());
+        let again = project.start().expect(0).outcome("succeeded");
+        assert_eq!(again.json()["migrations"], serde_json::json!([]), "{output:?}");
+    }
 }

@@ -6,7 +6,7 @@
 use super::batches::{self, Batches};
 use super::blockers::blockers;
 use super::connect::{Session, connect, lost};
-use super::ledger::{clean_up_alone, finish_alone, finish_detach, ledger_insert, step_name, superseded};
+use super::ledger::{clean_up_alone, finish_alone, finish_detach, ledger_insert, literal, step_name, superseded};
 use super::observe::Observer;
 use crate::domain::code::Code;
 use crate::domain::event::StepReport;
@@ -118,17 +118,16 @@ async fn once(
         "SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', false) \
          WHERE pg_catalog.current_setting('server_version_num')::integer >= 140000;",
     );
-    session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
     // The name can be changed by the migration itself; the lock cannot be lost, so the fence finds this session by both.
-    if !order.pooled {
-        let lock =
-            "SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext($1))";
-        session
-            .client
-            .execute(lock, &[&order.effect.as_str()])
-            .await
-            .map_err(|error| ours(order, "marking the session", &error))?;
-    }
+    let mark = match order.pooled {
+        true => String::new(),
+        false => format!(
+            "SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext({}));",
+            literal(order.effect.as_str())
+        ),
+    };
+    let setup = format!("{setup} {mark}");
+    session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
     // What earlier units of the migration set for their session counts for this one too.
     for span in session_settings(order.text, order.units, order.step.unit) {
         session
@@ -158,8 +157,6 @@ async fn in_transaction(
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
     let client = &session.client;
-    let begin = format!("BEGIN; SET LOCAL lock_timeout = '{}ms'", order.lock_timeout_ms);
-    client.batch_execute(&begin).await.map_err(|error| ours(order, "beginning the transaction", &error))?;
     let insert = ledger_insert(
         order.holder,
         order.effect,
@@ -169,12 +166,14 @@ async fn in_transaction(
         "applied",
         false,
     );
-    let xid = client
-        .query_opt(&format!("{insert} RETURNING xid"), &[])
-        .await
-        .map_err(|error| ours(order, "writing the ledger row", &error))?
-        .ok_or_else(|| Trouble::Certain(superseded(order.holder)))?
-        .get::<_, String>(0);
+    // One journey there and back for all that comes before the first statement.
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = '{}ms'; {insert} RETURNING xid", order.lock_timeout_ms);
+    let messages = client.simple_query(&begin).await.map_err(|error| ours(order, "writing the ledger row", &error))?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    });
+    let xid = row.ok_or_else(|| Trouble::Certain(superseded(order.holder)))?;
     for span in &order.step.statements {
         run_statement(order, session, span, true, &mut observer, trace).await?;
     }

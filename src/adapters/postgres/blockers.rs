@@ -1,6 +1,6 @@
 //! Who stands in the way of a lock, by name: said before it is asked for, and while it is waited for.
 
-use super::connect::{connect, query_failed};
+use super::connect::{look, query_failed};
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
 use crate::domain::sql::summary;
@@ -14,7 +14,7 @@ pub async fn blockers(url: &ConnectionUrl, tables: &[String]) -> Result<Vec<Bloc
     if tables.is_empty() {
         return Ok(Vec::new());
     }
-    let session = connect(url, "dbd blockers").await?;
+    let session = look(url, "dbd blockers").await?;
     let rows = session
         .client
         .query(

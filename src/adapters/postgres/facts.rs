@@ -1,6 +1,6 @@
 //! Asking a server about itself.
 
-use super::connect::{connect, connect_to_look, query_failed};
+use super::connect::{connect, look, query_failed};
 use super::ledger::identifier;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
@@ -155,7 +155,7 @@ async fn is_pooled(url: &ConnectionUrl, first: &super::connect::Session) -> Resu
 
 /// The privileges a deployment needs and the role lacks.
 pub async fn missing_privileges(url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
-    let session = connect(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, "asking for privileges", error);
     let mut missing = Vec::new();
     let create: bool = session
@@ -194,7 +194,7 @@ pub async fn missing_privileges(url: &ConnectionUrl) -> Result<Vec<String>, Fail
 
 /// Migration locks of other tools that are held right now, by anybody but dbd itself.
 pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
-    let session = connect(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let database = url.database();
     let known: Vec<(&str, i64)> = formats()
         .iter()
@@ -227,7 +227,7 @@ pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> 
 
 /// The rows of a tracking table, each with what dbd itself kept beside it; `None` if there is no such table.
 pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure> {
-    let session = connect(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, &format!("reading {}", tracking.table), error);
     let looked = session
         .client
@@ -374,7 +374,7 @@ pub async fn other_tracking(
     url: &ConnectionUrl,
     tracking: &Tracking,
 ) -> Result<Vec<(&'static str, &'static str)>, Failure> {
-    let session = connect(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let mut found = Vec::new();
     for format in formats() {
         let other = format.tracking();
@@ -405,7 +405,7 @@ pub async fn other_tracking(
 
 /// Whether a column holds any value that is not null. `table` is quoted already, `column` is not.
 pub async fn column_has_values(url: &ConnectionUrl, table: &str, column: &str) -> Result<bool, Failure> {
-    let session = connect_to_look(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let sql = format!("SELECT EXISTS (SELECT FROM {table} WHERE {} IS NOT NULL)", identifier(column));
     let row = session
         .client
