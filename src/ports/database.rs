@@ -14,6 +14,9 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// What tables hold: how many rows, and the sum of their hashes.
+pub type Contents = BTreeMap<String, (i64, String)>;
+
 /// A snapshot that lasts as long as this value: what is dumped at it and what is read through it are the same.
 pub struct Snapshot {
     /// The name `pg_dump --snapshot` takes; none through a pooler.
@@ -220,6 +223,21 @@ pub trait Database {
         through_fdw: bool,
         budget: Duration,
     ) -> Result<DataComparison, Failure>;
+
+    /// The rows of each of `tables`: how many, and the sum of their hashes, which no order changes.
+    async fn contents(&self, url: &ConnectionUrl, tables: &[Comparable]) -> Result<Contents, Failure>;
+
+    /// Runs a script in a transaction that is rolled back, and tells the catalog and the rows of `tables` as they were at its end.
+    ///
+    /// # Errors
+    /// What PostgreSQL said of the script.
+    async fn try_script(
+        &self,
+        url: &ConnectionUrl,
+        script: &str,
+        tracking: &str,
+        tables: &[Comparable],
+    ) -> Result<(Catalog, Contents), Failure>;
 
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;

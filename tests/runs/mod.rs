@@ -11,5 +11,6 @@ mod killed;
 mod locks;
 mod owners;
 mod refused;
+mod reverse;
 mod rolled_back;
 mod stopped;

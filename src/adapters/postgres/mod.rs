@@ -20,8 +20,8 @@ use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
-    Anchor, Applied, ApplyOrder, Blocker, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript, Snapshot,
-    Standing,
+    Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript,
+    Snapshot, Standing,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -84,6 +84,20 @@ impl Database for Postgres {
         } else {
             data::direct(source, target, tables, budget).await
         }
+    }
+
+    async fn contents(&self, url: &ConnectionUrl, tables: &[Comparable]) -> Result<Contents, Failure> {
+        data::contents(url, tables).await
+    }
+
+    async fn try_script(
+        &self,
+        url: &ConnectionUrl,
+        script: &str,
+        tracking: &str,
+        tables: &[Comparable],
+    ) -> Result<(Catalog, Contents), Failure> {
+        data::try_script(url, script, &exclude(tracking), tables).await
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {

@@ -259,6 +259,7 @@ impl Story {
                     ("indexes_added".to_owned(), 1),
                 ]),
                 findings,
+                reverse: None,
                 forecast: vec![Forecast {
                     object: "public.orders".to_owned(),
                     lock: "AccessExclusiveLock".to_owned(),
