@@ -5,6 +5,7 @@ use crate::chain::Hash;
 use crate::error::AppendError;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// The largest body of an event, in bytes of JSON text: 1 MiB. Larger content belongs in a blob.
 pub const MAX_BODY_LEN: usize = 1 << 20;
@@ -189,25 +190,55 @@ impl RecordOut<'_> {
     }
 }
 
-/// The record as it is read. Fields a later version may add are ignored.
+/// The record as it is read, borrowed from its text. Fields a later version may add are ignored.
 #[derive(Deserialize)]
-pub(crate) struct RecordIn {
+pub(crate) struct RecordIn<'a> {
     pub(crate) ev: u32,
     pub(crate) seq: u64,
-    pub(crate) origin: String,
-    pub(crate) run: String,
+    #[serde(borrow)]
+    pub(crate) origin: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) run: Cow<'a, str>,
     pub(crate) rseq: u64,
     pub(crate) ts: i64,
     #[serde(default)]
     pub(crate) clock_back_ms: Option<u64>,
-    pub(crate) kind: String,
+    #[serde(borrow)]
+    pub(crate) kind: Cow<'a, str>,
     pub(crate) v: u32,
     pub(crate) cause: Option<u64>,
     pub(crate) epoch: u64,
-    pub(crate) actor: Box<RawValue>,
-    pub(crate) by: Box<RawValue>,
-    pub(crate) body: Box<RawValue>,
+    #[serde(borrow)]
+    pub(crate) actor: &'a RawValue,
+    #[serde(borrow)]
+    pub(crate) by: &'a RawValue,
+    #[serde(borrow)]
+    pub(crate) body: &'a RawValue,
     pub(crate) refs: Vec<BlobRef>,
+}
+
+impl RecordIn<'_> {
+    /// The event, with a copy of everything.
+    pub(crate) fn entry(self, hash: Hash, prev: Hash, rec: &str) -> Entry {
+        Entry {
+            seq: self.seq,
+            run: self.run.into_owned(),
+            rseq: self.rseq,
+            ts_ms: self.ts,
+            clock_back_ms: self.clock_back_ms,
+            kind: self.kind.into_owned(),
+            v: self.v,
+            cause: self.cause,
+            epoch: self.epoch,
+            actor: self.actor.to_owned(),
+            by: self.by.to_owned(),
+            body: self.body.to_owned(),
+            refs: self.refs,
+            hash,
+            prev,
+            rec: rec.to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
