@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""Verifies an evidence bundle of dbd, with nothing but Python 3: verify_bundle.py FOLDER [PUBLIC-KEY [EARLIER-NOTE]]
-Ends with 0 if the bundle is sound, 6 if anything is wrong, 2 if it is none. The bundle's VERIFY.md says what is checked and why. The
-contents of events are held against signed SHA-256 roots; their BLAKE3 chain, and the report's wording, are for `dbd audit verify`."""
+"""Verifies an evidence bundle of dbd with nothing but Python 3: verify_bundle.py FOLDER [PUBLIC-KEY [EARLIER-NOTE]]. Ends with 0 if it is
+sound, 6 if anything is wrong, 2 if it is none. What the BLAKE3 chain and the report's wording say is for `dbd audit verify`; see VERIFY.md."""
 import base64, hashlib, json, os, sys
 sha, b64 = lambda data: hashlib.sha256(data).digest(), base64.b64decode
 
@@ -46,13 +45,12 @@ def main(folder, given=None, earlier=None):
     check(given in (None, key), "audit.pub: not the key that was given")
     for name in set(os.listdir(folder)) ^ {*manifest["files"], "MANIFEST.json", "MANIFEST.note"}: check(False, f"{name}: missing or unknown")
     for name in manifest["files"]: check(sha(read(name)).hex() == manifest["files"][name]["sha256"], f"{name}: not the listed file")
-    seal = ["dbd evidence bundle", origin, sha(read("MANIFEST.json")).hex()]
-    check(note(read("MANIFEST.note").decode(), key, "MANIFEST.note") == seal, "MANIFEST.json: not the signed one")
-    for name, at in (("checkpoint-first.note", first - 1), ("checkpoint-last.note", size)):
-        roots.append((at, note(read(name).decode(), key, name), name))
+    sealed = ["dbd evidence bundle", origin, sha(read("MANIFEST.json")).hex()]
+    check(note(read("MANIFEST.note").decode(), key, "MANIFEST.note") == sealed, "MANIFEST.json: not the signed one")
+    for at, name in (first - 1, "checkpoint-first.note"), (size, "checkpoint-last.note"): roots.append((at, note(read(name).decode(), key, name), name))
     context, events = ([json.loads(line) for line in read(name).splitlines()] for name in ("context.jsonl", "events.jsonl"))
     records = {line["seq"]: json.loads(line["rec"]) for line in sorted(context + events, key=lambda line: line["seq"])}
-    keys = [None]  # the keys of the journal, and the roots it signed before
+    hashes, keys = {(line["seq"], line["hash"]) for line in context + events}, [None]
     for seq, record in records.items():
         body, what = record["body"], f"event {seq}"
         if record["kind"] == "audit.exported": roots.append((body["size"], [origin, str(body["size"]), body["root"]], what))
@@ -70,8 +68,8 @@ def main(folder, given=None, earlier=None):
     check([len(outside[0]), len(events), len(outside[1])] == [first - 1, last - first + 1, size - last], "events: too few or too many")
     check({first - 1, last + 1} - {0, size + 1} <= set(records), "context.jsonl: without the neighbours of the window")
     for seq, record in records.items():
-        inside = asked["since_ms"] <= record["ts"] < asked["until_ms"]
-        check(record["seq"] == seq and inside == (first <= seq <= last), f"event {seq}: in the wrong place")
+        inside = (asked["since_ms"] <= record["ts"] < asked["until_ms"]) == (first <= seq <= last)
+        check(record["seq"] == seq and inside, f"event {seq}: in the wrong place")
     for seq, line in enumerate(events, first):
         check(line["seq"] == seq and before == line["prev"], f"event {seq}: moved, taken out or put in")
         before = line["hash"]
@@ -87,15 +85,12 @@ def main(folder, given=None, earlier=None):
             check(text[:3] == [origin, str(at), base64.b64encode(top).decode()], f"{what}: the first {at} events have another root")
     for at, _, what in roots: check(at <= size, f"{what}: over more events than there are")
     only, told = asked["environment"], {entry["run"] for entry in json.loads(read("report.json"))["entries"]}
-    inside = [record for seq, record in records.items() if first <= seq <= last]
-    runs = {record["body"]["run"] if record["kind"] == "audit.reviewed" else record["run"] for record in inside} - {"audit"}
-    differ = told ^ {run for run in runs if not only or run[7:].rpartition("-")[0] == only}
+    runs = {one["body"]["run"] if one["kind"] == "audit.reviewed" else one["run"] for seq, one in records.items() if first <= seq <= last}
+    differ = told ^ {run for run in runs - {"audit"} if not only or run[7:].rpartition("-")[0] == only}
     check(not differ, f"report.json: not the runs of the window: {sorted(differ)}")
-    hashes = {line["seq"]: line["hash"] for line in context + events}
     for row in [row for target in json.loads(read("ledger.json"))["targets"] for row in target["rows"]]:
-        check(hashes.get(row["seq"]) == row["hash"], f"ledger.json: a row names event {row['seq']}, which is another")
+        check((row["seq"], row["hash"]) in hashes, f"ledger.json: a row names event {row['seq']}, which is another")
     return wrong
-
 if __name__ == "__main__":
     if not 2 <= len(sys.argv) <= 4 or not os.path.isfile(os.path.join(sys.argv[1], "MANIFEST.json")):
         sys.exit(print("usage: verify_bundle.py FOLDER [PUBLIC-KEY [EARLIER-NOTE]]", file=sys.stderr) or 2)

@@ -26,7 +26,7 @@ fn a_bundle_of_real_runs_verifies_anywhere_and_says_when_the_target_disagrees() 
     fs_err::remove_file(project.root().join("broken")).unwrap();
     project.set("DBD_ACTOR", "carol");
     project.dbd(&["audit", "review", &back, "--reason", "the smoke test was right"]).expect(0);
-    project.dbd(&["audit", "review", &back, "--reason", " "]).expect(2).because("DBD-0009", &["reason"]);
+    project.dbd(&["audit", "review", &back, "--reason", " ", "--json"]).expect(2).because("DBD-0009", &["reason"]);
 
     let made = project.dbd(&["audit", "export", "--since", "1d", "--out", "evidence", "--json"]).expect(0).json();
     assert_eq!((&made["schema"], &made["runs"]), (&"dbd.export/1".into(), &3.into()), "{made}");

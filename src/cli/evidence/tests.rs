@@ -671,3 +671,15 @@ fn a_journal_that_does_not_continue_what_was_signed_is_not_signed_again() {
     let failure = project.export_as("two", &Asked { since: "2024-01-01".into(), ..Asked::default() }).err().unwrap();
     assert_eq!(failure.code, Code::JournalBroken);
 }
+
+/// The run that `benches/journal.rs` repeats: a deployment that went well, as it stands in a journal.
+#[test]
+#[ignore = "writes benches/run.jsonl"]
+fn write_the_run_for_the_benchmark() {
+    let mut project = Project::new();
+    let run = project.tell(&testing::good(), 0);
+    let lines: Vec<String> =
+        project.journal.store().events(run.as_str()).unwrap().into_iter().map(|entry| entry.rec).collect();
+    let text = lines.join("\n").replace(run.as_str(), "{run}").replace(testing::SECRET, "secret");
+    fs_err::write(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/run.jsonl"), text + "\n").unwrap();
+}

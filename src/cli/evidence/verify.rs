@@ -794,13 +794,10 @@ fn changed(bad: &Bad) -> Finding {
 /// Where `found` does not say what `right` says. What a newer report says besides is no difference; what is missing from it is.
 fn differs(found: &Value, right: &Value, at: &str) -> Option<String> {
     match (found, right) {
-        (Value::Object(found), Value::Object(right)) => {
-            let known = found.iter().find_map(|(name, value)| {
-                let at = format!("{at}/{name}");
-                right.get(name).map_or(Some(at.clone()), |right| differs(value, right, &at))
-            });
-            known
-        }
+        (Value::Object(found), Value::Object(right)) => found.iter().find_map(|(name, value)| {
+            let at = format!("{at}/{name}");
+            right.get(name).map_or(Some(at.clone()), |right| differs(value, right, &at))
+        }),
         (Value::Array(found), Value::Array(right)) if found.len() == right.len() => (0..)
             .zip(found.iter().zip(right))
             .find_map(|(index, (found, right))| differs(found, right, &format!("{at}/{index}"))),
