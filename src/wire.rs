@@ -70,7 +70,7 @@ pub fn journal_for_reading(config: &Config) -> Result<Option<OpenJournal>, Failu
 ///
 /// # Errors
 /// A sentence that says why this version cannot read it.
-pub fn recorded(entry: &dbd_journal::Entry) -> Result<crate::domain::event::Recorded, String> {
+pub fn recorded(entry: dbd_journal::Seen<'_>) -> Result<crate::domain::event::Recorded, String> {
     crate::adapters::journal::recorded(entry)
 }
 

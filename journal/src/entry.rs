@@ -133,6 +133,50 @@ pub struct Entry {
     pub rec: String,
 }
 
+/// An event of the journal while it is looked at: what an [`Entry`] holds, lent.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'r> {
+    /// Its place in the journal, from 1, without gaps.
+    pub seq: u64,
+    /// Its place in its run, from 1, without gaps.
+    pub rseq: u64,
+    /// When it happened, in unix milliseconds.
+    pub ts_ms: i64,
+    /// What kind of event it is.
+    pub kind: &'r str,
+    /// The version of the body's shape.
+    pub v: u32,
+    /// The epoch of the lease its writer held.
+    pub epoch: u64,
+    /// Who did it, as JSON.
+    pub actor: &'r str,
+    /// What happened, as JSON.
+    pub body: &'r str,
+    /// The blobs stored with it.
+    pub refs: &'r [BlobRef],
+    /// Its hash.
+    pub hash: Hash,
+}
+
+impl Entry {
+    /// The same event, lent.
+    #[must_use]
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            seq: self.seq,
+            rseq: self.rseq,
+            ts_ms: self.ts_ms,
+            kind: &self.kind,
+            v: self.v,
+            epoch: self.epoch,
+            actor: self.actor.get(),
+            body: self.body.get(),
+            refs: &self.refs,
+            hash: self.hash,
+        }
+    }
+}
+
 /// The last event of a journal: `seq` 0 and the genesis while there is none.
 ///
 /// Written down elsewhere, it shows whether a journal lost its tail since.
@@ -218,6 +262,22 @@ pub(crate) struct RecordIn<'a> {
 }
 
 impl RecordIn<'_> {
+    /// The event, lent.
+    pub(crate) fn seen(&self, hash: Hash) -> Seen<'_> {
+        Seen {
+            seq: self.seq,
+            rseq: self.rseq,
+            ts_ms: self.ts,
+            kind: &self.kind,
+            v: self.v,
+            epoch: self.epoch,
+            actor: self.actor.get(),
+            body: self.body.get(),
+            refs: &self.refs,
+            hash,
+        }
+    }
+
     /// The event, with a copy of everything.
     pub(crate) fn entry(self, hash: Hash, prev: Hash, rec: &str) -> Entry {
         Entry {

@@ -10,7 +10,8 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::ports::journal::{self, AppendFailure, Journal, RunHead};
 use dbd_journal::{
-    AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Unusable, chain, lock_target,
+    AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Seen, Unusable, chain,
+    lock_target,
 };
 use serde_json::value::{RawValue, to_raw_value};
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ impl SqliteJournal {
     }
 
     fn recorded(&self, entry: &Entry) -> Result<Recorded, Failure> {
-        recorded(entry).map_err(|why| {
+        recorded(entry.seen()).map_err(|why| {
             Failure::new(Code::JournalBroken, format!("{}: event {} cannot be read", self.path.display(), entry.seq))
                 .cause(why)
                 .hint("`dbd audit verify` says which event is the first bad one and what is still provable before it")
@@ -170,13 +171,12 @@ impl SqliteJournal {
 ///
 /// # Errors
 /// A sentence that quotes nothing of the event.
-pub fn recorded(entry: &Entry) -> Result<Recorded, String> {
-    let event = codec::decode(&entry.kind, entry.v, entry.body.get()).map_err(|error| match error {
+pub fn recorded(entry: Seen<'_>) -> Result<Recorded, String> {
+    let event = codec::decode(entry.kind, entry.v, entry.body).map_err(|error| match error {
         codec::DecodeError::Body { kind, source } => format!("the body of `{kind}` cannot be read: {source}"),
         error => error.to_string(),
     })?;
-    let actor =
-        serde_json::from_str(entry.actor.get()).map_err(|error| format!("its actor cannot be read: {error}"))?;
+    let actor = serde_json::from_str(entry.actor).map_err(|error| format!("its actor cannot be read: {error}"))?;
     Ok(Recorded {
         seq: entry.seq,
         rseq: entry.rseq,

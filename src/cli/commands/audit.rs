@@ -7,6 +7,7 @@ use crate::cli::evidence::verify::{Against, Verified};
 use crate::cli::evidence::{Finding, anchors, export, keys, verify};
 use crate::cli::exit::ExitCode;
 use crate::cli::render::words::plural;
+use crate::cli::shell::Shell;
 use crate::cli::{Context, Outcome, render};
 use crate::config::Config;
 use crate::domain::audit::{AuditEvent, Trail};
@@ -129,7 +130,13 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
     let config = context.load()?;
     let journal = crate::wire::journal_for_reading(&config)?;
     let period = Period::resolve(&args.asked, journal.as_ref(), crate::wire::now_ms())?;
-    let mut entries = Vec::new();
+    let mut shell = context.shell.borrow_mut();
+    let format = if shell.is_json() { Format::Json } else { args.format };
+    let mut sink = Sink::open(context, args.output.as_deref())?;
+    if format == Format::Csv {
+        sink.write(&mut shell, &render::audit::csv_head())?;
+    }
+    let (mut entries, mut count) = (Vec::new(), 0_u64);
     let (origin, head) = match &journal {
         None => ("none".to_owned(), (0, String::new())),
         Some(journal) => {
@@ -140,6 +147,11 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
                     acted.chain(within.reviews.iter().map(|review| review.by.as_str())).any(|id| id.contains(name))
                 });
                 if env && actor {
+                    count += 1;
+                    // A row needs no other row: nothing is held, however long the period.
+                    if format == Format::Csv {
+                        return sink.write(&mut shell, &render::audit::csv_row(&within.told()));
+                    }
                     entries.push(within.told());
                 }
                 Ok(())
@@ -148,29 +160,60 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
         }
     };
     let window = period.window(origin, head, filters(args.asked.env.as_deref(), args.actor.as_deref()));
-    let mut shell = context.shell.borrow_mut();
     let color = shell.out_has_color() && args.output.is_none();
-    let format = if shell.is_json() { Format::Json } else { args.format };
-    let document = render::audit::json(&entries, &window);
-    let text = match format {
-        Format::Table => render::audit::table(&entries, &window, context.width(), color),
-        Format::Json => serde_json::to_string_pretty(&document).unwrap_or_default(),
-        Format::Csv => render::audit::csv(&entries, &window),
-        Format::Markdown => render::audit::markdown(&entries, &window),
-        Format::Html => render::audit::html(&entries, &window),
-    };
-    match &args.output {
-        Some(path) => {
-            let path = context.directory.join(path);
-            fs_err::write(&path, text).map_err(|error| {
-                Failure::new(Code::FileUnwritable, format!("{} cannot be written", path.display())).source(&error)
-            })?;
-            shell.status("wrote", &format!("{} runs of {} to {}", entries.len(), spoken(&period), path.display()));
+    match format {
+        Format::Csv => {}
+        Format::Json if args.output.is_none() => shell.result_json(&render::audit::json(&entries, &window))?,
+        Format::Json => {
+            let document = render::audit::json(&entries, &window);
+            sink.write(&mut shell, &serde_json::to_string_pretty(&document).unwrap_or_default())?;
         }
-        None if format == Format::Json => shell.result_json(&document)?,
-        None => shell.result(&text)?,
+        Format::Table => {
+            sink.write(&mut shell, &render::audit::table(&entries, &window, context.width(), color))?;
+        }
+        Format::Markdown => sink.write(&mut shell, &render::audit::markdown(&entries, &window))?,
+        Format::Html => sink.write(&mut shell, &render::audit::html(&entries, &window))?,
+    }
+    if let Some(path) = sink.close()? {
+        shell.status("wrote", &format!("{count} runs of {} to {}", spoken(&period), path.display()));
     }
     Ok(ExitCode::Ok)
+}
+
+/// Where the record goes: stdout, or a file.
+struct Sink {
+    file: Option<(PathBuf, std::io::BufWriter<fs_err::File>)>,
+}
+
+impl Sink {
+    fn open(context: &Context, path: Option<&std::path::Path>) -> Result<Self, Failure> {
+        let Some(path) = path else { return Ok(Self { file: None }) };
+        let path = context.directory.join(path);
+        let file = fs_err::File::create(&path).map_err(|error| unwritable(&path, &error))?;
+        Ok(Self { file: Some((path, std::io::BufWriter::new(file))) })
+    }
+
+    fn write(&mut self, shell: &mut Shell, text: &str) -> Result<(), Failure> {
+        match &mut self.file {
+            Some((path, file)) => {
+                std::io::Write::write_all(file, text.as_bytes()).map_err(|error| unwritable(path, &error))
+            }
+            None => shell.result(text),
+        }
+    }
+
+    /// Writes what is left, and gives the file's name.
+    fn close(self) -> Result<Option<PathBuf>, Failure> {
+        let Some((path, file)) = self.file else { return Ok(None) };
+        match file.into_inner() {
+            Ok(_) => Ok(Some(path)),
+            Err(error) => Err(unwritable(&path, error.error())),
+        }
+    }
+}
+
+fn unwritable(path: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::new(Code::FileUnwritable, format!("{} cannot be written", path.display())).source(error)
 }
 
 async fn export(context: &Context, args: ExportArgs) -> Outcome {

@@ -125,9 +125,11 @@ fn population(journal: &OpenJournal, period: &Period, env: Option<&str>) -> Resu
         let environment = within.run.id.environment();
         let steps = Steps::of(&within.run, &within.events);
         all.runs.insert(within.run.id.as_str().to_owned());
-        all.context.extend(
-            within.stored.iter().filter(|entry| !period.holds(entry.seq)).map(|entry| (entry.seq, Line::from(entry))),
-        );
+        if within.events.first().is_some_and(|event| event.seq < period.first) {
+            let stored = journal.store().events(within.run.id.as_str()).map_err(|error| journal_problem(&error))?;
+            let earlier = stored.iter().filter(|entry| entry.seq < period.first);
+            all.context.extend(earlier.map(|entry| (entry.seq, Line::from(entry))));
+        }
         if env.is_none_or(|name| environment.as_str() == name) {
             all.targets.entry(steps.target.clone()).or_insert(environment);
             all.entries.push(within.told());

@@ -13,7 +13,7 @@ use crate::domain::run::Run;
 use crate::domain::time::rfc3339;
 use crate::ports::journal::Journal;
 use crate::wire::OpenJournal;
-use dbd_journal::Entry;
+use std::ops::ControlFlow;
 
 /// What was asked for, as it was typed.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -114,8 +114,6 @@ pub(crate) struct Within {
     pub run: Run,
     /// Those events.
     pub events: Vec<Recorded>,
-    /// The same, as they stand in the journal.
-    pub stored: Vec<Entry>,
     /// What was said of it afterwards, until then.
     pub reviews: Vec<Review>,
 }
@@ -143,25 +141,32 @@ pub(crate) fn each_run(
         if !may && !period.concerns([], &reviews) {
             continue;
         }
-        let mut stored = journal.store().events(head.run.as_str()).map_err(|error| journal_problem(&error))?;
-        stored.retain(|entry| entry.seq <= period.last);
-        if !period.concerns(stored.iter().map(|entry| entry.seq), &reviews) {
+        let (mut events, mut unread) = (Vec::new(), None);
+        let looked = journal.store().look_at(head.run.as_str(), |seen| {
+            if seen.seq > period.last {
+                return ControlFlow::Break(());
+            }
+            match crate::wire::recorded(seen) {
+                Ok(recorded) => events.push(recorded),
+                Err(why) => unread = Some((seen.seq, why)),
+            }
+            if unread.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        looked.map_err(|error| journal_problem(&error))?;
+        if let Some((seq, why)) = unread {
+            return Err(Failure::new(Code::JournalBroken, format!("event {seq} cannot be read")).cause(why));
+        }
+        if !period.concerns(events.iter().map(|event: &Recorded| event.seq), &reviews) {
             continue;
         }
-        let events: Vec<Recorded> = stored.iter().map(recorded).collect::<Result<_, _>>()?;
         let run = fold(&head.run, &events).map_err(|misfit| {
             Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", head.run))
                 .source(&misfit)
                 .hint("`dbd audit verify` says whether the journal was changed")
         })?;
-        visit(Within { run, events, stored, reviews })?;
+        visit(Within { run, events, reviews })?;
     }
     Ok(())
-}
-
-fn recorded(entry: &Entry) -> Result<Recorded, Failure> {
-    crate::wire::recorded(entry)
-        .map_err(|why| Failure::new(Code::JournalBroken, format!("event {} cannot be read", entry.seq)).cause(why))
 }
 
 /// What a filter is called in the report.

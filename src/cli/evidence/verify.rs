@@ -615,7 +615,7 @@ impl Verification {
         for name in names {
             let mut events: Vec<Recorded> = Vec::new();
             let mut unread = None;
-            let mut take = |entry: &Entry| match crate::wire::recorded(entry) {
+            let mut take = |entry: &Entry| match crate::wire::recorded(entry.seen()) {
                 Ok(recorded) => events.push(recorded),
                 Err(why) => unread = unread.take().or(Some((entry.seq, why))),
             };

@@ -551,12 +551,25 @@ const COLUMNS: &[&str] = &[
 /// others.
 #[must_use]
 pub fn csv(entries: &[Entry], _window: &Window) -> String {
+    entries.iter().fold(csv_head(), |text, entry| text + &csv_row(entry))
+}
+
+/// The header of [`csv`], for a record that is written as it is made.
+#[must_use]
+pub fn csv_head() -> String {
+    csv_line(COLUMNS.iter().map(|name| (*name).to_owned()))
+}
+
+/// One row of [`csv`].
+#[must_use]
+pub fn csv_row(entry: &Entry) -> String {
+    csv_line(row(entry).iter().map(|field| inert(field)))
+}
+
+fn csv_line(fields: impl Iterator<Item = String>) -> String {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    // Writing to memory cannot fail, and every row has as many fields as the header.
-    let _ = writer.write_record(COLUMNS);
-    for entry in entries {
-        let _ = writer.write_record(row(entry).iter().map(|field| inert(field)));
-    }
+    // Writing to memory cannot fail.
+    let _ = writer.write_record(fields.map(String::into_bytes));
     writer.into_inner().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
