@@ -5,10 +5,12 @@
 
 mod decisions;
 mod evidence;
+mod formats;
 mod good;
 mod journal;
 mod killed;
 mod locks;
+mod owners;
 mod refused;
 mod rolled_back;
 mod stopped;
