@@ -4,6 +4,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::{Loss, ServerFacts, StepReport};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
+use crate::domain::ledger::LedgerRow;
 use crate::domain::migration::{AppliedRow, Tracking, Unit};
 use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
@@ -309,6 +310,9 @@ pub trait Database {
 
     /// The anchors of `run` in the ledger: place and hash of every intent written there.
     async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure>;
+
+    /// Every row that the journal `origin` wrote into the ledger, by place; empty where there is no ledger.
+    async fn ledger(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure>;
 
     /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `known` wrote.
     async fn loss(

@@ -4,6 +4,7 @@
 //! (an event in the journal, a lock, a file), with a deadline far away.
 
 mod decisions;
+mod evidence;
 mod formats;
 mod good;
 mod journal;

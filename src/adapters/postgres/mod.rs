@@ -16,6 +16,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::{Loss, ServerFacts};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
+use crate::domain::ledger::LedgerRow;
 use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
@@ -207,6 +208,10 @@ impl Database for Postgres {
 
     async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure> {
         ledger::anchors(url, run).await
+    }
+
+    async fn ledger(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure> {
+        ledger::rows(url, origin).await
     }
 
     async fn loss(
