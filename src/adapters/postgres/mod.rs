@@ -5,6 +5,7 @@ pub mod catalog;
 mod catalog_queries;
 mod connect;
 mod facts;
+mod hazard_facts;
 mod ledger;
 mod observe;
 mod restore;
@@ -53,6 +54,10 @@ impl Database for Postgres {
             .map_err(|error| query_failed(url, "reading the catalog", &error))?;
         session.close().await;
         Ok(catalog)
+    }
+
+    async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure> {
+        hazard_facts::read(url).await
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {

@@ -11,7 +11,7 @@ mod sql;
 mod standing;
 mod statement;
 
-pub use split::{SplitError, session_settings, split, split_at};
+pub use split::{SplitError, pieces, session_settings, split, split_at};
 pub use standing::standing;
 
 use super::code::Code;

@@ -115,6 +115,15 @@ pub fn split_at(text: &str, separator: &str) -> Result<Vec<Unit>, SplitError> {
     }
 }
 
+/// The places of a text's statements, in order, whatever they ask of the transaction around them.
+///
+/// # Errors
+/// The text does not parse.
+pub fn pieces(text: &str) -> Result<Vec<Span>, SplitError> {
+    let all = statements(text, after_mark(text)..text.len())?;
+    Ok(all.into_iter().map(|statement| statement.span).collect())
+}
+
 /// The statements before unit `before` that change the session for what comes after: `SET`, `RESET`, `SET ROLE`, not
 /// `SET LOCAL`.
 ///
