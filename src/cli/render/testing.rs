@@ -73,6 +73,7 @@ pub(super) fn finding(code: &str, severity: Severity) -> Finding {
         object: "public.products.old_price".to_owned(),
         message: "column public.products.old_price removed; it holds values".to_owned(),
         allowed: false,
+        waived: None,
     }
 }
 

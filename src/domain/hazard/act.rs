@@ -163,6 +163,8 @@ pub enum Demand {
         columns: Vec<String>,
         /// The table there.
         to: Name,
+        /// The columns there; none written means its primary key.
+        to_columns: Vec<String>,
     },
     /// `UNIQUE`.
     Unique(Vec<String>),

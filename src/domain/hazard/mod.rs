@@ -13,6 +13,8 @@ pub mod judge;
 pub mod observed;
 pub mod read;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 pub mod types;
 pub mod waive;
 

@@ -652,7 +652,11 @@ fn constraint(one: &protobuf::Constraint, column: Option<&str>) -> Option<NewCon
     let demand = match one.contype() {
         ConstrType::ConstrCheck => Demand::Check(one.raw_expr.as_ref().map(|check| expr(check)).unwrap_or_default()),
         ConstrType::ConstrForeign => {
-            Demand::Foreign { columns: keys(&one.fk_attrs), to: name_of(one.pktable.as_ref()) }
+            Demand::Foreign {
+                columns: keys(&one.fk_attrs),
+                to: name_of(one.pktable.as_ref()),
+                to_columns: strings(&one.pk_attrs),
+            }
         }
         ConstrType::ConstrUnique => Demand::Unique(keys(&one.keys)),
         ConstrType::ConstrPrimary => Demand::Primary(keys(&one.keys)),

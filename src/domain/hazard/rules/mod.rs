@@ -60,7 +60,7 @@ pub mod table_rewritten;
 pub mod table_truncated;
 pub mod table_worked_through_twice;
 pub mod transaction_control;
-pub mod trigger_changed;
+pub mod trigger_on_live_table;
 pub mod type_change_rechecks;
 pub mod unique_added_directly;
 pub mod unreadable_file;
@@ -104,7 +104,7 @@ pub static ALL: &[&Hazard] = &[
     &partition_attached_without_check::HAZARD,
     &partition_detached::HAZARD,
     &partition_created_in_place::HAZARD,
-    &trigger_changed::HAZARD,
+    &trigger_on_live_table::HAZARD,
     &foreign_key_without_index::HAZARD,
     &access_changed::HAZARD,
     &replication_changed::HAZARD,

@@ -5,7 +5,7 @@ use crate::domain::hazard::{Case, Found, Group, Hazard};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
-    code: "trigger_changed",
+    code: "trigger_on_live_table",
     title: "a trigger is made, switched or dropped on a table in use",
     group: Group::Locks,
     does: "Making or switching a trigger keeps writers out for a moment, dropping one everybody; and every write after that does something else than before.",
