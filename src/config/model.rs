@@ -322,8 +322,11 @@ impl Config {
     pub fn check_allowance(&self) -> Result<Option<Allowance>, Failure> {
         let Some(codes) = self.reader.text("check.allow")? else { return Ok(None) };
         let Some(reason) = self.reader.text("check.reason")? else {
-            return Err(Failure::new(Code::BadValue, "`check.allow` lets findings pass and `check.reason` does not say why")
-                .hint("add `reason = \"...\"` to the section `[check]`: the record of each run names it"));
+            return Err(Failure::new(
+                Code::BadValue,
+                "`check.allow` lets findings pass and `check.reason` does not say why",
+            )
+            .hint("add `reason = \"...\"` to the section `[check]`: the record of each run names it"));
         };
         let codes = codes.split([',', ' ']).filter(|code| !code.is_empty()).map(str::to_owned).collect();
         Ok(Some(Allowance { codes, reason: Some(reason) }))

@@ -235,7 +235,14 @@ impl Runner<'_> {
                 {
                     message = format!("{message}; {losing}");
                 }
-                findings.push(Finding { code: verdict.code.clone(), severity, object, message, allowed: false, waived: None });
+                findings.push(Finding {
+                    code: verdict.code.clone(),
+                    severity,
+                    object,
+                    message,
+                    allowed: false,
+                    waived: None,
+                });
             }
             // A type that silently changes values is a loss whatever else is said about it.
             if judged.lossy

@@ -77,6 +77,7 @@ impl Observer {
         // Reading the catalogs of a view or function takes weak locks on everything it names; they hold nobody up.
         new.retain(|(_, mode)| mode != "AccessShareLock");
         trace.locks = new;
+        let mut tables_rewritten = false;
         for row in client.query(RELATIONS, &[]).await? {
             let (oid, file, kind): (u32, u32, String) = (row.get(0), row.get(4), row.get(5));
             if self.files.get(&oid).is_some_and(|before| *before != file) {
@@ -85,6 +86,7 @@ impl Observer {
                 if kind != "S" {
                     trace.rewrites.push(name);
                 }
+                tables_rewritten |= kind != "S" && kind != "i";
                 self.files.insert(oid, file);
             }
         }
@@ -110,7 +112,7 @@ impl Observer {
                 .collect();
             trace.fk_validations.retain(|name| old.contains(name));
         }
-        trace.danger = self.danger(trace);
+        trace.danger = self.danger(trace, tables_rewritten);
         self.exclusive_before
             .extend(trace.locks.iter().filter(|(_, mode)| mode == "AccessExclusiveLock").map(|(name, _)| name.clone()));
         Ok(())
@@ -148,19 +150,19 @@ impl Observer {
         self.tables.get(bare).and_then(|names| names.first().cloned())
     }
 
-    fn danger(&self, trace: &StatementTrace) -> Vec<String> {
+    fn danger(&self, trace: &StatementTrace, tables_rewritten: bool) -> Vec<String> {
         let exclusive = |name: &String| {
             self.held.contains(&(name.clone(), "AccessExclusiveLock".to_owned()))
                 || trace.locks.iter().any(|(object, mode)| object == name && mode == "AccessExclusiveLock")
         };
         let mut danger = Vec::new();
-        if !trace.rewrites.is_empty() {
+        if tables_rewritten {
             danger.push("rewrite");
         }
-        if trace.rewrites.is_empty() && trace.table_scans.iter().any(exclusive) {
+        if !tables_rewritten && trace.table_scans.iter().any(exclusive) {
             danger.push("scan_under_access_exclusive");
         }
-        if trace.rewrites.is_empty()
+        if !tables_rewritten
             && trace.locks.iter().any(|(_, mode)| mode == "ShareLock")
             && !trace.index_builds.is_empty()
         {

@@ -81,7 +81,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         (Some(url), _) => crate::wire::database().hazard_facts(url).await?,
         _ => Facts::of_text(),
     };
-    let before = facts.clone();
     let mut verdicts: Vec<(&Source, Verdict)> = Vec::with_capacity(sources.len());
     let mut befores = Vec::new();
     for source in &sources {
@@ -104,7 +103,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
             "reverse": {"proven": false, "method": "none", "loses": []},
         }));
     }
-    drop(before);
     waive_by_configuration(&config, &mut verdicts)?;
     if args.fix {
         for (source, verdict) in &verdicts {
@@ -172,7 +170,8 @@ async fn sources(
     let mut all: Vec<Source> = Vec::new();
     for path in paths {
         let path = context.directory.join(path);
-        let found = if path.is_dir() { folder(context, config, &path, None).await? } else { vec![read(config, &path)?] };
+        let found =
+            if path.is_dir() { folder(context, config, &path, None).await? } else { vec![read(config, &path)?] };
         for source in found {
             if !all.iter().any(|one| one.path == source.path) {
                 all.push(source);
@@ -185,7 +184,9 @@ async fn sources(
 fn read(config: &Config, path: &Path) -> Result<Source, Failure> {
     let file = config.shown(path);
     let unreadable = |error: &std::io::Error| {
-        Failure::new(Code::BadArgument, format!("{file} cannot be read")).source(error).hint("name a .sql file or a folder of them")
+        Failure::new(Code::BadArgument, format!("{file} cannot be read"))
+            .source(error)
+            .hint("name a .sql file or a folder of them")
     };
     let length = fs_err::metadata(path).map_err(|error| unreadable(&error))?.len();
     // What is too large is told by its length; nobody needs its bytes.
@@ -199,7 +200,12 @@ fn read(config: &Config, path: &Path) -> Result<Source, Failure> {
 }
 
 /// The migrations of a folder: in the order its format says, or, where it cannot be read as a whole, every .sql file by name.
-async fn folder(context: &Context, config: &Config, dir: &Path, target: Option<&ConnectionUrl>) -> Result<Vec<Source>, Failure> {
+async fn folder(
+    context: &Context,
+    config: &Config,
+    dir: &Path,
+    target: Option<&ConnectionUrl>,
+) -> Result<Vec<Source>, Failure> {
     let set = match crate::wire::migrations_in(config, dir)?.read() {
         Ok(set) => set,
         Err(failure) if matches!(failure.code, Code::UnsupportedFormat | Code::FileUnreadable) => return Err(failure),
@@ -228,7 +234,12 @@ async fn folder(context: &Context, config: &Config, dir: &Path, target: Option<&
     let sources = chosen.into_iter().map(|place| {
         let one = &set.migrations[place];
         let path = config.root.join(&one.file);
-        Source { id: format!("{} {}", one.id, one.file), file: one.file.clone(), path, bytes: one.text.clone().into_bytes() }
+        Source {
+            id: format!("{} {}", one.id, one.file),
+            file: one.file.clone(),
+            path,
+            bytes: one.text.clone().into_bytes(),
+        }
     });
     Ok(sources.collect())
 }
@@ -254,7 +265,7 @@ async fn rehearse(
     target: Option<&ConnectionUrl>,
     sources: &[Source],
 ) -> Result<crate::engine::observe::Seen, Failure> {
-    let name = EnvironmentName::parse("check").unwrap_or_else(|| unreachable_name());
+    let name = EnvironmentName::parse("check").ok_or_else(|| Failure::new(Code::Bug, "a rehearsal has no name"))?;
     let id = format!("check-{}-{}", std::process::id(), crate::wire::now_ms());
     let run = RunId::new(&name, crate::wire::now_ms());
     let sandboxes = crate::wire::sandboxes(config)?;
@@ -277,7 +288,9 @@ async fn rehearse(
     };
     let mut watched = Vec::new();
     for source in sources {
-        let Some(text) = std::str::from_utf8(&source.bytes).ok().filter(|text| text.len() <= judge::MOST_BYTES) else { break };
+        let Some(text) = std::str::from_utf8(&source.bytes).ok().filter(|text| text.len() <= judge::MOST_BYTES) else {
+            break;
+        };
         // Behind what cannot be run nothing would be as it will be.
         let Ok(units) = split(text) else { break };
         watched.push(Watched { id: source.id.clone(), file: source.file.clone(), text: text.to_owned(), units });
@@ -287,11 +300,6 @@ async fn rehearse(
     let seen = observe(database.as_ref(), &url, &run, &watched, &progress).await;
     sandboxes.remove(&id).await?;
     seen
-}
-
-/// `check` is a name like any other.
-fn unreachable_name() -> EnvironmentName {
-    unreachable!("`check` is a name of an environment")
 }
 
 /// What `check.allow` lets pass.
@@ -320,7 +328,8 @@ fn write_fix(context: &Context, source: &Source, verdict: &Verdict) -> Result<()
             };
             failure.source(error)
         };
-        let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| failed(&error))?;
+        let mut file =
+            fs_err::OpenOptions::new().write(true).create_new(true).open(&path).map_err(|error| failed(&error))?;
         std::io::Write::write_all(&mut file, text.as_bytes()).map_err(|error| failed(&error))?;
         context.shell.borrow_mut().status("wrote", &path.display().to_string());
         Ok(())

@@ -49,8 +49,7 @@ pub fn json(checked: &Checked) -> Value {
             finding
         })
         .collect();
-    let mut document =
-        json!({"schema": "dbd.check/1", "files": checked.files, "statements": checked.statements, "findings": findings});
+    let mut document = json!({"schema": "dbd.check/1", "files": checked.files, "statements": checked.statements, "findings": findings});
     if let Some(rehearsal) = &checked.rehearsal {
         document["rehearsal"] = rehearsal.clone();
     }
@@ -70,12 +69,23 @@ pub fn text(checked: &Checked, color: bool) -> String {
             (_, Severity::Info) => ("note", AnsiColor::Cyan),
         };
         let label = paint(Style::new().bold().fg_color(Some(of.into())), label);
-        let _ = writeln!(text, "{}:{}:{}: {label}: {} ({})", clean(&one.file), one.line, one.column, one_line(&one.message), one.code);
-        let mut facts = vec![format!("known from {}", match one.basis.as_str() {
-            "text" => "the text",
-            "catalog" => "the catalog",
-            _ => "having run it",
-        })];
+        let _ = writeln!(
+            text,
+            "{}:{}:{}: {label}: {} ({})",
+            clean(&one.file),
+            one.line,
+            one.column,
+            one_line(&one.message),
+            one.code
+        );
+        let mut facts = vec![format!(
+            "known from {}",
+            match one.basis.as_str() {
+                "text" => "the text",
+                "catalog" => "the catalog",
+                _ => "having run it",
+            }
+        )];
         facts.extend(one.lock.filter(|_| one.danger.is_some()).map(str::to_owned));
         let _ = writeln!(text, "    {}", facts.join(", "));
         match &one.waived {
@@ -87,7 +97,15 @@ pub fn text(checked: &Checked, color: bool) -> String {
             }
         }
     }
-    let many = |severity| count(&checked.judgements.iter().filter(|one| one.severity == severity && one.waived.is_none()).collect::<Vec<_>>());
+    let many = |severity| {
+        count(
+            &checked
+                .judgements
+                .iter()
+                .filter(|one| one.severity == severity && one.waived.is_none())
+                .collect::<Vec<_>>(),
+        )
+    };
     let allowed = count(&checked.judgements.iter().filter(|one| one.waived.is_some()).collect::<Vec<_>>());
     let mut told = vec![
         plural(many(Severity::Error), "error", "errors"),
@@ -186,7 +204,11 @@ pub fn junit(checked: &Checked) -> String {
     let _ = writeln!(text, "<testsuites tests=\"{total}\" failures=\"{failures}\">");
     let _ = writeln!(text, "  <testsuite name=\"dbd check\" tests=\"{total}\" failures=\"{failures}\">");
     if checked.judgements.is_empty() {
-        let _ = writeln!(text, "    <testcase name=\"{}\" classname=\"dbd\"/>", plural(checked.files as u64, "file", "files"));
+        let _ = writeln!(
+            text,
+            "    <testcase name=\"{}\" classname=\"dbd\"/>",
+            plural(checked.files as u64, "file", "files")
+        );
     }
     for one in &checked.judgements {
         let name = xml(&format!("{}:{}:{} {}", one.file, one.line, one.column, one.code));

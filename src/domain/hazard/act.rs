@@ -372,6 +372,10 @@ pub struct Guard {
 }
 
 /// What a statement, or one part of it, does.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "acts live as long as their file is judged, and boxes would make every rule harder to read"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
     /// `CREATE TABLE`, also by a query.

@@ -171,7 +171,9 @@ pub(super) fn computed_text(node: &Node) -> Option<String> {
                     let pattern = computed_text(args.next()?)?;
                     Some(fill(&pattern, args.map(computed_text)))
                 }
-                "concat" => Some(args.map(|arg| computed_text(arg).unwrap_or_else(|| placeholder().to_owned())).collect()),
+                "concat" => {
+                    Some(args.map(|arg| computed_text(arg).unwrap_or_else(|| placeholder().to_owned())).collect())
+                }
                 "quote_ident" => Some(match args.next().and_then(computed_text) {
                     Some(text) => crate::domain::sql::quote_ident(&text),
                     None => placeholder().to_owned(),

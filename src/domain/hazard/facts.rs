@@ -250,9 +250,9 @@ impl Facts {
             self.relations.contains_key(rel) || self.indexes.contains_key(rel) || self.types.contains_key(rel)
         };
         let mut places = self.search_path.iter().map(|schema| Rel::new(schema, &name.name));
-        places.find(there).unwrap_or_else(|| {
-            Rel::new(self.search_path.first().map_or("public", String::as_str), &name.name)
-        })
+        places
+            .find(there)
+            .unwrap_or_else(|| Rel::new(self.search_path.first().map_or("public", String::as_str), &name.name))
     }
 
     /// What a name's relation is.
@@ -324,8 +324,23 @@ impl Facts {
     #[must_use]
     pub fn is_volatile(&self, name: &Name) -> bool {
         match self.function(name) {
-            Some(function) => function.volatile,
+            Some(function) => function.volatile && !self.is_steady_inside(function),
             None => super::builtin::is_volatile(&name.name),
+        }
+    }
+
+    /// Whether a function of one plain SELECT, which PostgreSQL puts in its place, calls nothing volatile itself.
+    fn is_steady_inside(&self, function: &Function) -> bool {
+        let Some(body) = function.body.as_ref().filter(|_| function.language == "sql") else { return false };
+        match super::read::body("sql", body).as_slice() {
+            [Act::Query { verb: super::act::Verb::Select, reads, functions, .. }] => {
+                // One that calls itself, or one that does, is followed no further.
+                let steady = |name: &Name| {
+                    self.function(name).map_or_else(|| !super::builtin::is_volatile(&name.name), |one| !one.volatile)
+                };
+                reads.is_empty() && functions.iter().all(steady)
+            }
+            _ => false,
         }
     }
 
@@ -343,7 +358,8 @@ impl Facts {
     /// Whether what a block asks the catalog is so; `None` if that cannot be known.
     #[must_use]
     pub fn answer(&self, guard: &Guard) -> Option<bool> {
-        let value = |name: &str| guard.equals.iter().find(|(column, _)| column == name).map(|(_, value)| value.as_str());
+        let value =
+            |name: &str| guard.equals.iter().find(|(column, _)| column == name).map(|(_, value)| value.as_str());
         let relation = |name: &str, schema: Option<&str>| {
             let fits = |rel: &Rel| rel.name == name && schema.is_none_or(|schema| rel.schema == schema);
             self.relations.keys().chain(self.indexes.keys()).any(fits)
@@ -362,9 +378,7 @@ impl Facts {
                 let (table, column) = (value("table_name")?, value("column_name")?);
                 self.relations.iter().any(|(rel, relation)| rel.name == table && relation.column(column).is_some())
             }
-            "pg_namespace" | "schemata" => {
-                self.schemas.contains(value("nspname").or_else(|| value("schema_name"))?)
-            }
+            "pg_namespace" | "schemata" => self.schemas.contains(value("nspname").or_else(|| value("schema_name"))?),
             "pg_extension" => self.extensions.contains(value("extname")?),
             _ => return None,
         };
@@ -375,11 +389,8 @@ impl Facts {
     pub fn apply(&mut self, act: &Act) {
         match act {
             Act::CreateTable(table) => {
-                let rel = if table.temporary {
-                    Rel::new("pg_temp", &table.name.name)
-                } else {
-                    self.new_rel(&table.name)
-                };
+                let rel =
+                    if table.temporary { Rel::new("pg_temp", &table.name.name) } else { self.new_rel(&table.name) };
                 if table.if_not_exists && self.relations.contains_key(&rel) {
                     return;
                 }
@@ -395,7 +406,8 @@ impl Facts {
                     }
                 }
                 self.relations.insert(rel.clone(), relation);
-                for constraint in table.columns.iter().flat_map(|column| &column.constraints).chain(&table.constraints) {
+                for constraint in table.columns.iter().flat_map(|column| &column.constraints).chain(&table.constraints)
+                {
                     // Rows are looked at as they come; what is there from the first day holds.
                     self.add_constraint(&rel, &NewConstraint { unchecked: false, ..constraint.clone() });
                 }
@@ -416,7 +428,9 @@ impl Facts {
             Act::CreateIndex { table, index, columns, .. } => {
                 let rel = self.rel(table);
                 let name = index.clone().unwrap_or_else(|| made_up(&rel.name, columns, "idx"));
-                self.indexes.entry(Rel::new(&rel.schema, &name)).or_insert(Index { table: rel, columns: columns.clone() });
+                self.indexes
+                    .entry(Rel::new(&rel.schema, &name))
+                    .or_insert(Index { table: rel, columns: columns.clone() });
             }
             Act::DropIndex { index, .. } => {
                 let rel = self.rel(index);
@@ -492,16 +506,12 @@ impl Facts {
 
     fn alter(&mut self, table: &Name, alter: &Alter) {
         let rel = self.rel(table);
-        let known = self.relations.contains_key(&rel);
         let Some(relation) = self.relation(&rel) else { return };
         match alter {
-            Alter::AddColumn { column, .. } => {
-                if relation.column(&column.name).is_none() {
-                    relation.columns.push(column_of(column));
-                    for constraint in &column.constraints {
-                        let unchecked = constraint.unchecked;
-                        self.add_constraint(&rel, &NewConstraint { unchecked, ..constraint.clone() });
-                    }
+            Alter::AddColumn { column, .. } if relation.column(&column.name).is_none() => {
+                relation.columns.push(column_of(column));
+                for constraint in &column.constraints {
+                    self.add_constraint(&rel, constraint);
                 }
             }
             Alter::DropColumn { column, .. } => {
@@ -552,7 +562,6 @@ impl Facts {
                     parent.children.push(rel.clone());
                 }
             }
-            _ if !known => {}
             _ => {}
         }
     }
@@ -590,11 +599,7 @@ impl Facts {
                     set_not_null(relation, key, true);
                 }
             }
-            relation.constraints.push(Held {
-                name,
-                demand: constraint.demand.clone(),
-                valid: !constraint.unchecked,
-            });
+            relation.constraints.push(Held { name, demand: constraint.demand.clone(), valid: !constraint.unchecked });
         }
     }
 

@@ -61,7 +61,9 @@ struct Safe {
 fn safe(sql: &str, act: &Act, found: &[&str]) -> Option<Safe> {
     let has = |code: &str| found.contains(&code);
     match act {
-        Act::CreateIndex { .. } if has(rules::index_not_concurrent::HAZARD.code) => concurrently(sql, "the index is built CONCURRENTLY"),
+        Act::CreateIndex { .. } if has(rules::index_not_concurrent::HAZARD.code) => {
+            concurrently(sql, "the index is built CONCURRENTLY")
+        }
         Act::DropIndex { .. } if has(rules::index_dropped_not_concurrently::HAZARD.code) => {
             concurrently(sql, "the index is dropped CONCURRENTLY")
         }
@@ -69,7 +71,8 @@ fn safe(sql: &str, act: &Act, found: &[&str]) -> Option<Safe> {
             let name = quote_ident(one.name.as_ref()?);
             match &one.demand {
                 Demand::Check(_) | Demand::Foreign { .. }
-                    if has(rules::check_added_valid::HAZARD.code) || has(rules::foreign_key_added_valid::HAZARD.code) =>
+                    if has(rules::check_added_valid::HAZARD.code)
+                        || has(rules::foreign_key_added_valid::HAZARD.code) =>
                 {
                     Some(Safe {
                         sql: format!("{sql} NOT VALID"),
@@ -112,7 +115,8 @@ fn safe(sql: &str, act: &Act, found: &[&str]) -> Option<Safe> {
 
 /// Whether a unique constraint says nothing but its columns.
 fn is_plain(sql: &str) -> bool {
-    let odd = [Token::Deferrable, Token::Include, Token::With, Token::Distinct, Token::Using, Token::Initially, Token::Only];
+    let odd =
+        [Token::Deferrable, Token::Include, Token::With, Token::Distinct, Token::Using, Token::Initially, Token::Only];
     tokens(sql).is_ok_and(|tokens| !tokens.iter().any(|token| odd.contains(&token.token())))
 }
 

@@ -56,7 +56,14 @@ impl std::fmt::Debug for Hazard {
 impl Judgement {
     /// About a hazard, at a place.
     #[must_use]
-    pub fn new(hazard: &'static Hazard, severity: Severity, file: &str, place: (u32, u32), object: String, message: String) -> Self {
+    pub fn new(
+        hazard: &'static Hazard,
+        severity: Severity,
+        file: &str,
+        place: (u32, u32),
+        object: String,
+        message: String,
+    ) -> Self {
         Self {
             code: hazard.code,
             group: hazard.group,
@@ -89,7 +96,8 @@ pub struct Verdict {
 #[must_use]
 pub fn migration(facts: &mut Facts, file: &str, text: &str, style: bool) -> Verdict {
     if text.len() > MOST_BYTES {
-        let message = format!("{file} has {} MiB; what has more than {} MiB is not judged", text.len() >> 20, MOST_BYTES >> 20);
+        let message =
+            format!("{file} has {} MiB; what has more than {} MiB is not judged", text.len() >> 20, MOST_BYTES >> 20);
         return Verdict { judgements: vec![unreadable(file, (1, 1), message)], ..Verdict::default() };
     }
     let basis = if facts.complete { Basis::Catalog } else { Basis::Text };
@@ -114,7 +122,14 @@ pub fn migration(facts: &mut Facts, file: &str, text: &str, style: bool) -> Verd
             danger: hit.danger,
             basis,
             statement: Some(place),
-            ..Judgement::new(hit.hazard, hit.severity, file, (statement.line, statement.column), hit.object, hit.message)
+            ..Judgement::new(
+                hit.hazard,
+                hit.severity,
+                file,
+                (statement.line, statement.column),
+                hit.object,
+                hit.message,
+            )
         }));
     }
     // A session ends with its migration, and so does what it set.
@@ -232,7 +247,9 @@ impl Walk<'_> {
         {
             for name in functions {
                 let body = self.facts.function(name).and_then(|one| Some((one.language.clone(), one.body.clone()?)));
-                if let Some((language, body)) = body.filter(|(language, _)| ["sql", "plpgsql"].contains(&language.as_str())) {
+                if let Some((language, body)) =
+                    body.filter(|(language, _)| ["sql", "plpgsql"].contains(&language.as_str()))
+                {
                     let acts = read::body(&language, &body);
                     self.inside(&acts, depth + 1);
                 }
@@ -254,7 +271,10 @@ impl Walk<'_> {
     fn note(&mut self, act: &Act) {
         let table = match act {
             Act::Alter { table, alter, of_table: true, .. } if takes_access_exclusive(alter) => table,
-            Act::Truncate { table, .. } | Act::DropOnTable { table, .. } | Act::LockExclusive(table) | Act::Policy { table } => table,
+            Act::Truncate { table, .. }
+            | Act::DropOnTable { table, .. }
+            | Act::LockExclusive(table)
+            | Act::Policy { table } => table,
             _ => &Name::default(),
         };
         if !table.name.is_empty() {
@@ -283,7 +303,9 @@ impl Walk<'_> {
 #[must_use]
 pub fn runs_alone(act: &Act) -> bool {
     match act {
-        Act::CreateIndex { concurrently, .. } | Act::DropIndex { concurrently, .. } | Act::Reindex { concurrently, .. } => *concurrently,
+        Act::CreateIndex { concurrently, .. }
+        | Act::DropIndex { concurrently, .. }
+        | Act::Reindex { concurrently, .. } => *concurrently,
         Act::Alter { alter: Alter::Detach { concurrently, .. }, .. } => *concurrently,
         Act::Repack { words, table } => *words == "VACUUM FULL" || table.is_none(),
         Act::Vacuum => true,
@@ -313,7 +335,9 @@ pub fn works(case: &Case<'_>, target: &Target<'_>, alter: &Alter) -> bool {
             let old = target.relation.and_then(|relation| relation.column(column)).map(|column| &column.ty);
             super::types::rewrites(case.facts, old, ty, column, using.as_ref()) != Some(false)
         }
-        Alter::AddColumn { column, .. } => column.stored || column.serial || column.identity || (column.not_null && !fills(column)),
+        Alter::AddColumn { column, .. } => {
+            column.stored || column.serial || column.identity || (column.not_null && !fills(column))
+        }
         Alter::Rewrite(_) => true,
         _ => false,
     }

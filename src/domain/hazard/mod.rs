@@ -202,7 +202,13 @@ impl Found {
     }
 
     /// As [`Found::heavy`], with a danger of its own.
-    pub fn heavy_as(&mut self, hazard: &'static Hazard, danger: Option<Danger>, target: &Target<'_>, message: impl Display) {
+    pub fn heavy_as(
+        &mut self,
+        hazard: &'static Hazard,
+        danger: Option<Danger>,
+        target: &Target<'_>,
+        message: impl Display,
+    ) {
         if target.live {
             self.hits.push(Hit {
                 hazard,
@@ -303,7 +309,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -323,10 +329,13 @@ pub fn hazard(code: &str) -> Option<&'static Hazard> {
 pub fn page(hazard: &Hazard) -> String {
     let mut page = format!("# {}: {}\n\n{}\n", hazard.code, hazard.title, hazard.does.trim());
     let lock = hazard.lock.map(|lock| {
-        format!("Lock: `{lock}`, which keeps {} waiting.", match super::rehearsal::blocks(lock) {
-            "nothing" => "nobody",
-            other => other,
-        })
+        format!(
+            "Lock: `{lock}`, which keeps {} waiting.",
+            match super::rehearsal::blocks(lock) {
+                "nothing" => "nobody",
+                other => other,
+            }
+        )
     });
     let danger = hazard.danger.map(|danger| format!("Danger: `{}`.", danger.as_str()));
     let facts: Vec<String> = lock.into_iter().chain(danger).collect();

@@ -37,7 +37,8 @@ pub fn observe(
     for one in &trace.statements {
         // The file's own BEGIN and COMMIT are not run, so places differ; the order is the same.
         let runs = |place: &usize| {
-            !matches!(statements[*place].acts.as_slice(), [Act::Begin | Act::Commit]) && statements[*place].line == one.line
+            !matches!(statements[*place].acts.as_slice(), [Act::Begin | Act::Commit])
+                && statements[*place].line == one.line
         };
         let Some(place) = (from..statements.len()).find(runs) else { continue };
         from = place + 1;
@@ -71,7 +72,8 @@ pub fn observe(
                     known.basis = Basis::Observed;
                 }
             }
-            let told = all.iter_mut().find(|known| known.statement == Some(place) && known.danger == Some(Danger::Fails));
+            let told =
+                all.iter_mut().find(|known| known.statement == Some(place) && known.danger == Some(Danger::Fails));
             match told {
                 Some(known) => known.basis = Basis::Observed,
                 None => {
@@ -80,7 +82,14 @@ pub fn observe(
                     let one = Judgement {
                         basis: Basis::Observed,
                         statement: Some(place),
-                        ..Judgement::new(&rules::statement_fails::HAZARD, Severity::Error, file, place_of, file.to_owned(), message)
+                        ..Judgement::new(
+                            &rules::statement_fails::HAZARD,
+                            Severity::Error,
+                            file,
+                            place_of,
+                            file.to_owned(),
+                            message,
+                        )
                     };
                     all.push(one);
                 }
@@ -95,7 +104,8 @@ pub fn observe(
 fn refuted(known: &Judgement, dangers: &[Danger]) -> bool {
     match known.danger {
         Some(Danger::StatementWhileHoldingAccessExclusive) => {
-            known.code == rules::validated_in_same_transaction::HAZARD.code && !dangers.contains(&Danger::StatementWhileHoldingAccessExclusive)
+            known.code == rules::validated_in_same_transaction::HAZARD.code
+                && !dangers.contains(&Danger::StatementWhileHoldingAccessExclusive)
         }
         Some(danger) => !dangers.contains(&danger),
         None => known.code == rules::dynamic_sql::HAZARD.code,
@@ -107,7 +117,12 @@ fn dangers(one: &StatementTrace, in_block: bool) -> Vec<Danger> {
     let own = |object: &String| one.locks.iter().any(|(name, mode)| name == object && mode == "AccessExclusiveLock");
     let mut all: Vec<Danger> = one.danger.iter().filter_map(|word| Danger::parse(word)).collect();
     for danger in &mut all {
-        if *danger == Danger::ScanUnderAccessExclusive && !in_block && one.transactional && one.error.is_none() && !one.table_scans.iter().any(own) {
+        if *danger == Danger::ScanUnderAccessExclusive
+            && !in_block
+            && one.transactional
+            && one.error.is_none()
+            && !one.table_scans.iter().any(own)
+        {
             *danger = Danger::StatementWhileHoldingAccessExclusive;
         }
     }
@@ -136,7 +151,8 @@ fn severity(before: &Facts, one: &StatementTrace, danger: Danger) -> Severity {
         let rel = Rel::new(schema.trim_matches('"'), name.trim_matches('"'));
         before.relations.contains_key(&rel).then(|| before.target_of(rel).size)
     };
-    let data = tables.filter_map(size).filter(|size| *size != Size::default()).map(weigh).max().unwrap_or(Severity::Info);
+    let data =
+        tables.filter_map(size).filter(|size| *size != Size::default()).map(weigh).max().unwrap_or(Severity::Info);
     let time = match one.duration_ms {
         _ if danger == Danger::Fails => Severity::Error,
         UNBEARABLE_MS.. => Severity::Error,
@@ -147,10 +163,19 @@ fn severity(before: &Facts, one: &StatementTrace, danger: Danger) -> Severity {
 }
 
 /// What was seen without having been expected: in a block, in a function, by a trigger, through CASCADE.
-fn seen(file: &str, statement: &Statement, place: usize, one: &StatementTrace, danger: Danger, severity: Severity) -> Judgement {
-    let hazard: &'static Hazard = hazard(danger.as_str()).unwrap_or(&rules::statement_while_holding_access_exclusive::HAZARD);
+fn seen(
+    file: &str,
+    statement: &Statement,
+    place: usize,
+    one: &StatementTrace,
+    danger: Danger,
+    severity: Severity,
+) -> Judgement {
+    let hazard: &'static Hazard =
+        hazard(danger.as_str()).unwrap_or(&rules::statement_while_holding_access_exclusive::HAZARD);
     let object = object(one, danger);
-    let lock = one.locks.iter().map(|(_, mode)| mode.as_str()).max_by_key(|mode| crate::domain::rehearsal::strength(mode));
+    let lock =
+        one.locks.iter().map(|(_, mode)| mode.as_str()).max_by_key(|mode| crate::domain::rehearsal::strength(mode));
     let lock = lock.and_then(|mode| LOCKS.iter().copied().find(|known| *known == mode)).or(hazard.lock);
     let message = format!("{}: {object}, in {} ms of the rehearsal", hazard.title, one.duration_ms);
     Judgement {

@@ -6,7 +6,7 @@ use super::act::{
 };
 use super::expr::{computed_text, expr, strings, type_name};
 use crate::domain::migration::{SplitError, pieces};
-use crate::domain::sql::{range, tokens};
+use crate::domain::sql::tokens;
 use pg_query::protobuf::{
     self, AlterTableCmd, AlterTableStmt, AlterTableType, ConstrType, DropBehavior, ObjectType, RangeVar,
     ReindexObjectType, Token, TransactionStmtKind, VariableSetKind, a_const,
@@ -71,7 +71,7 @@ fn acts(sql: &str, depth: usize) -> Option<Vec<Act>> {
     let mut all = Vec::new();
     for raw in &parsed.protobuf.stmts {
         let node = raw.stmt.as_ref().and_then(|stmt| stmt.node.as_ref())?;
-        statement(sql, node, &parsed, depth, &mut all);
+        statement(node, &parsed, depth, &mut all);
     }
     Some(all)
 }
@@ -107,7 +107,9 @@ fn body_at(language: &str, text: &str, depth: usize) -> Vec<Act> {
 /// The acts of a text of several statements; what does not parse is dynamic.
 fn several(text: &str, depth: usize) -> Vec<Act> {
     match pieces(text) {
-        Ok(spans) => spans.iter().flat_map(|span| acts(span.of(text), depth).unwrap_or_else(|| vec![Act::Dynamic])).collect(),
+        Ok(spans) => {
+            spans.iter().flat_map(|span| acts(span.of(text), depth).unwrap_or_else(|| vec![Act::Dynamic])).collect()
+        }
         Err(_) => vec![Act::Dynamic],
     }
 }
@@ -154,7 +156,6 @@ fn nesting(sql: &str) -> usize {
         }
         most = most.max(sum);
     }
-    let _ = range;
     most
 }
 
@@ -277,7 +278,8 @@ fn select_strings(node: &NodeEnum, found: &mut Vec<String>) {
             }
         }
         NodeEnum::InsertStmt(insert) => {
-            if let Some(NodeEnum::SelectStmt(select)) = insert.select_stmt.as_ref().and_then(|node| node.node.as_ref()) {
+            if let Some(NodeEnum::SelectStmt(select)) = insert.select_stmt.as_ref().and_then(|node| node.node.as_ref())
+            {
                 select_strings(&NodeEnum::SelectStmt(select.clone()), found);
             }
         }
@@ -302,7 +304,7 @@ fn select_strings(node: &NodeEnum, found: &mut Vec<String>) {
     }
 }
 
-fn statement(sql: &str, node: &NodeEnum, parsed: &pg_query::ParseResult, depth: usize, all: &mut Vec<Act>) {
+fn statement(node: &NodeEnum, parsed: &pg_query::ParseResult, depth: usize, all: &mut Vec<Act>) {
     match node {
         NodeEnum::CreateStmt(stmt) => all.push(Act::CreateTable(Box::new(create_table(stmt)))),
         NodeEnum::CreateForeignTableStmt(stmt) => {
@@ -321,11 +323,9 @@ fn statement(sql: &str, node: &NodeEnum, parsed: &pg_query::ParseResult, depth: 
                 all.push(Act::CreateTable(Box::new(table)));
             }
         }
-        NodeEnum::ViewStmt(stmt) => all.push(Act::CreateOther {
-            thing: Thing::View,
-            name: name_of(stmt.view.as_ref()),
-            lenient: stmt.replace,
-        }),
+        NodeEnum::ViewStmt(stmt) => {
+            all.push(Act::CreateOther { thing: Thing::View, name: name_of(stmt.view.as_ref()), lenient: stmt.replace })
+        }
         NodeEnum::CreateSeqStmt(stmt) => all.push(Act::CreateOther {
             thing: Thing::Sequence,
             name: name_of(stmt.sequence.as_ref()),
@@ -380,30 +380,26 @@ fn statement(sql: &str, node: &NodeEnum, parsed: &pg_query::ParseResult, depth: 
         NodeEnum::ClusterStmt(stmt) => {
             all.push(Act::Repack { words: "CLUSTER", table: stmt.relation.as_ref().map(range_name) });
         }
-        NodeEnum::RefreshMatViewStmt(stmt) => all.push(Act::Refresh {
-            view: name_of(stmt.relation.as_ref()),
-            concurrently: stmt.concurrent,
-        }),
-        NodeEnum::CreateTrigStmt(stmt) => all.push(Act::CreateTrigger {
-            table: name_of(stmt.relation.as_ref()),
-            trigger: stmt.trigname.clone(),
-        }),
-        NodeEnum::RuleStmt(stmt) => all.push(Act::CreateTrigger {
-            table: name_of(stmt.relation.as_ref()),
-            trigger: stmt.rulename.clone(),
-        }),
+        NodeEnum::RefreshMatViewStmt(stmt) => {
+            all.push(Act::Refresh { view: name_of(stmt.relation.as_ref()), concurrently: stmt.concurrent })
+        }
+        NodeEnum::CreateTrigStmt(stmt) => {
+            all.push(Act::CreateTrigger { table: name_of(stmt.relation.as_ref()), trigger: stmt.trigname.clone() })
+        }
+        NodeEnum::RuleStmt(stmt) => {
+            all.push(Act::CreateTrigger { table: name_of(stmt.relation.as_ref()), trigger: stmt.rulename.clone() })
+        }
         NodeEnum::CreatePolicyStmt(stmt) => all.push(Act::Policy { table: name_of(stmt.table.as_ref()) }),
         NodeEnum::AlterPolicyStmt(stmt) => all.push(Act::Policy { table: name_of(stmt.table.as_ref()) }),
-        NodeEnum::GrantStmt(stmt) => all.push(Act::Privilege {
-            revoked: !stmt.is_grant,
-            objects: stmt.objects.iter().map(object_name).collect(),
-        }),
+        NodeEnum::GrantStmt(stmt) => all
+            .push(Act::Privilege { revoked: !stmt.is_grant, objects: stmt.objects.iter().map(object_name).collect() }),
         NodeEnum::CreatePublicationStmt(stmt) => all.push(Act::Publication(stmt.pubname.clone())),
         NodeEnum::AlterPublicationStmt(stmt) => all.push(Act::Publication(stmt.pubname.clone())),
-        NodeEnum::TruncateStmt(stmt) => all.extend(stmt.relations.iter().map(|node| Act::Truncate {
-            table: object_name(node),
-            cascade: is_cascade(stmt.behavior),
-        })),
+        NodeEnum::TruncateStmt(stmt) => all.extend(
+            stmt.relations
+                .iter()
+                .map(|node| Act::Truncate { table: object_name(node), cascade: is_cascade(stmt.behavior) }),
+        ),
         NodeEnum::RenameStmt(stmt) => all.push(rename(stmt)),
         NodeEnum::AlterObjectSchemaStmt(stmt) => {
             let on = stmt.relation.as_ref().map(range_name);
@@ -450,7 +446,7 @@ fn statement(sql: &str, node: &NodeEnum, parsed: &pg_query::ParseResult, depth: 
         NodeEnum::CreateSchemaStmt(stmt) => {
             all.push(Act::CreateSchema(stmt.schemaname.clone()));
             for element in stmt.schema_elts.iter().filter_map(|element| element.node.as_ref()) {
-                statement(sql, element, parsed, depth, all);
+                statement(element, parsed, depth, all);
             }
         }
         NodeEnum::DoStmt(stmt) => {
@@ -473,7 +469,8 @@ fn statement(sql: &str, node: &NodeEnum, parsed: &pg_query::ParseResult, depth: 
         NodeEnum::SelectStmt(stmt) => {
             if let Some(into) = stmt.into_clause.as_ref().and_then(|into| into.rel.as_ref()) {
                 let temporary = into.relpersistence == "t";
-                let table = NewTable { name: range_name(into), temporary, columns_elsewhere: true, ..NewTable::default() };
+                let table =
+                    NewTable { name: range_name(into), temporary, columns_elsewhere: true, ..NewTable::default() };
                 all.push(Act::CreateTable(Box::new(table)));
             } else {
                 all.extend(set_config(stmt));
@@ -503,7 +500,8 @@ fn statement(sql: &str, node: &NodeEnum, parsed: &pg_query::ParseResult, depth: 
         NodeEnum::VariableSetStmt(stmt) => {
             let values = stmt.args.iter().filter_map(constant).collect();
             let kind = stmt.kind();
-            if matches!(kind, VariableSetKind::VarSetValue | VariableSetKind::VarSetDefault | VariableSetKind::VarReset) {
+            if matches!(kind, VariableSetKind::VarSetValue | VariableSetKind::VarSetDefault | VariableSetKind::VarReset)
+            {
                 all.push(Act::Set { name: stmt.name.clone(), values });
             }
         }
@@ -651,13 +649,11 @@ fn constraint(one: &protobuf::Constraint, column: Option<&str>) -> Option<NewCon
     };
     let demand = match one.contype() {
         ConstrType::ConstrCheck => Demand::Check(one.raw_expr.as_ref().map(|check| expr(check)).unwrap_or_default()),
-        ConstrType::ConstrForeign => {
-            Demand::Foreign {
-                columns: keys(&one.fk_attrs),
-                to: name_of(one.pktable.as_ref()),
-                to_columns: strings(&one.pk_attrs),
-            }
-        }
+        ConstrType::ConstrForeign => Demand::Foreign {
+            columns: keys(&one.fk_attrs),
+            to: name_of(one.pktable.as_ref()),
+            to_columns: strings(&one.pk_attrs),
+        },
         ConstrType::ConstrUnique => Demand::Unique(keys(&one.keys)),
         ConstrType::ConstrPrimary => Demand::Primary(keys(&one.keys)),
         ConstrType::ConstrExclusion => {
@@ -763,9 +759,9 @@ fn drop_stmt(stmt: &protobuf::DropStmt, all: &mut Vec<Act>) {
                     Some(NodeEnum::List(list)) => strings(&list.items),
                     _ => Vec::new(),
                 };
-                let (own, table) = parts.split_last().map_or((String::new(), Name::default()), |(own, table)| {
-                    (own.clone(), Name::of_parts(table))
-                });
+                let (own, table) = parts
+                    .split_last()
+                    .map_or((String::new(), Name::default()), |(own, table)| (own.clone(), Name::of_parts(table)));
                 Act::DropOnTable { thing, table, name: own }
             }
             thing => Act::Drop { thing, name, if_exists, cascade },

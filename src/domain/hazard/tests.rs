@@ -12,7 +12,8 @@ fn codes(setup: &str, sql: &str) -> Vec<&'static str> {
 
 fn judged(setup: &str, sql: &str) -> Vec<Judgement> {
     let mut facts = Facts::of_text();
-    let _ = judge::migration(&mut facts, "0.sql", setup, false);
+    let before = judge::migration(&mut facts, "0.sql", setup, false).judgements;
+    assert!(before.iter().all(|one| one.danger != Some(Danger::Fails)), "{setup}: {before:?}");
     sql.split("-- next migration\n")
         .flat_map(|sql| judge::migration(&mut facts, "1.sql", sql, true).judgements)
         .collect()
@@ -68,7 +69,10 @@ fn what_the_migration_made_itself_is_no_hazard() {
         assert_eq!(dangers("", sql), Vec::<&str>::new(), "{sql}");
     }
     // The same in a migration that follows is one again: by then somebody may use it.
-    assert_eq!(dangers("", "create table n (a int);\n-- next migration\ncreate index n_a on n (a);"), ["index_build_blocks_writes"]);
+    assert_eq!(
+        dangers("", "create table n (a int);\n-- next migration\ncreate index n_a on n (a);"),
+        ["index_build_blocks_writes"]
+    );
 }
 
 #[test]
@@ -88,7 +92,10 @@ fn what_is_known_of_a_column_decides() {
         ("alter table t alter k type bigint;", &["fk_validation_blocks_writes", "rewrite"]),
         ("alter table t add column b timestamptz not null default now();", &[]),
         ("alter table t add column b uuid default gen_random_uuid();", &["rewrite"]),
-        ("alter table t add column b text not null default 'x', add check (b <> '');", &["scan_under_access_exclusive"]),
+        (
+            "alter table t add column b text not null default 'x', add check (b <> '');",
+            &["scan_under_access_exclusive"],
+        ),
         ("alter table t add column b int references c2;", &[]),
         ("alter table t add column b int default 1 references c2;", &["fk_validation_blocks_writes"]),
         ("alter table t add column b int default null not null;", &["scan_under_access_exclusive"]),
@@ -116,7 +123,8 @@ fn a_check_that_holds_spares_the_scan_and_one_that_may_be_null_does_not() {
         let setup = format!("create table t (a int, b int, constraint k check ({check}));");
         assert_eq!(dangers(&setup, after).is_empty(), spared, "{check}");
     }
-    let not_valid = "create table t (a int);\n-- next migration\nalter table t add constraint k check (a is not null) not valid;";
+    let not_valid =
+        "create table t (a int);\n-- next migration\nalter table t add constraint k check (a is not null) not valid;";
     assert_eq!(dangers("", &format!("{not_valid}\n-- next migration\n{after}")), ["scan_under_access_exclusive"]);
 }
 
@@ -129,15 +137,26 @@ fn blocks_and_functions_are_looked_into() {
         ("do $$ begin alter table t alter a type bigint; end $$;", &["rewrite"][..]),
         ("do $$ begin execute 'alter table t alter a type bigint'; end $$;", &["rewrite"]),
         ("do $$ begin execute format('create index on %I (a)', 't'); end $$;", &["index_build_blocks_writes"]),
-        ("do $$ declare r record; begin for r in select 1 loop execute format('alter table %I alter a set not null', r.x); end loop; end $$;",
-         &["scan_under_access_exclusive"]),
+        (
+            "do $$ declare r record; begin for r in select 1 loop execute format('alter table %I alter a set not null', r.x); end loop; end $$;",
+            &["scan_under_access_exclusive"],
+        ),
         ("select build();", &["index_build_blocks_writes"]),
         ("call widen();", &["rewrite"]),
         ("do $$ begin perform build(); exception when others then null; end $$;", &["index_build_blocks_writes"]),
-        ("do $$ begin if true then create index on t (a); else truncate t; end if; end $$;", &["index_build_blocks_writes", "rewrite"]),
-        ("do $$ begin if not exists (select from pg_class where relname = 't') then create index on t (a); end if; end $$;", &[]),
-        ("do $$ begin if not exists (select 1 from information_schema.columns where table_name = 't' and column_name = 'a') then \
-          alter table t add column a bigserial; end if; end $$;", &[]),
+        (
+            "do $$ begin if true then create index on t (a); else truncate t; end if; end $$;",
+            &["index_build_blocks_writes", "rewrite"],
+        ),
+        (
+            "do $$ begin if not exists (select from pg_class where relname = 't') then create index on t (a); end if; end $$;",
+            &[],
+        ),
+        (
+            "do $$ begin if not exists (select 1 from information_schema.columns where table_name = 't' and column_name = 'a') then \
+          alter table t add column a bigserial; end if; end $$;",
+            &[],
+        ),
         ("create function f() returns void language plpgsql as $$ begin create index on t (a); end $$;", &[]),
     ] {
         assert_eq!(dangers(setup, sql), expected, "{sql}");
@@ -152,7 +171,11 @@ fn a_finding_weighs_as_much_as_its_table() {
         (1_000_000, 100 << 20, Severity::Warning),
         (500_000_000, 200 << 30, Severity::Error),
     ] {
-        let relation = facts::Relation { rows: Some(rows), bytes: Some(bytes), ..facts::Relation::new(facts::RelationKind::Table) };
+        let relation = facts::Relation {
+            rows: Some(rows),
+            bytes: Some(bytes),
+            ..facts::Relation::new(facts::RelationKind::Table)
+        };
         facts.relations.insert(Rel::new("public", "t"), relation);
         let found = judge::migration(&mut facts.clone(), "1.sql", "alter table t set unlogged;", false).judgements;
         assert_eq!((found[0].severity, found[0].basis), (severity, Basis::Catalog), "{found:?}");
@@ -162,13 +185,25 @@ fn a_finding_weighs_as_much_as_its_table() {
 
 #[test]
 fn a_waiver_lets_pass_what_it_names_and_needs_a_reason() {
-    let of = |sql: &str| -> Vec<(&'static str, bool)> { judged("", sql).iter().map(|one| (one.code, one.waived.is_some())).collect() };
-    assert_eq!(of("-- dbd: allow index_not_concurrent reason=ten rows\ncreate index i on t (a);\ncreate index j on t (b);"),
-        [("index_not_concurrent", true), ("index_not_concurrent", false)]);
-    assert_eq!(of("create index i on t (a); -- dbd: allow index-build-blocks-writes reason=\"ten rows\""), [("index_not_concurrent", true)]);
-    assert_eq!(of("/* dbd: allow-file all reason=a new shop */\nselect 1;\ncreate index i on t (a);"), [("index_not_concurrent", true)]);
-    assert_eq!(of("-- dbd: allow index_not_concurrent\ncreate index i on t (a);"),
-        [("waiver_without_reason", false), ("index_not_concurrent", false)]);
+    let of = |sql: &str| -> Vec<(&'static str, bool)> {
+        judged("", sql).iter().map(|one| (one.code, one.waived.is_some())).collect()
+    };
+    assert_eq!(
+        of("-- dbd: allow index_not_concurrent reason=ten rows\ncreate index i on t (a);\ncreate index j on t (b);"),
+        [("index_not_concurrent", true), ("index_not_concurrent", false)]
+    );
+    assert_eq!(
+        of("create index i on t (a); -- dbd: allow index-build-blocks-writes reason=\"ten rows\""),
+        [("index_not_concurrent", true)]
+    );
+    assert_eq!(
+        of("/* dbd: allow-file all reason=a new shop */\nselect 1;\ncreate index i on t (a);"),
+        [("index_not_concurrent", true)]
+    );
+    assert_eq!(
+        of("-- dbd: allow index_not_concurrent\ncreate index i on t (a);"),
+        [("waiver_without_reason", false), ("index_not_concurrent", false)]
+    );
     assert_eq!(of("-- dbd: allow table_dropped reason=x\ncreate index i on t (a);"), [("index_not_concurrent", false)]);
     assert_eq!(judged("", "-- dbd: allow all reason=x\nselec 1;")[0].waived, None);
 }
@@ -176,7 +211,10 @@ fn a_waiver_lets_pass_what_it_names_and_needs_a_reason() {
 #[test]
 fn a_text_that_does_not_parse_is_a_finding_with_its_place() {
     let found = judged("", "select 1;\nalter table t add colum c int;");
-    assert_eq!((found[0].code, found[0].line, found[0].column, found[0].danger), ("syntax_error", 2, 27, Some(Danger::Fails)));
+    assert_eq!(
+        (found[0].code, found[0].line, found[0].column, found[0].danger),
+        ("syntax_error", 2, 27, Some(Danger::Fails))
+    );
     assert_eq!(judged("", "select '\0'")[0].code, "unreadable_file");
     assert_eq!(judged("", "create table t (a in")[0].code, "syntax_error");
     assert_eq!(judged("", &" ".repeat(judge::MOST_BYTES + 1))[0].code, "unreadable_file");

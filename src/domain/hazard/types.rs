@@ -28,7 +28,13 @@ const SAME_BYTES: &[(&str, &str)] = &[
 
 /// Whether changing a column from `old` to `new` rewrites its table; `None` if that is not known because `old` is not.
 #[must_use]
-pub fn rewrites(facts: &Facts, old: Option<&TypeName>, new: &TypeName, column: &str, using: Option<&Expr>) -> Option<bool> {
+pub fn rewrites(
+    facts: &Facts,
+    old: Option<&TypeName>,
+    new: &TypeName,
+    column: &str,
+    using: Option<&Expr>,
+) -> Option<bool> {
     if using.is_some_and(|using| !is_plain(&using.shape, column, new)) {
         return Some(true);
     }
@@ -67,8 +73,7 @@ fn same_bytes(facts: &Facts, old: &TypeName, new: &TypeName) -> bool {
         // Elements are converted one by one unless nothing at all has to be done to them.
         let element = |ty: &TypeName| TypeName { array: false, ..ty.clone() };
         let (from, to) = (element(old), element(new));
-        return old.array == new.array && to.mods.is_empty() && same_bytes(facts, &from, &to)
-            || old == new;
+        return old.array == new.array && to.mods.is_empty() && same_bytes(facts, &from, &to) || old == new;
     }
     let one = |mods: &[i32]| mods.first().copied();
     match (old.name.as_str(), new.name.as_str()) {
@@ -98,7 +103,9 @@ fn same_bytes(facts: &Facts, old: &TypeName, new: &TypeName) -> bool {
         }
         ("interval", "interval") => {
             let all = |mods: &[i32]| mods.is_empty();
-            all(&new.mods) || old.mods == new.mods || (new.mods.first() == old.mods.first() && new.mods.get(1) >= old.mods.get(1))
+            all(&new.mods)
+                || old.mods == new.mods
+                || (new.mods.first() == old.mods.first() && new.mods.get(1) >= old.mods.get(1))
         }
         ("timestamp", "timestamptz") | ("timestamptz", "timestamp") => {
             let digits = |mods: &[i32]| one(mods).unwrap_or(6);

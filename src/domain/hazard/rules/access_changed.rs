@@ -1,8 +1,8 @@
 //! Who may see or change rows changes.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Alter, Thing};
 use crate::domain::hazard::{Case, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

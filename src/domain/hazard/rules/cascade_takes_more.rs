@@ -1,9 +1,9 @@
 //! CASCADE takes along what the statement does not name.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Alter, Demand};
 use crate::domain::hazard::facts;
 use crate::domain::hazard::{Case, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -27,7 +27,11 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     let (what, target) = match case.act {
         Act::Drop { cascade: true, name, .. } => (name.to_string(), Some(case.facts.target(name))),
         Act::Truncate { cascade: true, table } => (table.to_string(), Some(case.facts.target(table))),
-        Act::Alter { table, alter: Alter::DropColumn { cascade: true, .. } | Alter::DropConstraint { cascade: true, .. }, .. } => {
+        Act::Alter {
+            table,
+            alter: Alter::DropColumn { cascade: true, .. } | Alter::DropConstraint { cascade: true, .. },
+            ..
+        } => {
             let target = case.facts.target(table);
             if !target.existed {
                 return;
@@ -38,7 +42,10 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     };
     let rel = target.map(|target| target.rel).unwrap_or_default();
     let refers = |relation: &facts::Relation| {
-        relation.constraints.iter().any(|held| matches!(&held.demand, Demand::Foreign { to, .. } if case.facts.rel(to) == rel))
+        relation
+            .constraints
+            .iter()
+            .any(|held| matches!(&held.demand, Demand::Foreign { to, .. } if case.facts.rel(to) == rel))
     };
     let known: Vec<String> =
         case.facts.relations.iter().filter(|(_, relation)| refers(relation)).map(|(rel, _)| rel.to_string()).collect();
@@ -46,6 +53,11 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     // Where nothing but what the migration made itself can fall, nobody misses it.
     let here = case.facts.relations.get(&rel).is_some_and(|relation| relation.here);
     if !here {
-        found.fixed(&HAZARD, Severity::Warning, &what, format!("CASCADE takes along whatever depends on {what}{named}"));
+        found.fixed(
+            &HAZARD,
+            Severity::Warning,
+            &what,
+            format!("CASCADE takes along whatever depends on {what}{named}"),
+        );
     }
 }

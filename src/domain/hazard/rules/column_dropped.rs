@@ -1,8 +1,8 @@
 //! A column is dropped.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Alter};
 use crate::domain::hazard::{Case, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -28,7 +28,12 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         let gone = known.is_some_and(|relation| relation.column(column).is_none());
         if target.existed && !(*if_exists && gone) {
             let severity = if target.size.rows == Some(0) { Severity::Info } else { Severity::Warning };
-            found.fixed(&HAZARD, severity, format!("{}.{column}", target.rel), format!("{column} of {} goes with its values", target.rel));
+            found.fixed(
+                &HAZARD,
+                severity,
+                format!("{}.{column}", target.rel),
+                format!("{column} of {} goes with its values", target.rel),
+            );
         }
     }
 }

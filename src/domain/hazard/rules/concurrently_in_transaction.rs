@@ -1,7 +1,7 @@
 //! A statement that PostgreSQL refuses in a transaction stands in one.
 
-use crate::domain::hazard::{Case, Danger, Found, Group, Hazard, judge};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::{Case, Danger, Found, Group, Hazard, judge};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

@@ -1,7 +1,7 @@
 //! A new column's type is a domain with a constraint.
 
 use crate::domain::hazard::act::{Act, Alter};
-use crate::domain::hazard::facts::{UserType};
+use crate::domain::hazard::facts::UserType;
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard, judge};
 
 /// The hazard.
@@ -24,9 +24,18 @@ alter table t add constraint n_positive check (n > 0) not valid;",
 };
 
 fn judge(case: &Case<'_>, found: &mut Found) {
-    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else { return };
-    if matches!(case.facts.user_type(&column.ty), Some(UserType::Domain { constrained: true, .. })) && !column.ty.array && !judge::is_there(case, table, column, *if_not_exists) {
+    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else {
+        return;
+    };
+    if matches!(case.facts.user_type(&column.ty), Some(UserType::Domain { constrained: true, .. }))
+        && !column.ty.array
+        && !judge::is_there(case, table, column, *if_not_exists)
+    {
         let target = case.facts.target(table);
-        found.heavy(&HAZARD, &target, format!("the domain of {} has a constraint: {} is rewritten", column.name, target.rel));
+        found.heavy(
+            &HAZARD,
+            &target,
+            format!("the domain of {} has a constraint: {} is rewritten", column.name, target.rel),
+        );
     }
 }

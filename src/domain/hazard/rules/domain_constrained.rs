@@ -1,9 +1,9 @@
 //! A domain's new constraint is tried on every column of it.
 
-use crate::domain::hazard::act::{Act};
+use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Act;
 use crate::domain::hazard::facts;
 use crate::domain::hazard::{Case, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

@@ -1,8 +1,8 @@
 //! A new enum value is used in the transaction that adds it.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Alter};
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -13,7 +13,7 @@ pub static HAZARD: Hazard = Hazard {
     lock: None,
     danger: Some(Danger::Fails),
     setup: "create type mood as enum ('glad');
-create table feeling (is mood);",
+create table feeling (now mood);",
     bad: "begin;
 alter type mood add value 'calm';
 insert into feeling values ('calm');
@@ -31,14 +31,24 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     }
     let used: Vec<&String> = match case.act {
         Act::Query { strings, .. } => strings.iter().collect(),
-        Act::CreateTable(table) => {
-            table.columns.iter().filter_map(|column| column.default.as_ref()).flat_map(|default| &default.strings).collect()
-        }
+        Act::CreateTable(table) => table
+            .columns
+            .iter()
+            .filter_map(|column| column.default.as_ref())
+            .flat_map(|default| &default.strings)
+            .collect(),
         Act::Alter { alter: Alter::Default(_, Some(default)), .. } => default.strings.iter().collect(),
-        Act::Alter { alter: Alter::AddColumn { column, .. }, .. } => column.default.iter().flat_map(|default| &default.strings).collect(),
+        Act::Alter { alter: Alter::AddColumn { column, .. }, .. } => {
+            column.default.iter().flat_map(|default| &default.strings).collect()
+        }
         _ => return,
     };
     if let Some(value) = used.into_iter().find(|value| case.scene.enum_values.contains(*value)) {
-        found.fixed(&HAZARD, Severity::Error, value, format!("'{value}' can be used only after the transaction that adds it is committed"));
+        found.fixed(
+            &HAZARD,
+            Severity::Error,
+            value,
+            format!("'{value}' can be used only after the transaction that adds it is committed"),
+        );
     }
 }

@@ -25,6 +25,10 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         && matches!(one.demand, Demand::Exclude(_))
     {
         let target = case.facts.target(table);
-        found.heavy(&HAZARD, &target, format!("the index of the exclusion is built while nobody can use {}", target.rel));
+        found.heavy(
+            &HAZARD,
+            &target,
+            format!("the index of the exclusion is built while nobody can use {}", target.rel),
+        );
     }
 }

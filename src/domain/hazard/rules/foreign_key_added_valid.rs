@@ -43,5 +43,12 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     };
     let target = case.facts.target(table);
     let parent = case.facts.rel(to);
-    found.heavy(&HAZARD, &target, format!("the foreign key is tried on every row of {}; nobody writes to it or to {parent} meanwhile", target.rel));
+    found.heavy(
+        &HAZARD,
+        &target,
+        format!(
+            "the foreign key is tried on every row of {}; nobody writes to it or to {parent} meanwhile",
+            target.rel
+        ),
+    );
 }

@@ -31,7 +31,10 @@ fn judge(case: &Case<'_>, found: &mut Found) {
             && *to != table.name
         {
             let target = case.facts.target(to);
-            let text = format!("{} refers to {}: nobody writes to that one until the transaction ends", table.name, target.rel);
+            let text = format!(
+                "{} refers to {}: nobody writes to that one until the transaction ends",
+                table.name, target.rel
+            );
             found.brief(&HAZARD, &target, text);
         }
     }

@@ -1,8 +1,8 @@
 //! A foreign key's columns have no index.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Alter, Name};
 use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -28,7 +28,9 @@ fn judge(case: &Case<'_>, found: &mut Found) {
             let all = table.constraints.iter().chain(table.columns.iter().flat_map(|column| &column.constraints));
             (&table.name, all.filter_map(|one| judge::foreign_columns(&one.demand)).collect())
         }
-        Act::Alter { table, alter: Alter::AddConstraint(one), .. } => (table, judge::foreign_columns(&one.demand).into_iter().collect()),
+        Act::Alter { table, alter: Alter::AddConstraint(one), .. } => {
+            (table, judge::foreign_columns(&one.demand).into_iter().collect())
+        }
         Act::Alter { table, alter: Alter::AddColumn { column, .. }, .. } => {
             (table, column.constraints.iter().filter_map(|one| judge::foreign_columns(&one.demand)).collect())
         }
@@ -40,7 +42,8 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     let rel = case.facts.rel(table);
     for columns in keys {
         let first = columns.first();
-        let indexed = after.indexes.values().any(|index| index.table.name == rel.name && index.columns.first() == first);
+        let indexed =
+            after.indexes.values().any(|index| index.table.name == rel.name && index.columns.first() == first);
         if let Some(first) = first.filter(|_| !indexed) {
             let text = format!("no index begins with {first}: deletes from the other table read all of {rel}");
             found.fixed(&HAZARD, Severity::Info, format!("{rel}.{first}"), text);

@@ -1,8 +1,8 @@
 //! A function names what is dropped or renamed.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Alter, Thing};
 use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -25,7 +25,11 @@ drop table t;",
 
 fn judge(case: &Case<'_>, found: &mut Found) {
     let name = match case.act {
-        Act::Drop { thing: Thing::Table | Thing::View | Thing::Sequence | Thing::MaterializedView | Thing::Function, name, .. } => &name.name,
+        Act::Drop {
+            thing: Thing::Table | Thing::View | Thing::Sequence | Thing::MaterializedView | Thing::Function,
+            name,
+            ..
+        } => &name.name,
         Act::Alter { alter: Alter::DropColumn { column, .. }, .. } => column,
         Act::Rename { thing: Thing::Table | Thing::View, on, .. } => &on.name,
         Act::Rename { thing: Thing::Column, part: Some(part), .. } => part,
@@ -36,7 +40,9 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         return;
     }
     for (function, one) in case.facts.functions.iter().flat_map(|(name, all)| all.iter().map(move |one| (name, one))) {
-        let Some(body) = one.body.as_ref().filter(|body| function != name && body.contains(name.as_str())) else { continue };
+        let Some(body) = one.body.as_ref().filter(|body| function != name && body.contains(name.as_str())) else {
+            continue;
+        };
         if judge::names(body, name) {
             let object = format!("{}.{function}", one.schema);
             found.fixed(&HAZARD, Severity::Warning, &object, format!("the function {object} still names {name}"));

@@ -21,9 +21,15 @@ insert into t select n, n, 'x' from generate_series(1, 3) n;",
 };
 
 fn judge(case: &Case<'_>, found: &mut Found) {
-    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else { return };
+    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else {
+        return;
+    };
     if column.stored && !judge::is_there(case, table, column, *if_not_exists) {
         let target = case.facts.target(table);
-        found.heavy(&HAZARD, &target, format!("{} is worked out for every row: {} is rewritten", column.name, target.rel));
+        found.heavy(
+            &HAZARD,
+            &target,
+            format!("{} is worked out for every row: {} is rewritten", column.name, target.rel),
+        );
     }
 }

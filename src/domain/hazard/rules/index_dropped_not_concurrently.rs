@@ -1,8 +1,8 @@
 //! An index is dropped under a lock that keeps everybody out.
 
-use crate::domain::hazard::act::{Act};
-use crate::domain::hazard::{Case, Found, Group, Hazard};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Act;
+use crate::domain::hazard::{Case, Found, Group, Hazard};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -32,6 +32,11 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         && !case.facts.complete
     {
         let rel = case.facts.rel(index);
-        found.fixed(&HAZARD, Severity::Info, &rel, format!("dropping {rel} keeps everybody out of its table for a moment"));
+        found.fixed(
+            &HAZARD,
+            Severity::Info,
+            &rel,
+            format!("dropping {rel} keeps everybody out of its table for a moment"),
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! An index is built while nobody can write.
 
-use crate::domain::hazard::act::{Act};
-use crate::domain::hazard::facts::{Rel};
+use crate::domain::hazard::act::Act;
+use crate::domain::hazard::facts::Rel;
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 
 /// The hazard.

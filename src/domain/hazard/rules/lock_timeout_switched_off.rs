@@ -1,8 +1,8 @@
 //! The migration waits for locks without an end.
 
-use crate::domain::hazard::act::{Act};
-use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Act;
+use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -28,6 +28,11 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         && name == "lock_timeout"
         && values.first().is_none_or(|value| judge::milliseconds(value).is_none_or(|ms| ms == 0 || ms > 60_000))
     {
-        found.fixed(&HAZARD, Severity::Warning, "lock_timeout", "whoever comes after a statement that waits for its lock waits as well");
+        found.fixed(
+            &HAZARD,
+            Severity::Warning,
+            "lock_timeout",
+            "whoever comes after a statement that waits for its lock waits as well",
+        );
     }
 }

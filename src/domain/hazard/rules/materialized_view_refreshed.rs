@@ -1,6 +1,6 @@
 //! A materialized view is refreshed while nobody can read it.
 
-use crate::domain::hazard::act::{Act};
+use crate::domain::hazard::act::Act;
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 
 /// The hazard.

@@ -35,6 +35,10 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     };
     let target = case.facts.target(table);
     if !case.facts.proves_not_null(&target, column) {
-        found.heavy(&HAZARD, &target, format!("every row of {} is read for a null in {column} while nobody else can", target.rel));
+        found.heavy(
+            &HAZARD,
+            &target,
+            format!("every row of {} is read for a null in {column} while nobody else can", target.rel),
+        );
     }
 }

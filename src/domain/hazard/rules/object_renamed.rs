@@ -1,8 +1,8 @@
 //! Something is renamed that may be in use.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Thing};
 use crate::domain::hazard::{Case, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -23,7 +23,10 @@ insert into t select n, n, 'x' from generate_series(1, 3) n;",
 
 fn judge(case: &Case<'_>, found: &mut Found) {
     let Act::Rename { thing, on, part, to, schema } = case.act else { return };
-    if matches!(thing, Thing::Constraint | Thing::Index | Thing::Trigger | Thing::Policy | Thing::Sequence | Thing::Other) {
+    if matches!(
+        thing,
+        Thing::Constraint | Thing::Index | Thing::Trigger | Thing::Policy | Thing::Sequence | Thing::Other
+    ) {
         return;
     }
     let target = case.facts.target(on);

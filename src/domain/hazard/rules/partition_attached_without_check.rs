@@ -28,12 +28,18 @@ alter table m attach partition t for values from (0) to (10);",
 fn judge(case: &Case<'_>, found: &mut Found) {
     let Act::Alter { table, alter: Alter::Attach { child, .. }, .. } = case.act else { return };
     let target = case.facts.target(child);
-    let proven = target.relation.is_some_and(|relation| relation.constraints.iter().any(|held| held.valid && matches!(held.demand, Demand::Check(_))));
+    let proven = target.relation.is_some_and(|relation| {
+        relation.constraints.iter().any(|held| held.valid && matches!(held.demand, Demand::Check(_)))
+    });
     if !proven {
         found.heavy(&HAZARD, &target, format!("every row of {} is read while nobody else can", target.rel));
     }
     if let Some(default) = case.facts.target(table).relation.and_then(|parent| parent.default_partition.clone()) {
         let default = case.facts.target_of(default);
-        found.heavy(&HAZARD, &default, format!("every row of the default partition {} is read while nobody else can", default.rel));
+        found.heavy(
+            &HAZARD,
+            &default,
+            format!("every row of the default partition {} is read while nobody else can", default.rel),
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! A partition is made right on its table.
 
-use crate::domain::hazard::act::{Act};
+use crate::domain::hazard::act::Act;
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 
 /// The hazard.

@@ -33,6 +33,10 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     };
     if all.iter().any(|one| matches!(one.demand, Demand::Primary(_)) && one.using_index.is_none()) {
         let target = case.facts.target(table);
-        found.heavy(&HAZARD, &target, format!("the index of the primary key is built while nobody can use {}", target.rel));
+        found.heavy(
+            &HAZARD,
+            &target,
+            format!("the index of the primary key is built while nobody can use {}", target.rel),
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! A primary key makes its columns NOT NULL, which reads every row.
 
 use crate::domain::hazard::act::{Act, Alter, Demand};
-use crate::domain::hazard::facts::{Rel};
+use crate::domain::hazard::facts::Rel;
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 
 /// The hazard.
@@ -35,8 +35,13 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     let index = one.using_index.as_ref().and_then(|name| case.facts.indexes.get(&Rel::new(&target.rel.schema, name)));
     let keys = index.map_or(keys, |index| &index.columns);
     let known = |key: &&String| target.relation.is_some_and(|relation| relation.column(key).is_some());
-    let nullable: Vec<&String> = keys.iter().filter(known).filter(|key| !case.facts.proves_not_null(&target, key)).collect();
+    let nullable: Vec<&String> =
+        keys.iter().filter(known).filter(|key| !case.facts.proves_not_null(&target, key)).collect();
     if let Some(key) = nullable.first() {
-        found.heavy(&HAZARD, &target, format!("{key} can be null so far: every row of {} is read while nobody else can", target.rel));
+        found.heavy(
+            &HAZARD,
+            &target,
+            format!("{key} can be null so far: every row of {} is read while nobody else can", target.rel),
+        );
     }
 }

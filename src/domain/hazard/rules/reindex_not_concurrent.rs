@@ -1,8 +1,8 @@
 //! An index is built anew while nobody can write.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, ReindexOf};
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -35,6 +35,8 @@ fn judge(case: &Case<'_>, found: &mut Found) {
             found.heavy(&HAZARD, &target, format!("REINDEX of {rel} keeps writers out of {}", target.rel));
         }
         None if *of == ReindexOf::Index && case.facts.complete => {}
-        None => found.fixed(&HAZARD, Severity::Warning, name, format!("REINDEX of {name} keeps writers out of its tables")),
+        None => {
+            found.fixed(&HAZARD, Severity::Warning, name, format!("REINDEX of {name} keeps writers out of its tables"))
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What is replicated changes.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Alter};
 use crate::domain::hazard::{Case, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -27,7 +27,9 @@ fn judge(case: &Case<'_>, found: &mut Found) {
             let target = case.facts.target(table);
             found.brief(&HAZARD, &target, format!("subscribers get other keys for the rows of {}", target.rel));
         }
-        Act::Publication(name) => found.fixed(&HAZARD, Severity::Info, name, format!("subscribers of {name} get other rows")),
+        Act::Publication(name) => {
+            found.fixed(&HAZARD, Severity::Info, name, format!("subscribers of {name} get other rows"))
+        }
         _ => {}
     }
 }

@@ -1,9 +1,9 @@
 //! A new column must not be null and has no default.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Alter, Demand};
 use crate::domain::hazard::facts;
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard, judge};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -22,15 +22,25 @@ pub static HAZARD: Hazard = Hazard {
 };
 
 fn judge(case: &Case<'_>, found: &mut Found) {
-    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else { return };
+    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else {
+        return;
+    };
     let primary = column.constraints.iter().any(|one| matches!(one.demand, Demand::Primary(_)));
     if (!column.not_null && !primary) || facts::fills(column) || judge::is_there(case, table, column, *if_not_exists) {
         return;
     }
     let target = case.facts.target(table);
-    let fails = if target.size.rows.is_some_and(|rows| rows > 0) { ", and fails" } else { ", and fails if there is one" };
+    let fails =
+        if target.size.rows.is_some_and(|rows| rows > 0) { ", and fails" } else { ", and fails if there is one" };
     let from = found.hits.len();
-    found.heavy(&HAZARD, &target, format!("{} is null in every row of {}, must not be, and has no default: every row is read{fails}", column.name, target.rel));
+    found.heavy(
+        &HAZARD,
+        &target,
+        format!(
+            "{} is null in every row of {}, must not be, and has no default: every row is read{fails}",
+            column.name, target.rel
+        ),
+    );
     // It does not get as far as keeping anybody waiting.
     if target.size.rows.is_some_and(|rows| rows > 0) {
         found.hits[from..].iter_mut().for_each(|hit| hit.severity = Severity::Error);

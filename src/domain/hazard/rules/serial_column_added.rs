@@ -23,7 +23,9 @@ alter table t alter column n set default nextval('t_n');",
 };
 
 fn judge(case: &Case<'_>, found: &mut Found) {
-    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else { return };
+    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else {
+        return;
+    };
     if (column.serial || column.identity) && !judge::is_there(case, table, column, *if_not_exists) {
         let target = case.facts.target(table);
         found.heavy(&HAZARD, &target, format!("{} numbers every row: {} is rewritten", column.name, target.rel));

@@ -30,5 +30,10 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     let target = case.facts.target(table);
     // While nobody knows how long it takes, it is not said that it takes long.
     let danger = target.size.rows.filter(|rows| *rows >= 100_000).map(|_| Danger::StatementWhileHoldingAccessExclusive);
-    found.heavy_as(&HAZARD, danger, &target, format!("rows of {} are changed while the transaction keeps everybody out of {shut}", target.rel));
+    found.heavy_as(
+        &HAZARD,
+        danger,
+        &target,
+        format!("rows of {} are changed while the transaction keeps everybody out of {shut}", target.rel),
+    );
 }

@@ -1,7 +1,7 @@
 //! Char(n) pads with blanks.
 
-use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

@@ -1,8 +1,8 @@
 //! An enum instead of a table.
 
-use crate::domain::hazard::act::{Act};
-use crate::domain::hazard::{Case, Found, Group, Hazard};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Act;
+use crate::domain::hazard::{Case, Found, Group, Hazard};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

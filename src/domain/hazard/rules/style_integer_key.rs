@@ -1,8 +1,8 @@
 //! A key of four bytes or less.
 
-use crate::domain::hazard::act::{Demand};
-use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Demand;
+use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -22,8 +22,18 @@ pub static HAZARD: Hazard = Hazard {
 
 fn judge(case: &Case<'_>, found: &mut Found) {
     for column in judge::new_columns(case.act) {
-        if matches!(column.ty.name.as_str(), "int4" | "int2") && !column.ty.array && (column.serial || column.identity || column.constraints.iter().any(|one| matches!(one.demand, Demand::Primary(_)))) {
-            found.fixed(&HAZARD, Severity::Info, &column.name, format!("{} is a key of four bytes or less", column.name));
+        if matches!(column.ty.name.as_str(), "int4" | "int2")
+            && !column.ty.array
+            && (column.serial
+                || column.identity
+                || column.constraints.iter().any(|one| matches!(one.demand, Demand::Primary(_))))
+        {
+            found.fixed(
+                &HAZARD,
+                Severity::Info,
+                &column.name,
+                format!("{} is a key of four bytes or less", column.name),
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Serial instead of an identity.
 
-use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

@@ -1,7 +1,7 @@
 //! A length that is only a habit.
 
-use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

@@ -14,7 +14,7 @@ pub static HAZARD: Hazard = Hazard {
 insert into t select n, n, 'x' from generate_series(1, 3) n;",
     bad: "alter table t add colum c int;",
     good: "alter table t add column c int;",
-    way_out: r"Correct it. Commands of psql, like `\\i`, are not SQL.",
+    way_out: r"Correct it. Commands of psql, like `\i`, are not SQL.",
     source: "PostgreSQL's own parser",
     judge,
 };

@@ -1,8 +1,8 @@
 //! A table is dropped.
 
+use crate::domain::finding::Severity;
 use crate::domain::hazard::act::{Act, Thing};
 use crate::domain::hazard::{Case, Found, Group, Hazard};
-use crate::domain::finding::Severity;
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

@@ -1,8 +1,8 @@
 //! VACUUM FULL or CLUSTER rewrites the table.
 
-use crate::domain::hazard::act::{Act};
-use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Act;
+use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -28,6 +28,11 @@ fn judge(case: &Case<'_>, found: &mut Found) {
             let target = case.facts.target(table);
             found.heavy(&HAZARD, &target, format!("{words} rewrites {}", target.rel));
         }
-        None => found.fixed(&HAZARD, Severity::Warning, "every table", format!("{words} without a table rewrites one table after the other")),
+        None => found.fixed(
+            &HAZARD,
+            Severity::Warning,
+            "every table",
+            format!("{words} without a table rewrites one table after the other"),
+        ),
     }
 }

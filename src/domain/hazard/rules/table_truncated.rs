@@ -1,8 +1,8 @@
 //! A table is emptied.
 
-use crate::domain::hazard::act::{Act};
-use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Act;
+use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {

@@ -1,8 +1,8 @@
 //! The same table is worked through more than once.
 
-use crate::domain::hazard::act::{Act};
-use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Act;
+use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -26,7 +26,8 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     if let Act::Alter { table, alter, of_table: true, .. } = case.act {
         let target = case.facts.target(table);
         if target.live && case.scene.worked.contains(&target.rel) && judge::works(case, &target, alter) {
-            let text = format!("{} was worked through already; one ALTER TABLE with both actions does it once", target.rel);
+            let text =
+                format!("{} was worked through already; one ALTER TABLE with both actions does it once", target.rel);
             found.fixed(&HAZARD, Severity::Info, &target.rel, text);
         }
     }

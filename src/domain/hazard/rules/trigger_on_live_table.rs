@@ -27,5 +27,9 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         _ => return,
     };
     let target = case.facts.target(table);
-    found.brief(&HAZARD, &target, format!("writers wait for a moment, and writes to {} do something else from then on", target.rel));
+    found.brief(
+        &HAZARD,
+        &target,
+        format!("writers wait for a moment, and writes to {} do something else from then on", target.rel),
+    );
 }

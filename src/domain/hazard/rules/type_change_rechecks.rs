@@ -32,14 +32,18 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     let rewritten = types::rewrites(case.facts, old, ty, column, using.as_ref()) != Some(false);
     let names = |demand: &Demand| demand_columns(demand).contains(column);
     if rewritten {
-        let key = relation.constraints.iter().any(|held| matches!(held.demand, Demand::Primary(_)) && names(&held.demand));
+        let key =
+            relation.constraints.iter().any(|held| matches!(held.demand, Demand::Primary(_)) && names(&held.demand));
         let refers = |held: &facts::Held| match &held.demand {
             Demand::Foreign { to, to_columns, .. } if held.valid && case.facts.rel(to) == target.rel => {
                 if to_columns.is_empty() { key } else { to_columns.contains(column) }
             }
             _ => false,
         };
-        let own = relation.constraints.iter().find(|held| held.valid && matches!(held.demand, Demand::Foreign { .. }) && names(&held.demand));
+        let own = relation
+            .constraints
+            .iter()
+            .find(|held| held.valid && matches!(held.demand, Demand::Foreign { .. }) && names(&held.demand));
         let other = case.facts.relations.values().find(|other| other.constraints.iter().any(refers));
         if own.is_some() || other.is_some() {
             let text = format!("the foreign keys over {column} are tried on every row again; nobody writes meanwhile");
@@ -47,8 +51,16 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         }
         return;
     }
-    if relation.constraints.iter().any(|held| held.valid && matches!(held.demand, Demand::Check(_)) && names(&held.demand)) {
-        found.heavy(&HAZARD, &target, format!("the checks on {column} read every row of {} again while nobody else can", target.rel));
+    if relation
+        .constraints
+        .iter()
+        .any(|held| held.valid && matches!(held.demand, Demand::Check(_)) && names(&held.demand))
+    {
+        found.heavy(
+            &HAZARD,
+            &target,
+            format!("the checks on {column} read every row of {} again while nobody else can", target.rel),
+        );
     }
     let indexed = case.facts.indexes.values().any(|index| index.table == target.rel && index.columns.contains(column));
     if indexed && old.is_some_and(|old| types::reorders(old, ty)) {

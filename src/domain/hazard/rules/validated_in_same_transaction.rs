@@ -40,5 +40,10 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         (false, true) => Some(Danger::ScanUnderAccessExclusive),
         (false, false) => Some(Danger::StatementWhileHoldingAccessExclusive),
     };
-    found.heavy_as(&HAZARD, danger, &target, format!("{name} is validated while the lock of adding it still keeps {} shut", target.rel));
+    found.heavy_as(
+        &HAZARD,
+        danger,
+        &target,
+        format!("{name} is validated while the lock of adding it still keeps {} shut", target.rel),
+    );
 }

@@ -22,9 +22,21 @@ alter table t alter column key set default gen_random_uuid();",
 };
 
 fn judge(case: &Case<'_>, found: &mut Found) {
-    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else { return };
-    if !column.stored && column.default.as_ref().is_some_and(|default| default.functions.iter().any(|name| case.facts.is_volatile(name))) && !judge::is_there(case, table, column, *if_not_exists) {
+    let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else {
+        return;
+    };
+    if !column.stored
+        && column
+            .default
+            .as_ref()
+            .is_some_and(|default| default.functions.iter().any(|name| case.facts.is_volatile(name)))
+        && !judge::is_there(case, table, column, *if_not_exists)
+    {
         let target = case.facts.target(table);
-        found.heavy(&HAZARD, &target, format!("the default of {} differs from row to row: {} is rewritten", column.name, target.rel));
+        found.heavy(
+            &HAZARD,
+            &target,
+            format!("the default of {} differs from row to row: {} is rewritten", column.name, target.rel),
+        );
     }
 }

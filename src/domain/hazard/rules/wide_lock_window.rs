@@ -1,8 +1,8 @@
 //! One transaction keeps everybody out of several tables.
 
-use crate::domain::hazard::act::{Act};
-use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 use crate::domain::finding::Severity;
+use crate::domain::hazard::act::Act;
+use crate::domain::hazard::{Case, Found, Group, Hazard, judge};
 
 /// The hazard.
 pub static HAZARD: Hazard = Hazard {
@@ -32,6 +32,11 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         return;
     }
     if let Some(first) = case.scene.exclusive.first() {
-        found.fixed(&HAZARD, Severity::Info, &target.rel, format!("{} is waited for while nobody can use {first}", target.rel));
+        found.fixed(
+            &HAZARD,
+            Severity::Info,
+            &target.rel,
+            format!("{} is waited for while nobody can use {first}", target.rel),
+        );
     }
 }
