@@ -28,8 +28,7 @@ async fn facts(client: &Client) -> Result<Facts, Error> {
     let row = client
         .query_one(
             "SELECT pg_catalog.current_schemas(false)::text[], pg_catalog.current_setting('server_version_num')::integer, \
-               (SELECT utc_offset = interval '0' AND NOT is_dst AND name ~* '(^|/)(utc|uct|gmt|zulu|universal|greenwich)' \
-                FROM pg_catalog.pg_timezone_names WHERE name = pg_catalog.current_setting('TimeZone') LIMIT 1)",
+               pg_catalog.current_setting('TimeZone')",
             &[],
         )
         .await?;
@@ -37,7 +36,7 @@ async fn facts(client: &Client) -> Result<Facts, Error> {
         complete: true,
         search_path: row.get(0),
         version: u32::try_from(row.get::<_, i32>(1)).unwrap_or(0),
-        utc: row.get::<_, Option<bool>>(2).unwrap_or(false),
+        utc: is_utc(row.get(2)),
         ..Facts::default()
     };
     if facts.search_path.is_empty() {
@@ -54,6 +53,12 @@ async fn facts(client: &Client) -> Result<Facts, Error> {
     names(client, &mut facts).await?;
     client.batch_execute("COMMIT").await?;
     Ok(facts)
+}
+
+/// Whether a time zone is UTC at all times, under one of its names: then `timestamp` and `timestamptz` have the same bytes.
+fn is_utc(zone: &str) -> bool {
+    let name = zone.strip_prefix("Etc/").unwrap_or(zone).to_ascii_lowercase();
+    ["utc", "uct", "gmt", "gmt0", "gmt+0", "gmt-0", "zulu", "universal", "greenwich"].contains(&name.as_str())
 }
 
 async fn relations(client: &Client, facts: &mut Facts) -> Result<BTreeMap<u32, Rel>, Error> {

@@ -182,6 +182,8 @@ async fn sources(
 }
 
 fn read(config: &Config, path: &Path) -> Result<Source, Failure> {
+    // As people see it means below the project's root, however it was written.
+    let path = &fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let file = config.shown(path);
     let unreadable = |error: &std::io::Error| {
         Failure::new(Code::BadArgument, format!("{file} cannot be read"))
@@ -206,6 +208,7 @@ async fn folder(
     dir: &Path,
     target: Option<&ConnectionUrl>,
 ) -> Result<Vec<Source>, Failure> {
+    let dir = &fs_err::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let set = match crate::wire::migrations_in(config, dir)?.read() {
         Ok(set) => set,
         Err(failure) if matches!(failure.code, Code::UnsupportedFormat | Code::FileUnreadable) => return Err(failure),

@@ -267,3 +267,74 @@ pub fn github(checked: &Checked) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::hazard::facts::Facts;
+    use crate::domain::hazard::judge;
+
+    /// A file whose name and findings hold what each format has to escape.
+    fn checked() -> Checked {
+        let sql = "create index \"a<b>\" on t (a);\n-- dbd: allow rewrite reason=<ten> & \"few\" rows\nalter table t alter a type bigint;\n\
+                   alter table t drop constraint \"x&y\";";
+        let verdict = judge::migration(&mut Facts::of_text(), "migrations/0001 a,b:c.sql", sql, false);
+        Checked { files: 1, statements: verdict.statements.len(), judgements: verdict.judgements, rehearsal: None }
+    }
+
+    #[test]
+    fn the_document_has_the_promised_shape() {
+        let document = json(&checked());
+        assert_eq!((document["schema"].as_str(), &document["files"], &document["statements"]), (Some("dbd.check/1"), &json!(1), &json!(3)));
+        let first = &document["findings"][0];
+        for (key, value) in [
+            ("code", json!("index_not_concurrent")),
+            ("severity", json!("warning")),
+            ("line", json!(1)),
+            ("column", json!(1)),
+            ("object", json!("public.t")),
+            ("lock", json!("ShareLock")),
+            ("danger", json!("index_build_blocks_writes")),
+            ("basis", json!("text")),
+        ] {
+            assert_eq!(first[key], value, "{key}");
+        }
+        assert_eq!(document["findings"][1]["allowed_by"], json!("migrations/0001 a,b:c.sql:2"));
+    }
+
+    #[test]
+    fn sarif_has_everything_its_schema_requires() {
+        let document = sarif(&checked());
+        assert_eq!(document["version"], "2.1.0");
+        let run = &document["runs"][0];
+        let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+        assert_eq!(run["tool"]["driver"]["name"], "dbd");
+        assert!(rules.iter().all(|rule| rule["id"].is_string() && rule["shortDescription"]["text"].is_string()));
+        let results = run["results"].as_array().unwrap();
+        assert_eq!(results.len(), 3);
+        for result in results {
+            assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+            assert!(["note", "warning", "error"].contains(&result["level"].as_str().unwrap()));
+            let rule = usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap();
+            assert_eq!(rules[rule]["id"], result["ruleId"]);
+            let place = &result["locations"][0]["physicalLocation"];
+            assert_eq!(place["artifactLocation"]["uri"], "migrations/0001%20a%2Cb%3Ac.sql");
+            assert!(place["region"]["startLine"].as_u64() >= Some(1) && place["region"]["startColumn"].as_u64() >= Some(1));
+        }
+        assert_eq!(results[1]["suppressions"][0]["kind"], "inSource");
+    }
+
+    #[test]
+    fn every_other_format_escapes_what_it_has_to() {
+        let checked = checked();
+        let junit = junit(&checked);
+        assert!(junit.contains("<testsuites tests=\"3\" failures=\"1\">"), "{junit}");
+        assert!(!junit.contains("a<b>") && junit.contains("x&amp;y"), "{junit}");
+        let github = github(&checked);
+        assert!(github.starts_with("::warning file=migrations/0001 a%2Cb%3Ac.sql,line=1,col=1,title=dbd index_not_concurrent::"), "{github}");
+        assert_eq!(github.lines().count(), 2);
+        let text = text(&checked, false);
+        assert!(text.contains(": allowed: ") && text.ends_with("has the page of each\n"), "{text}");
+        assert!(text.contains("1 file, 3 statements: 0 errors, 1 warning, 1 note, 1 allowed"), "{text}");
+    }
+}
