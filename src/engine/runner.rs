@@ -98,6 +98,8 @@ pub struct Runner<'a> {
     pub run: Run,
     epoch: u64,
     pub(super) hold: Option<Hold>,
+    /// The lock of the tool that owns the folder, held while the target changes.
+    pub(super) tool_hold: Option<Hold>,
     pub(super) sandbox: Option<Sandbox>,
     pub(super) before: Option<Catalog>,
     pub(super) roles_kept: bool,
@@ -127,6 +129,7 @@ impl<'a> Runner<'a> {
             run,
             epoch,
             hold: None,
+            tool_hold: None,
             sandbox: None,
             before: None,
             roles_kept: true,
@@ -269,6 +272,7 @@ impl<'a> Runner<'a> {
             Next::Halted => Ok(Some(Ending::Halted)),
             Next::Settled(end) => {
                 self.hold = None;
+                self.tool_hold = None;
                 Ok(Some(Ending::Settled(end)))
             }
         }

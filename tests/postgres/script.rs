@@ -119,12 +119,14 @@ async fn partitions_inheritance_and_the_settings_of_tables() {
          create table p1 partition of p for values from ('2020-01-01') to ('2021-01-01');
          create table loose (id int not null, at date not null);
          create table base (a int); create table derived (b int) inherits (base);
+         create table old_parent (k text) partition by list (k); create table child partition of old_parent for values in ('x');
          create table s (id int primary key, k int not null unique) with (fillfactor = 70, autovacuum_enabled = off);
          alter table s cluster on s_pkey; alter table s replica identity using index s_k_key",
         "create table p (id int not null, at date not null) partition by range (at);
          create table p1 (id int not null, at date not null);
          create table loose partition of p for values from ('2021-01-01') to ('2022-01-01'); create index p_at on p (at);
          create table base (a int); create table derived (b int, a int);
+         create table new_parent (k text) partition by list (k); create table child partition of new_parent for values in ('x');
          create unlogged table s (id int primary key, k int not null unique) with (fillfactor = 80)",
     )
     .await;

@@ -4,10 +4,12 @@
 //! (an event in the journal, a lock, a file), with a deadline far away.
 
 mod decisions;
+mod formats;
 mod good;
 mod journal;
 mod killed;
 mod locks;
+mod owners;
 mod refused;
 mod rolled_back;
 mod stopped;

@@ -14,7 +14,7 @@ use crate::domain::hazard::judge::{self, Judgement, Verdict};
 use crate::domain::hazard::waive::Waived;
 use crate::domain::hazard::{fix, observed, waive};
 use crate::domain::ids::{EnvironmentName, RunId};
-use crate::domain::migration::split;
+use crate::domain::migration::{Unit, split};
 use crate::domain::rehearsal::forecast;
 use crate::engine::observe::{Watched, observe};
 use clap::ValueEnum;
@@ -68,6 +68,8 @@ struct Source {
     file: String,
     path: PathBuf,
     bytes: Vec<u8>,
+    /// As the folder's format cuts it; none for a file by itself.
+    units: Option<Vec<Unit>>,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
@@ -136,7 +138,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
 
 fn judge_one(facts: &mut Facts, source: &Source, style: bool) -> Verdict {
     match std::str::from_utf8(&source.bytes) {
-        Ok(text) => judge::migration(facts, &source.file, text, style),
+        Ok(text) => match &source.units {
+            Some(units) => judge::units(facts, &source.file, text, units, style),
+            None => judge::migration(facts, &source.file, text, style),
+        },
         Err(error) => {
             let before = String::from_utf8_lossy(&source.bytes[..error.valid_up_to()]);
             let line = u32::try_from(before.matches('\n').count() + 1).unwrap_or(u32::MAX);
@@ -198,7 +203,7 @@ fn read(config: &Config, path: &Path) -> Result<Source, Failure> {
         fs_err::read(path).map_err(|error| unreadable(&error))?
     };
     let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Source { id: format!("{id} {file}"), file, path: path.to_owned(), bytes })
+    Ok(Source { id: format!("{id} {file}"), file, path: path.to_owned(), bytes, units: None })
 }
 
 /// The migrations of a folder: in the order its format says, or, where it cannot be read as a whole, every .sql file by name.
@@ -242,6 +247,7 @@ async fn folder(
             file: one.file.clone(),
             path,
             bytes: one.text.clone().into_bytes(),
+            units: Some(one.units.clone()),
         }
     });
     Ok(sources.collect())
@@ -295,7 +301,7 @@ async fn rehearse(
             break;
         };
         // Behind what cannot be run nothing would be as it will be.
-        let Ok(units) = split(text) else { break };
+        let Some(units) = source.units.clone().or_else(|| split(text).ok()) else { break };
         watched.push(Watched { id: source.id.clone(), file: source.file.clone(), text: text.to_owned(), units });
     }
     let shell = &context.shell;
@@ -319,6 +325,7 @@ fn waive_by_configuration(config: &Config, verdicts: &mut [(&Source, Verdict)]) 
 /// Writes the safe form beside the file, under a name that no migration has.
 fn write_fix(context: &Context, source: &Source, verdict: &Verdict) -> Result<(), Failure> {
     let Ok(text) = std::str::from_utf8(&source.bytes) else { return Ok(()) };
+    // What the format's reader leaves out of account, like a way back, stays as it is.
     let Some(fix) = fix::fix(text, &verdict.statements, &verdict.judgements) else { return Ok(()) };
     let write = |ending: &str, text: &str| -> Result<(), Failure> {
         let path = source.path.with_extension(ending);

@@ -285,7 +285,10 @@ mod tests {
     #[test]
     fn the_document_has_the_promised_shape() {
         let document = json(&checked());
-        assert_eq!((document["schema"].as_str(), &document["files"], &document["statements"]), (Some("dbd.check/1"), &json!(1), &json!(3)));
+        assert_eq!(
+            (document["schema"].as_str(), &document["files"], &document["statements"]),
+            (Some("dbd.check/1"), &json!(1), &json!(3))
+        );
         let first = &document["findings"][0];
         for (key, value) in [
             ("code", json!("index_not_concurrent")),
@@ -319,7 +322,9 @@ mod tests {
             assert_eq!(rules[rule]["id"], result["ruleId"]);
             let place = &result["locations"][0]["physicalLocation"];
             assert_eq!(place["artifactLocation"]["uri"], "migrations/0001%20a%2Cb%3Ac.sql");
-            assert!(place["region"]["startLine"].as_u64() >= Some(1) && place["region"]["startColumn"].as_u64() >= Some(1));
+            assert!(
+                place["region"]["startLine"].as_u64() >= Some(1) && place["region"]["startColumn"].as_u64() >= Some(1)
+            );
         }
         assert_eq!(results[1]["suppressions"][0]["kind"], "inSource");
     }
@@ -331,7 +336,12 @@ mod tests {
         assert!(junit.contains("<testsuites tests=\"3\" failures=\"1\">"), "{junit}");
         assert!(!junit.contains("a<b>") && junit.contains("x&amp;y"), "{junit}");
         let github = github(&checked);
-        assert!(github.starts_with("::warning file=migrations/0001 a%2Cb%3Ac.sql,line=1,col=1,title=dbd index_not_concurrent::"), "{github}");
+        assert!(
+            github.starts_with(
+                "::warning file=migrations/0001 a%2Cb%3Ac.sql,line=1,col=1,title=dbd index_not_concurrent::"
+            ),
+            "{github}"
+        );
         assert_eq!(github.lines().count(), 2);
         let text = text(&checked, false);
         assert!(text.contains(": allowed: ") && text.ends_with("has the page of each\n"), "{text}");

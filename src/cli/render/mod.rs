@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod comparison;
 pub mod document;
+pub mod drift;
 pub mod facts;
 pub mod list;
 pub mod log;

@@ -6,7 +6,7 @@ use super::waive::{Waived, waivers};
 use super::{Basis, Case, Danger, Found, Group, Hazard, Hit, Scene, read, rules};
 use crate::domain::code::Code;
 use crate::domain::finding::Severity;
-use crate::domain::migration::{SplitError, split};
+use crate::domain::migration::{AloneProbe, SplitError, Unit, UnitMode, split};
 
 /// The largest text that is judged, in bytes: what is larger is data.
 pub const MOST_BYTES: usize = 20 * 1024 * 1024;
@@ -92,9 +92,25 @@ pub struct Verdict {
     pub judgements: Vec<Judgement>,
 }
 
-/// Judges one migration, and plays it through in `facts`. `style` asks for the rules of taste as well.
+/// Judges one file, and plays it through in `facts`. `style` asks for the rules of taste as well.
 #[must_use]
 pub fn migration(facts: &mut Facts, file: &str, text: &str, style: bool) -> Verdict {
+    judge(facts, file, text, None, style)
+}
+
+/// Judges a migration that its format's reader has cut already: what the reader left out, like a way back in the same file, does not
+/// count, and neither does what another program runs.
+#[must_use]
+pub fn units(facts: &mut Facts, file: &str, text: &str, units: &[Unit], style: bool) -> Verdict {
+    let foreign = |unit: &Unit| unit.mode == UnitMode::Alone { probe: AloneProbe::UserCommand };
+    let end = units.iter().flat_map(|unit| &unit.statements).map(|span| span.start + span.len).max();
+    match end.and_then(|end| text.get(..end)) {
+        Some(text) if !units.iter().any(foreign) => judge(facts, file, text, Some(units), style),
+        _ => Verdict::default(),
+    }
+}
+
+fn judge(facts: &mut Facts, file: &str, text: &str, known: Option<&[Unit]>, style: bool) -> Verdict {
     if text.len() > MOST_BYTES {
         let message =
             format!("{file} has {} MiB; what has more than {} MiB is not judged", text.len() >> 20, MOST_BYTES >> 20);
@@ -134,11 +150,31 @@ pub fn migration(facts: &mut Facts, file: &str, text: &str, style: bool) -> Verd
     }
     // A session ends with its migration, and so does what it set.
     facts.search_path = search_path;
-    if let Err(error) = split(text)
-        && !judgements.iter().any(|one| one.danger == Some(Danger::Fails) && one.line == error.line)
-    {
-        judgements.push(of_split(file, &error));
-    }
+    let cut = match known {
+        Some(units) => units.to_vec(),
+        None => split(text).unwrap_or_else(|error| {
+            if !judgements.iter().any(|one| one.danger == Some(Danger::Fails) && one.line == error.line) {
+                judgements.push(of_split(file, &error));
+            }
+            Vec::new()
+        }),
+    };
+    // In batches no row is locked for long, whatever the statement says.
+    let batched = |place: usize| {
+        let batch = |unit: &Unit| matches!(unit.mode, UnitMode::Alone { probe: AloneProbe::Batch { .. } });
+        cut.iter()
+            .filter(|unit| batch(unit))
+            .flat_map(|unit| &unit.statements)
+            .any(|span| span.start == statements[place].start)
+    };
+    judgements.retain(|one| {
+        let about_rows = [
+            rules::update_without_where::HAZARD.code,
+            rules::delete_without_where::HAZARD.code,
+            rules::statement_while_holding_access_exclusive::HAZARD.code,
+        ];
+        !(about_rows.contains(&one.code) && one.statement.is_some_and(batched))
+    });
     let (waivers, faulty) = waivers(text, &statements);
     for one in &mut judgements {
         one.waived = waivers.iter().find(|waiver| waiver.covers(one)).map(|waiver| waiver.waived(file));

@@ -143,6 +143,24 @@ fn settings<'a>(old: &'a Value, new: &'a Value) -> (Vec<&'a str>, Vec<&'a str>) 
     (set, old.iter().copied().filter(|option| !kept(option)).map(setting).collect())
 }
 
+/// The tables it inherits from or is a partition of, quoted as SQL needs.
+pub(super) fn parents(object: &Object) -> Result<Vec<String>, Cannot> {
+    let parents = texts(object.get("parents")).into_iter().map(|parent| quoted(parent, 2)).collect::<Option<_>>();
+    parents.ok_or_else(|| Cannot::because("the name of a parent holds a dot"))
+}
+
+/// What takes a table from the parents it is to lose, which may be about to go, and which those are.
+pub(super) fn orphan(key: &ObjectKey, old: &Object, new: &Object) -> Result<(Vec<String>, Vec<String>), Cannot> {
+    let (was, is) = (parents(old)?, parents(new)?);
+    let name = &key.name;
+    if old.text("partition_bound").is_some() {
+        let made = was.iter().map(|parent| format!("ALTER TABLE {parent} DETACH PARTITION {name}")).collect();
+        return Ok((made, was));
+    }
+    let lost: Vec<String> = was.into_iter().filter(|parent| !is.contains(parent)).collect();
+    Ok((lost.iter().map(|parent| format!("ALTER TABLE {name} NO INHERIT {parent}")).collect(), lost))
+}
+
 fn table(key: &ObjectKey, change: &Change, old: &Object, new: &Object) -> Result<Vec<String>, Cannot> {
     let name = key.name.as_str();
     let mut made = Vec::new();
@@ -165,17 +183,7 @@ fn table(key: &ObjectKey, change: &Change, old: &Object, new: &Object) -> Result
         made.push(format!("ALTER TABLE {name} SET ACCESS METHOD {method}"));
     }
     if change.touches("parents") || change.touches("partition_bound") {
-        let dot = || Cannot::because("the name of a parent holds a dot");
-        let parents = |object: &Object| {
-            texts(object.get("parents")).into_iter().map(|parent| quoted(parent, 2)).collect::<Option<Vec<_>>>()
-        };
-        let (was, is) = (parents(old).ok_or_else(dot)?, parents(new).ok_or_else(dot)?);
-        if old.text("partition_bound").is_some() {
-            made.extend(was.first().map(|parent| format!("ALTER TABLE {parent} DETACH PARTITION {name}")));
-        } else {
-            let gone = was.iter().filter(|parent| !is.contains(parent));
-            made.extend(gone.map(|parent| format!("ALTER TABLE {name} NO INHERIT {parent}")));
-        }
+        let (was, is) = (parents(old)?, parents(new)?);
         if let Some(bound) = new.text("partition_bound") {
             made.extend(is.first().map(|parent| format!("ALTER TABLE {parent} ATTACH PARTITION {name} {bound}")));
         } else {
@@ -247,7 +255,11 @@ fn column(
         if before.is_some() {
             made.push(format!("{alter} DROP DEFAULT"));
         }
-        made.push(format!("{alter} TYPE {kind}{collation} USING {}::{kind}", key.last_part()));
+        // Types of one's own have no casts to one another but by way of their text.
+        let own = |kind: &str| from.find(Kind::Enum, kind).is_some() || to.find(Kind::Enum, kind).is_some();
+        let by_text = own(kind) && own(old.text("type").unwrap_or_default());
+        let through = if by_text { "::text" } else { "" };
+        made.push(format!("{alter} TYPE {kind}{collation} USING {}{through}::{kind}", key.last_part()));
         if let Some(before) = before.filter(|before| default(to).as_ref() == Some(before)) {
             made.push(format!("{alter} SET DEFAULT {}", before.text("expr").unwrap_or_default()));
         }

@@ -145,17 +145,26 @@ impl Builder<'_> {
                 _ => {}
             }
         }
-        // Columns of a view that changes its columns change the view's definition too, so the view is among these already.
+        let mut standing: Vec<(&ObjectKey, &Object, String)> = self
+            .from
+            .objects
+            .iter()
+            .filter(|(key, _)| rests(key.kind) && self.to.get(key).is_some())
+            .map(|(key, object)| (key, object, spoken(key, object, self.from)))
+            .collect();
         while let Some(key) = going.pop() {
-            for (other, object) in &self.from.objects {
-                if self.again.contains(other) || self.gone.contains(other) || self.to.get(other).is_none() {
-                    continue;
+            let table = self.from.get(&key).and_then(|object| object.parent.as_ref());
+            standing.retain(|(other, object, text)| {
+                if self.again.contains(*other) {
+                    return false;
                 }
-                if built_on(other, object, &key, self.from) {
-                    self.again.insert(other.clone());
-                    going.push(other.clone());
+                let falls = **other != key && built_on(other, object, text, &key, table);
+                if falls {
+                    self.again.insert((*other).clone());
+                    going.push((*other).clone());
                 }
-            }
+                !falls
+            });
         }
         // What hangs on something that goes, goes with it, and has to come again with it.
         let children: Vec<ObjectKey> = self
@@ -197,11 +206,16 @@ impl Builder<'_> {
             }
             match alter::drop(key, object) {
                 Ok(Some(sql)) => {
+                    let mut needs = needs(key, object, self.from);
+                    // The foreign keys of a table go with it, and so before what they rest on.
+                    let constraints = self.from.children(key).filter(|(child, _)| child.kind == Kind::Constraint);
+                    needs.extend(constraints.flat_map(|(child, object)| self::needs(child, object, self.from)));
+                    needs.retain(|needed| needed != key);
                     let step = Step {
                         key: key.clone(),
                         statements: vec![Statement { sql, about: key.clone(), loses: self.lost(key, object) }],
                         text: spoken(key, object, self.from),
-                        needs: needs(key, object, self.from),
+                        needs,
                     };
                     if self.goes_late(key) { last.push(step) } else { first.push(step) }
                 }
@@ -211,25 +225,7 @@ impl Builder<'_> {
         }
         for change in changes {
             let key = change.key();
-            // Its sequence goes with it, whose name may be wanted.
-            if let (Kind::Column, Some((_, now))) = (key.kind, change.values("identity"))
-                && now.as_str() == Some("")
-            {
-                let sql =
-                    format!("ALTER TABLE {} ALTER COLUMN {} DROP IDENTITY", name::above(&key.name), key.last_part());
-                let statements = vec![Statement { sql, about: key.clone(), loses: None }];
-                first.push(Step { key: key.clone(), statements, text: String::new(), needs: Vec::new() });
-            }
-            if change.change == ChangeKind::Modified && self.owner_goes(&key) {
-                let sql = format!("ALTER SEQUENCE {} OWNED BY NONE", key.name);
-                let statements = vec![Statement { sql, about: key.clone(), loses: None }];
-                // In an order that is turned round, what is needed comes later.
-                let owner = self.from.get(&key).and_then(|it| it.text("owned_by")).and_then(|it| name::quoted(it, 3));
-                let needs = owner.iter().flat_map(|column| {
-                    [ObjectKey::new(Kind::Table, name::above(column)), ObjectKey::new(Kind::Column, column.clone())]
-                });
-                first.push(Step { key: key.clone(), statements, text: String::new(), needs: needs.collect() });
-            }
+            first.extend(self.let_go(change));
             match change.change {
                 ChangeKind::Added => self.make(&key, &mut steps),
                 ChangeKind::Modified if !change.nested && !self.again.contains(&key) => {
@@ -253,6 +249,43 @@ impl Builder<'_> {
         script.statements.extend(in_order(steps, self.to));
         script.statements.extend(backwards(last, self.from));
         script
+    }
+
+    /// What a thing that stays has to let go of before that can be dropped, or its name be used again.
+    fn let_go(&mut self, change: &Change) -> Option<Step> {
+        let key = change.key();
+        let (old, new) = (self.from.get(&key)?, self.to.get(&key)?);
+        let table = |name: &str| ObjectKey::new(Kind::Table, name);
+        let (made, needs) = match key.kind {
+            // The sequence of an identity goes with it.
+            Kind::Column if change.touches("identity") && new.text("identity") == Some("") => {
+                let alter = format!("ALTER TABLE {} ALTER COLUMN {}", name::above(&key.name), key.last_part());
+                (vec![format!("{alter} DROP IDENTITY")], Vec::new())
+            }
+            Kind::Sequence if self.owner_goes(&key) => {
+                let column = old.text("owned_by").and_then(|plain| name::quoted(plain, 3))?;
+                let needs = vec![table(name::above(&column)), ObjectKey::new(Kind::Column, column)];
+                (vec![format!("ALTER SEQUENCE {} OWNED BY NONE", key.name)], needs)
+            }
+            Kind::Table if change.touches("parents") || change.touches("partition_bound") => {
+                match alter::orphan(&key, old, new) {
+                    Ok((made, parents)) => (made, parents.iter().map(|parent| table(parent)).collect()),
+                    Err(cannot) => {
+                        self.cannot(&key, cannot);
+                        return None;
+                    }
+                }
+            }
+            _ => return None,
+        };
+        let statement = |sql| Statement { sql, about: key.clone(), loses: None };
+        // Drops are put in order backwards: it comes before the drop of what it needs.
+        Some(Step {
+            key: key.clone(),
+            statements: made.into_iter().map(statement).collect(),
+            text: String::new(),
+            needs,
+        })
     }
 
     /// What is built on something that has to be made by hand has to wait for that, too.
@@ -410,10 +443,10 @@ impl Builder<'_> {
     }
 }
 
-/// Whether `other` could not stand if `key` went: PostgreSQL would refuse, or take it along.
-fn built_on(other: &ObjectKey, object: &Object, key: &ObjectKey, catalog: &Catalog) -> bool {
-    let rests = matches!(
-        other.kind,
+/// Whether things of this kind are built on others in a way that PostgreSQL knows of.
+fn rests(kind: Kind) -> bool {
+    matches!(
+        kind,
         Kind::View
             | Kind::MaterializedView
             | Kind::Rule
@@ -428,11 +461,11 @@ fn built_on(other: &ObjectKey, object: &Object, key: &ObjectKey, catalog: &Catal
             | Kind::DomainConstraint
             | Kind::Statistics
             | Kind::EventTrigger
-    );
-    if !rests {
-        return false;
-    }
-    let text = spoken(other, object, catalog);
+    )
+}
+
+/// Whether `other`, which speaks of `text`, could not stand if `key` of `table` went: PostgreSQL would refuse, or take it along.
+fn built_on(other: &ObjectKey, object: &Object, text: &str, key: &ObjectKey, table: Option<&ObjectKey>) -> bool {
     match key.kind {
         Kind::View
         | Kind::MaterializedView
@@ -447,18 +480,18 @@ fn built_on(other: &ObjectKey, object: &Object, key: &ObjectKey, catalog: &Catal
         | Kind::RangeType
         | Kind::BaseType
         | Kind::Collation
-        | Kind::Operator => mentions(&text, &key.name),
+        | Kind::Operator => mentions(text, &key.name),
         // Constraints, indexes and defaults of a column are turned with it, or were dropped with it.
         Kind::Column => {
             matches!(
                 other.kind,
                 Kind::View | Kind::MaterializedView | Kind::Rule | Kind::Policy | Kind::Trigger | Kind::Function
-            ) && (mentions(&text, name::above(&key.name)))
+            ) && mentions(text, name::above(&key.name))
                 && text.contains(key.last_part())
         }
         // A foreign key rests on the unique constraint or index of the table it refers to.
         Kind::Constraint | Kind::Index => {
-            let Some(table) = catalog.get(key).and_then(|object| object.parent.as_ref()) else { return false };
+            let Some(table) = table else { return false };
             other.kind == Kind::Constraint
                 && object.text("definition").is_some_and(|definition| {
                     definition
