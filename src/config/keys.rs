@@ -141,6 +141,7 @@ pub const SECTIONS: &[Section] = &[
         "Asked after the deployment; an application that is not healthy takes the run back.",
     ),
     section("tests", "Run in the sandbox, after the migrations; any failure refuses the run."),
+    section("check", "What `dbd check` and the rehearsal find about migrations."),
     section("sandbox", "The throw-away copy of the target on which a run is rehearsed."),
     section("journal", "The record of every run."),
     section("artifacts", "What a run leaves behind for people: log, backup, comparison, report."),
@@ -292,6 +293,20 @@ pub const KEYS: &[Key] = &[
         "A command run with `sh -c` in the project's root. It gets `DATABASE_URL` (the sandbox) and `DBD_RUN_ID`; a status other than 0 refuses the run.",
     ),
     key("tests.timeout", span(100, DAY), Default::Is("10m"), "\"10m\"", "How long the command may take."),
+    key(
+        "check.allow",
+        Kind::Text,
+        Default::None("none"),
+        "\"index_not_concurrent, wide_lock_window\"",
+        "Codes of hazards that are let pass everywhere, parted by commas; `check.reason` says why, and the record of each run names both.",
+    ),
+    key(
+        "check.reason",
+        Kind::Text,
+        Default::None("none; `check.allow` needs one"),
+        "\"deployments run at night, with the shop closed\"",
+        "Why `check.allow` lets them pass.",
+    ),
     key(
         "sandbox.server",
         Kind::Server,

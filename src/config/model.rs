@@ -7,6 +7,7 @@ use super::{FILE_NAME, below, discover, list, nearest, shown};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Failure, Place};
+use crate::domain::finding::Allowance;
 use crate::domain::ids::EnvironmentName;
 use crate::domain::secret::Secret;
 use std::path::{Path, PathBuf};
@@ -321,6 +322,23 @@ impl Config {
     /// [`Code::BadValue`] if `tests.command` names a variable that is not set: the run would go on without its tests.
     pub fn tests(&self) -> Result<Option<Command>, Failure> {
         self.reader.command("tests")
+    }
+
+    /// `[check]`: the codes of hazards that are let pass, and why; `None` if there are none.
+    ///
+    /// # Errors
+    /// [`Code::BadValue`] if no reason is given.
+    pub fn check_allowance(&self) -> Result<Option<Allowance>, Failure> {
+        let Some(codes) = self.reader.text("check.allow")? else { return Ok(None) };
+        let Some(reason) = self.reader.text("check.reason")? else {
+            return Err(Failure::new(
+                Code::BadValue,
+                "`check.allow` lets findings pass and `check.reason` does not say why",
+            )
+            .hint("add `reason = \"...\"` to the section `[check]`: the record of each run names it"));
+        };
+        let codes = codes.split([',', ' ']).filter(|code| !code.is_empty()).map(str::to_owned).collect();
+        Ok(Some(Allowance { codes, reason: Some(reason) }))
     }
 
     /// The folder of migrations, absolute: the configured one, else the first that exists of the usual places.

@@ -141,7 +141,10 @@ pub fn judge(run: &Run) -> Event {
 pub fn weigh(run: &Run) -> Vec<Finding> {
     let found = run.rehearsal.as_ref().map(|rehearsal| rehearsal.findings.clone()).unwrap_or_default();
     let allow = run.request.as_ref().map(|request| request.allow.clone()).unwrap_or_default();
-    found.into_iter().map(|finding| Finding { allowed: allow.allows(&finding), ..finding }).collect()
+    found
+        .into_iter()
+        .map(|finding| Finding { allowed: finding.waived.is_some() || allow.allows(&finding), ..finding })
+        .collect()
 }
 
 /// The refusal of a run that failed, was cancelled or rejected before the target was touched.

@@ -13,6 +13,7 @@
 //! would refuse is never appended.
 
 pub mod keep;
+pub mod observe;
 mod perform;
 mod preflight;
 mod reconcile;
@@ -57,6 +58,8 @@ pub struct World {
     pub target: ConnectionUrl,
     /// A comparison as it is written beside the run.
     pub comparison_json: fn(&crate::domain::schema::comparison::Comparison) -> serde_json::Value,
+    /// The hazards that the configuration lets pass everywhere, and why.
+    pub waivers: Option<crate::domain::finding::Allowance>,
     /// The application's address, handed to the user's commands.
     pub app_url: Option<Secret>,
     /// The address that is asked whether the application is healthy.

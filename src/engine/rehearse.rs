@@ -4,9 +4,12 @@ use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::decide;
 use crate::domain::effect::Effect;
-use crate::domain::event::{Artifact, Outcome, Rehearsal};
+use crate::domain::event::{Artifact, Outcome, Pending, Rehearsal};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::hazard::facts::Facts;
+use crate::domain::hazard::waive::Waived;
+use crate::domain::hazard::{Group, judge, observed, waive};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, UnitMode};
 use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, Reverse, StatementTrace, forecast};
@@ -50,6 +53,7 @@ impl Runner<'_> {
         let rows_before = world.database.row_counts(&sandbox.url, tracking.table).await?;
 
         let contents = self.contents_before(&url, &before).await;
+        let facts = world.database.hazard_facts(&world.target).await?;
         let trace = self.apply_all(effect, &url, id).await?;
         let transactions: Vec<Vec<&StatementTrace>> =
             trace.transactions.iter().map(|one| one.iter().collect()).collect();
@@ -79,7 +83,9 @@ impl Runner<'_> {
         let comparison = Comparison::new("after the migrations", &after, "before", &before);
         artifacts.push(self.write_json("schema-comparison.json", &(world.comparison_json)(&comparison))?);
         artifacts.push(self.write_json(CATALOG_AFTER, &serde_json::to_value(&after).unwrap_or_default())?);
-        let findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
+        let mut findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
+        findings.extend(self.hazards(facts, &trace.migrations)?);
+        findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)).then(a.code.cmp(&b.code)));
         let timings = preflight
             .pending
             .iter()
@@ -187,6 +193,44 @@ impl Runner<'_> {
         Ok(trace)
     }
 
+    /// What the migrations do to those who use the target meanwhile: expected from its catalog and sizes, corrected by what the sandbox saw.
+    ///
+    /// What they change for the application is the comparison's to say.
+    fn hazards(&self, mut facts: Facts, traces: &[MigrationTrace]) -> Result<Vec<Finding>, Failure> {
+        let pending = self.run.preflight.as_ref().map(|preflight| preflight.pending.as_slice()).unwrap_or_default();
+        let mut findings = Vec::new();
+        for (place, Pending { migration, .. }) in pending.iter().enumerate() {
+            let text = self.text_of(place)?;
+            let before = facts.clone();
+            let verdict = judge::units(&mut facts, &migration.file, &text, &migration.units, false);
+            let judgements = match traces.iter().find(|trace| trace.id == migration.id.as_str()) {
+                Some(trace) => {
+                    observed::observe(&before, &migration.file, &verdict.statements, verdict.judgements, trace)
+                }
+                None => verdict.judgements,
+            };
+            let about_locks = |one: &judge::Judgement| {
+                one.group == Group::Locks && (one.danger.is_some() || one.severity > Severity::Info)
+            };
+            for one in judgements.into_iter().filter(about_locks) {
+                let by_configuration = || {
+                    let allow = self.world.waivers.as_ref().filter(|allow| waive::covers(&allow.codes, &one))?;
+                    Some(Waived { by: "dbd.toml".to_owned(), reason: allow.reason.clone().unwrap_or_default() })
+                };
+                let waived = one.waived.clone().or_else(by_configuration);
+                findings.push(Finding {
+                    code: one.code.to_owned(),
+                    severity: one.severity,
+                    object: one.object,
+                    message: format!("{}:{}: {}", one.file, one.line, one.message),
+                    allowed: waived.is_some(),
+                    waived,
+                });
+            }
+        }
+        Ok(findings)
+    }
+
     /// What the comparison and the rows say: lost data refuses the run, what may break something warns.
     async fn findings(
         &self,
@@ -213,7 +257,14 @@ impl Runner<'_> {
                 {
                     message = format!("{message}; {losing}");
                 }
-                findings.push(Finding { code: verdict.code.clone(), severity, object, message, allowed: false });
+                findings.push(Finding {
+                    code: verdict.code.clone(),
+                    severity,
+                    object,
+                    message,
+                    allowed: false,
+                    waived: None,
+                });
             }
             // A type that silently changes values is a loss whatever else is said about it.
             if judged.lossy
@@ -226,6 +277,7 @@ impl Runner<'_> {
                     object: judged.change.object.clone(),
                     message: format!("{}: {}", judged.change.object, losing.unwrap_or_default()),
                     allowed: false,
+                    waived: None,
                 });
             }
         }
@@ -237,6 +289,7 @@ impl Runner<'_> {
                     object: table.clone(),
                     message: format!("{table} loses {} of its {before} rows", before - after),
                     allowed: false,
+                    waived: None,
                 });
             }
         }

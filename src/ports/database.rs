@@ -243,6 +243,9 @@ pub trait Database {
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;
 
+    /// What hazards are judged by: tables with their sizes, constraints, types, functions. Read in a read-only transaction.
+    async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure>;
+
     /// The rows of each table.
     async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure>;
 

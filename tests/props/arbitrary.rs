@@ -64,6 +64,7 @@ fn finding() -> impl Strategy<Value = Finding> {
         object,
         message,
         allowed,
+        waived: None,
     })
 }
 

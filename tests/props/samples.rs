@@ -171,6 +171,7 @@ pub fn finding(code: &str, severity: Severity) -> Finding {
         object: "public.orders.note".into(),
         message: "the column public.orders.note is removed".into(),
         allowed: false,
+        waived: None,
     }
 }
 

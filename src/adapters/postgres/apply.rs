@@ -348,6 +348,9 @@ async fn run_statement(
         Err(error) => {
             one.error =
                 Some(error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned()));
+            if let Some(observer) = observer {
+                observer.after_failure(&mut one, &session.take_notices());
+            }
             trace.push(one);
             Err(theirs(order, Some(span), &error, ""))
         }

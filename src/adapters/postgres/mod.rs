@@ -8,6 +8,7 @@ mod catalog_queries;
 mod connect;
 mod data;
 mod facts;
+mod hazard_facts;
 mod ledger;
 mod observe;
 mod restore;
@@ -66,6 +67,10 @@ impl Database for Postgres {
             .map_err(|error| query_failed(url, "reading the catalog", &error))?;
         session.close().await;
         Ok(catalog)
+    }
+
+    async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure> {
+        hazard_facts::read(url).await
     }
 
     async fn last_changed(&self, url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure> {

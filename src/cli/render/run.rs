@@ -300,7 +300,10 @@ impl Page {
             .collect();
         self.out += &columns(self.pen, 2, rows);
         self.rest(findings.len(), "finding", "findings", artifacts_dir);
-        if facts::allowed(run).is_empty() {
+        for waived in facts::allowed(run).into_iter().filter_map(|finding| finding.waived.as_ref()) {
+            self.line(&format!("allowed by {}, \"{}\"", one_line(&waived.by), one_line(&waived.reason)));
+        }
+        if facts::allowed(run).iter().all(|finding| finding.waived.is_some()) {
             return;
         }
         if let Some(requested) = &run.requested {

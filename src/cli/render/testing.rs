@@ -76,6 +76,7 @@ pub(crate) fn finding(code: &str, severity: Severity) -> Finding {
         object: "public.products.old_price".to_owned(),
         message: "column public.products.old_price removed; it holds values".to_owned(),
         allowed: false,
+        waived: None,
     }
 }
 

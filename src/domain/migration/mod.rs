@@ -25,7 +25,7 @@ mod statement;
 mod tokens;
 
 pub use batch::{batched, tables_of};
-pub use split::{SplitError, session_settings, split, split_at};
+pub use split::{SplitError, pieces, session_settings, split, split_at};
 pub use standing::{Checksum, Entry, standing};
 pub use tokens::{shown_text, tokens_digest};
 

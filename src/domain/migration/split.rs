@@ -121,6 +121,15 @@ pub(super) fn cut(text: &str, cut: &Cut<'_>) -> Result<Vec<Unit>, SplitError> {
     units(text, all)
 }
 
+/// The places of a text's statements, in order, whatever they ask of the transaction around them.
+///
+/// # Errors
+/// The text does not parse.
+pub fn pieces(text: &str) -> Result<Vec<Span>, SplitError> {
+    let all = statements(text, after_mark(text)..text.len(), false)?;
+    Ok(all.into_iter().map(|statement| statement.span).collect())
+}
+
 /// The statements before unit `before` that change the session for what comes after: `SET`, `RESET`, `SET ROLE`, not
 /// `SET LOCAL`.
 ///
