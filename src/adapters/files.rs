@@ -5,6 +5,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::Artifact;
 use crate::domain::failure::Failure;
 use crate::domain::migration::{Folder, FormatChoice, MigrationSet, read_folder};
+use crate::ports::boundary::{Boundary, passed};
 use crate::ports::files::Files;
 use crate::ports::source::Migrations;
 use fs_err as fs;
@@ -72,9 +73,11 @@ impl Files for RunFolder {
         let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(&self.folder).map_err(fail)?;
         file.write_all(bytes).map_err(fail)?;
         file.as_file().sync_all().map_err(fail)?;
+        passed(Boundary::FileTemporary, name);
         file.persist(&path).map_err(|error| failed(&path, &error.error))?;
         // The new name is durable once its folder is.
         fs::File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+        passed(Boundary::FileNamed, name);
         Ok(Artifact { name: name.to_owned(), digest: Digest::of(bytes), bytes: bytes.len() as u64 })
     }
 

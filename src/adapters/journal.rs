@@ -7,6 +7,7 @@ use crate::domain::codec;
 use crate::domain::event::Recorded;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
+use crate::ports::boundary::{Boundary, passed};
 use crate::ports::journal::{self, AppendFailure, Journal, RunHead};
 use dbd_journal::{
     AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Unusable, chain, lock_target,
@@ -111,6 +112,7 @@ fn opening(path: &Path, error: &OpenError) -> Failure {
                 .source(error)
                 .hint("put the journal on a local disk with [journal] path")
         }
+        OpenError::LostTail { known, head, .. } => lost_tail(path, known.seq, head.seq).source(error),
         OpenError::NotAJournal { .. } | OpenError::Damaged { .. } | OpenError::Altered { .. } => {
             Failure::new(Code::JournalBroken, format!("{shown} is no journal that can be trusted"))
                 .source(error)
@@ -120,6 +122,28 @@ fn opening(path: &Path, error: &OpenError) -> Failure {
             .source(error)
             .hint("check that the folder exists, is writable and has room"),
     }
+}
+
+/// The journal is not the one whose head was written beside it.
+fn lost_tail(path: &Path, known: u64, head: u64) -> Failure {
+    let shown = path.display();
+    let what = if known > head {
+        format!("{shown} ends with event {head}, and `{shown}.head` remembers event {known}")
+    } else {
+        format!("event {known} of {shown} is not the one that was written")
+    };
+    let provable = if known > head { head } else { known.saturating_sub(1) };
+    Failure::new(Code::JournalLostTail, what)
+        .cause(match provable {
+            0 => "nothing of it is provable".to_owned(),
+            last => format!("at most events 1 to {last} are provable; `dbd audit verify` looks at each"),
+        })
+        .hint("the journal was cut, replaced by an older copy or by another one, or is a copy that went its own way; nothing was done")
+        .hint("bring the right journal back, with its -wal and .head files, then do it again")
+        .hint(format!(
+            "if it is lost for good, move {shown} and everything that begins with its name away: a new journal begins, and the target \
+             itself tells which migrations are applied"
+        ))
 }
 
 impl Journal for SqliteJournal {
@@ -143,7 +167,10 @@ impl Journal for SqliteJournal {
             body: raw(codec::encode(event)),
             blobs,
         };
-        match self.store.append(new) {
+        passed(Boundary::BeforeAppend, event.kind());
+        let appended = self.store.append(new);
+        passed(Boundary::AfterAppend, event.kind());
+        match appended {
             Ok(appended) => Ok(Recorded {
                 seq: appended.seq,
                 rseq: appended.rseq,
@@ -196,6 +223,11 @@ impl Journal for SqliteJournal {
         Ok((head.seq, chain::printed(&head.hash)))
     }
 
+    fn hash_at(&self, seq: u64) -> Result<Option<String>, Failure> {
+        let entry = self.store.event(seq).map_err(|error| self.broken("it cannot be trusted", &error))?;
+        Ok(entry.map(|entry| chain::printed(&entry.hash)))
+    }
+
     fn lock(&self, target: &str, owner: &str) -> Result<Box<dyn std::any::Any>, Failure> {
         let who = LockOwner { pid: self.pid, host: self.host.clone(), run: owner.to_owned(), since_ms: 0 };
         let deadline = Instant::now() + HEIR_PATIENCE;
@@ -240,6 +272,7 @@ impl Journal for SqliteJournal {
 
     fn take_epoch(&mut self, target: &str, run: &RunId, owner: &str, now_ms: i64) -> Result<u64, Failure> {
         let lease = self.store.take_lease(target, run.as_str(), owner, now_ms);
+        passed(Boundary::EpochTaken, "");
         lease.map(|lease| lease.epoch).map_err(|error| self.unusable("the lease could not be written", &error))
     }
 

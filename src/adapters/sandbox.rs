@@ -17,6 +17,7 @@ use super::support::psql::{query_as, quote_ident, quote_literal};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
+use crate::ports::boundary::{Boundary, passed};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -251,6 +252,24 @@ impl Sandboxes {
         }
     }
 
+    /// Removes the database of sandbox `id` on the configured server that was made by a process killed before it could say whose it is.
+    /// One that says that it is somebody else's is left alone.
+    ///
+    /// # Errors
+    /// Those of a connection.
+    pub async fn drop_unclaimed(&self, id: &str, cancel: &Cancel) -> Result<(), Failure> {
+        let Some(server) = &self.settings.configured else { return Ok(()) };
+        let name = database_of(id);
+        let sql = format!(
+            "SELECT 1 FROM pg_catalog.pg_database WHERE datname = {} AND pg_catalog.shobj_description(oid, 'pg_database') IS NULL",
+            quote_literal(&name)
+        );
+        if self.ask(server, "dbd", &sql, cancel).await?.is_empty() {
+            return Ok(());
+        }
+        self.drop_database(server, &name, cancel).await
+    }
+
     /// Every sandbox of this user in the base folder, and every one on the configured server.
     ///
     /// # Errors
@@ -327,6 +346,7 @@ impl Sandboxes {
             server_settings: order.server_settings.clone(),
         };
         self.make_folder(&folder, &owner)?;
+        passed(Boundary::SandboxFolder, "");
         match self.fill(order, &folder, owner, cancel).await {
             Ok(sandbox) => Ok(sandbox),
             Err(failure) => {
@@ -363,10 +383,12 @@ impl Sandboxes {
             }
             result => result?,
         };
+        passed(Boundary::SandboxStarted, "");
         let maintenance = socket_url(folder, SUPERUSER)?;
         let notes = self
             .create_database(&maintenance, &owner.database, "dbd", owner.server_major, &order.locale, cancel)
             .await?;
+        passed(Boundary::SandboxCreated, "scratch server");
         sandbox_in(folder, &owner, notes)
     }
 
@@ -676,6 +698,7 @@ impl Sandboxes {
         let server_major = self.server_major(server, cancel).await?;
         // Sessions carry the database's name, so that whatever outlives us is found and ended by the next attempt.
         let notes = self.create_database(server, &name, &name, server_major, &order.locale, cancel).await?;
+        passed(Boundary::SandboxCreated, "configured server");
         let comment = Comment {
             dbd_sandbox: order.id.clone(),
             host: host(),

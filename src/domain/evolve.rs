@@ -52,6 +52,7 @@ pub fn evolve(run: &Run, recorded: &Recorded) -> Result<Run, Misfit> {
     facts.approval_missing = before.approval_missing;
     facts.stale_backup = before.stale_backup;
     facts.poisoned = before.poisoned;
+    facts.look_again = before.look_again;
     next.state = machine::transition(&run.state, &facts, &recorded.event)
         .map_err(|illegal| Misfit::Illegal { seq: recorded.seq, illegal })?;
     Ok(next)

@@ -120,6 +120,10 @@ impl Database for Postgres {
         ledger::take_lease(url, holder).await
     }
 
+    async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
+        ledger::check_lease(url, holder).await
+    }
+
     async fn apply(&self, order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
         apply::apply(order).await
     }
@@ -132,8 +136,8 @@ impl Database for Postgres {
         ledger::probe(&order, fenced).await
     }
 
-    async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure> {
-        ledger::anchors(url, run).await
+    async fn anchors(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<Anchor>, Failure> {
+        ledger::anchors(url, origin).await
     }
 
     async fn loss(

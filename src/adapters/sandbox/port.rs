@@ -7,6 +7,7 @@ use crate::adapters::support::pg_bin::{Need, Search, find};
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::ServerFacts;
 use crate::domain::failure::Failure;
+use crate::ports::boundary::{Boundary, passed};
 use crate::ports::sandbox::{Listed, Sandbox, Sandboxes};
 use async_trait::async_trait;
 use std::path::PathBuf;
@@ -114,9 +115,14 @@ impl Sandboxes for SandboxPlace {
 
     async fn remove(&self, run: &str) -> Result<(), Failure> {
         let manager = self.manager(None).await?;
-        for one in self.found(run).await? {
+        let found = self.found(run).await?;
+        for one in &found {
             manager.drop(&one.location, &Cancel::never()).await?;
         }
+        if found.is_empty() {
+            manager.drop_unclaimed(run, &Cancel::never()).await?;
+        }
+        passed(Boundary::SandboxRemoved, "");
         Ok(())
     }
 

@@ -1,0 +1,113 @@
+//! The journal against what it once wrote elsewhere. A chain cannot show that its tail is gone, nor that it is an older copy, nor that it
+//! went two ways; what was written into the target, beside the run and into its report can.
+
+use super::World;
+use crate::domain::code::Code;
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::failure::Failure;
+use crate::ports::database::Database;
+use crate::ports::journal::Journal;
+use serde_json::Value;
+use std::path::Path;
+
+/// An event of the journal that somebody else remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Remembered {
+    seq: u64,
+    hash: String,
+}
+
+/// Holds what the ledger in the world's target remembers of `journal` against it.
+///
+/// # Errors
+/// [`Code::JournalLostTail`] if an event is not there, or is another one; [`Code::JournalBroken`]; those of the connection.
+pub async fn in_ledger(journal: &dyn Journal, world: &World) -> Result<(), Failure> {
+    in_ledger_of(journal, world.database.as_ref(), &world.target).await
+}
+
+/// As [`in_ledger`], of any target.
+///
+/// # Errors
+/// Those of [`in_ledger`].
+pub async fn in_ledger_of(
+    journal: &dyn Journal,
+    database: &dyn Database,
+    target: &ConnectionUrl,
+) -> Result<(), Failure> {
+    for anchor in database.anchors(target, &journal.origin()).await? {
+        let remembered = Remembered { seq: anchor.seq, hash: anchor.hash };
+        hold_against(journal, &remembered, &format!("the ledger in {}", target.place()))?;
+    }
+    Ok(())
+}
+
+/// Holds what the files of a run, in `folder`, remember of `journal` against it: `rollback-state.json` and `report.md`. A file that is not
+/// there, or speaks of another journal, says nothing.
+///
+/// # Errors
+/// As [`in_ledger`].
+pub fn in_files(journal: &dyn Journal, folder: &Path) -> Result<(), Failure> {
+    let state =
+        fs_err::read(folder.join("rollback-state.json")).ok().and_then(|bytes| of_state(&bytes, &journal.origin()));
+    let report =
+        fs_err::read_to_string(folder.join("report.md")).ok().and_then(|text| of_report(&text, &journal.origin()));
+    for (name, remembered) in [("rollback-state.json", state), ("report.md", report)] {
+        if let Some(remembered) = remembered {
+            hold_against(journal, &remembered, &folder.join(name).display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn hold_against(journal: &dyn Journal, remembered: &Remembered, place: &str) -> Result<(), Failure> {
+    let found = journal.hash_at(remembered.seq)?;
+    if found.as_ref() == Some(&remembered.hash) {
+        return Ok(());
+    }
+    let (last, _) = journal.head()?;
+    let seq = remembered.seq;
+    let (what, provable) = match found {
+        None => (format!("{place} knows event {seq}, and the journal ends with event {last}"), last),
+        Some(_) => (format!("{place} knows another event {seq} than the journal has"), seq.saturating_sub(1)),
+    };
+    Err(Failure::new(Code::JournalLostTail, what)
+        .cause(format!("at most events 1 to {provable} are provable; `dbd audit verify` looks at each"))
+        .hint("the journal was cut, replaced by an older copy, or is a copy that went its own way; nothing was done")
+        .hint("bring the right journal back, with its -wal and .head files, then do it again"))
+}
+
+/// The anchor in a `rollback-state.json`, if it is of the journal `origin`.
+fn of_state(bytes: &[u8], origin: &str) -> Option<Remembered> {
+    let state: Value = serde_json::from_slice(bytes).ok()?;
+    let journal = &state["journal"];
+    let ours = journal["origin"].as_str() == Some(origin);
+    let hash = journal["head"].as_str().filter(|_| ours)?.to_owned();
+    Some(Remembered { seq: journal["seq"].as_u64()?, hash })
+}
+
+/// The anchor in a `report.md`, if it is of the journal `origin`.
+fn of_report(text: &str, origin: &str) -> Option<Remembered> {
+    let cell = |name: &str| {
+        let row = text.lines().find(|line| line.starts_with(&format!("| {name} |")))?;
+        Some(row.split('|').nth(2)?.trim().trim_matches('`').to_owned())
+    };
+    cell("journal").is_none_or(|named| named == origin).then_some(())?;
+    Some(Remembered { seq: cell("head event")?.parse().ok()?, hash: cell("head hash")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_anchors_of_files_are_read_and_those_of_another_journal_are_not() {
+        let state = br#"{"journal": {"origin": "dbd/a/1", "seq": 7, "head": "b3:aa"}}"#;
+        assert_eq!(of_state(state, "dbd/a/1"), Some(Remembered { seq: 7, hash: "b3:aa".into() }));
+        assert_eq!(of_state(state, "dbd/a/2"), None);
+        assert_eq!(of_state(b"{", "dbd/a/1"), None);
+        let report = "# A run\n| journal | `dbd/a/1` |\n| head event | 70 |\n| head hash | `b3:bb` |\n";
+        assert_eq!(of_report(report, "dbd/a/1"), Some(Remembered { seq: 70, hash: "b3:bb".into() }));
+        assert_eq!(of_report(report, "dbd/a/2"), None);
+        assert_eq!(of_report("# A run", "dbd/a/1"), None);
+    }
+}
