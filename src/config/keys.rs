@@ -564,7 +564,7 @@ mod tests {
         assert!(is_section("environments") && is_section("environments.dev") && is_section("environments.dev.verify"));
         assert!(!is_section("journal.path") && !is_section("jurnal"));
         assert_eq!(names_in("journal"), ["path", "url"]);
-        assert_eq!(names_in("environments.dev.verify"), ["command", "repeatable", "timeout"]);
+        assert_eq!(names_in("environments.dev.verify"), ["command", "timeout", "repeatable"]);
         assert_eq!(names_in("")[..2], ["migrations", "environments"]);
     }
 
