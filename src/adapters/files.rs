@@ -12,6 +12,9 @@ use fs_err as fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+/// How the name of a file begins that is not written whole yet.
+const PARTIAL: &str = ".partial-";
+
 /// The folder of one run.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -70,7 +73,7 @@ impl Files for RunFolder {
         self.make()?;
         let path = self.folder.join(name);
         let fail = |error: std::io::Error| failed(&path, &error);
-        let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(&self.folder).map_err(fail)?;
+        let mut file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&self.folder).map_err(fail)?;
         file.write_all(bytes).map_err(fail)?;
         file.as_file().sync_all().map_err(fail)?;
         passed(Boundary::FileTemporary, name);
@@ -79,6 +82,15 @@ impl Files for RunFolder {
         fs::File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
         passed(Boundary::FileNamed, name);
         Ok(Artifact { name: name.to_owned(), digest: Digest::of(bytes), bytes: bytes.len() as u64 })
+    }
+
+    fn remove_leftovers(&self) {
+        // No folder, nothing left; and a leftover that stays does no harm.
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     fn look(&self, name: &str) -> Option<Artifact> {

@@ -221,8 +221,11 @@ pub struct Backup {
     pub fingerprint: Digest,
     /// The rows of each table at the snapshot.
     pub rows: BTreeMap<String, i64>,
-    /// The first transaction id not yet begun at the snapshot: what carries a later one was written afterwards.
+    /// The oldest transaction that was still running at the snapshot: what carries an older id was there.
     pub xid: String,
+    /// The younger transactions that had ended by then, so that their rows were there too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<String>,
 }
 
 /// What the rehearsal found.
@@ -328,7 +331,7 @@ pub enum Outcome {
     /// Of [`Effect::Preflight`] when a check failed: the checks alone.
     Checks(#[serde(with = "listed")] Vec<Check>),
     /// Of [`Effect::Dump`].
-    Dump(Backup),
+    Dump(Box<Backup>),
     /// Of [`Effect::CreateSandbox`]: where it is, for whoever has to remove it.
     Sandbox {
         /// The adapter's own description; holds no secret.

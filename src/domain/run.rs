@@ -393,6 +393,13 @@ impl Run {
         }
     }
 
+    /// The transactions younger than the backup's oldest whose rows nobody would miss: those the backup has seen, and the run's own.
+    #[must_use]
+    pub fn known_transactions(&self) -> Vec<String> {
+        let seen = self.backup.iter().flat_map(|backup| backup.seen.iter().cloned());
+        seen.chain(self.committed.iter().filter_map(|report| report.xid.clone())).collect()
+    }
+
     /// Files were written: the last one of a name is the one that is there.
     fn keep(&mut self, files: &[Artifact]) {
         for file in files {
@@ -427,10 +434,10 @@ impl Run {
             }
             (Effect::Preflight, Outcome::Checks(checks)) => self.checks.clone_from(checks),
             (Effect::Dump { purpose: super::effect::DumpPurpose::BeforeRollback }, Outcome::Dump(backup)) => {
-                self.saved = Some(backup.clone());
+                self.saved = Some((**backup).clone());
             }
             (Effect::Dump { .. }, Outcome::Dump(backup)) => {
-                self.backup = Some(backup.clone());
+                self.backup = Some((**backup).clone());
                 // One that was found after a fence may have lain there for long: it is as old as its intent.
                 let found = matches!(recorded.event, Event::Reconciled { .. });
                 self.backup_ms = if found { flight.since_ms } else { recorded.ts_ms };

@@ -37,7 +37,9 @@ impl Runner<'_> {
     pub(super) async fn perform(&mut self, effect: Effect, id: &EffectId) -> Done {
         let result = match effect {
             Effect::Preflight => return self.preflight().await,
-            Effect::Dump { purpose } => self.dump(effect, purpose, id).await.map(Outcome::Dump),
+            Effect::Dump { purpose } => {
+                self.dump(effect, purpose, id).await.map(|backup| Outcome::Dump(Box::new(backup)))
+            }
             Effect::CreateSandbox => self.create_sandbox().await,
             Effect::FillSandbox => self.fill_sandbox(effect, id).await,
             Effect::Rehearse => return self.rehearse(effect, id).await,
@@ -121,6 +123,7 @@ impl Runner<'_> {
             fingerprint: found,
             rows: snapshot.rows,
             xid: snapshot.xid,
+            seen: snapshot.seen,
         };
         world.files.write(&dump_note(&name), &serde_json::to_vec_pretty(&backup).unwrap_or_default())?;
         if purpose != DumpPurpose::BeforeRollback {
@@ -372,11 +375,11 @@ impl Runner<'_> {
 
     async fn assess_loss(&mut self) -> Result<Outcome, Failure> {
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
-        let own: Vec<String> = self.run.committed.iter().filter_map(|report| report.xid.clone()).collect();
+        let known = self.run.known_transactions();
         let loss = self
             .world
             .database
-            .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &own)
+            .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &known)
             .await?;
         let mut loss = loss;
         // A change of the schema that is not this run's would be forgotten as well.

@@ -131,7 +131,7 @@ impl Runner<'_> {
         match (finished, noted) {
             (Some(dumped), Some(backup)) if dumped.digest == backup.digest && purpose != DumpPurpose::Refresh => {
                 let evidence = format!("{} is there and has the digest {}", backup.path, Digest::short(&backup.digest));
-                Ok((Verdict::Applied { outcome: Outcome::Dump(backup) }, evidence))
+                Ok((Verdict::Applied { outcome: Outcome::Dump(Box::new(backup)) }, evidence))
             }
             _ => Ok((Verdict::NotApplied, format!("{name} is not there whole"))),
         }

@@ -20,8 +20,10 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// The rows of each table at the snapshot.
     pub rows: BTreeMap<String, i64>,
-    /// The first transaction id not yet begun.
+    /// The oldest transaction still running.
     pub xid: String,
+    /// The younger transactions whose rows are seen. Empty where there are too many to tell.
+    pub seen: Vec<String>,
     /// Keeps the snapshot's transaction open; dropped, it ends.
     pub hold: Box<dyn std::any::Any>,
 }
@@ -251,14 +253,14 @@ pub trait Database {
     /// What the journal `origin` left in the ledger: place and hash of every intent whose effect was written there, whichever run's.
     async fn anchors(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<Anchor>, Failure>;
 
-    /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `own` wrote.
+    /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `known` wrote.
     async fn loss(
         &self,
         url: &ConnectionUrl,
         tracking: &str,
         xid: &str,
         rows: &BTreeMap<String, i64>,
-        own: &[String],
+        known: &[String],
     ) -> Result<Loss, Failure>;
 
     /// The schemas a restore leaves standing: `public`, and those that hold something of an extension.

@@ -12,6 +12,9 @@ pub trait Files {
     /// [`FileUnwritable`](crate::domain::code::Code::FileUnwritable) or [`DiskFull`](crate::domain::code::Code::DiskFull).
     fn write(&self, name: &str, bytes: &[u8]) -> Result<Artifact, Failure>;
 
+    /// Removes what a killed process left half written. Only for who alone writes there: the one that holds the target's lock.
+    fn remove_leftovers(&self);
+
     /// The digest and length of `name` as it is now, if it is there.
     fn look(&self, name: &str) -> Option<Artifact>;
 

@@ -90,7 +90,7 @@ const EVERYTHING: &str = r#"
     comment on schema shop is 'everything is sold here';
 "#;
 
-async fn everything(client: &Client) {
+pub async fn everything(client: &Client) {
     let role = "do $$begin if not exists (select from pg_roles where rolname = 'app_reader') then create role app_reader; end if;
                 exception when duplicate_object or unique_violation then null; end$$";
     client.batch_execute(role).await.unwrap();

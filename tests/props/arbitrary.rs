@@ -273,12 +273,15 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     let counts = any::<[u64; 3]>().prop_map(|[passed, failed, skipped]| TestCounts { passed, failed, skipped });
     let rows = || btree_map(text(), any::<i64>(), 0..3);
     let backup = (text(), digest(), any::<u64>(), digest(), rows(), text()).prop_map(
-        |(path, digest, bytes, fingerprint, rows, xid)| Backup { path, digest, bytes, fingerprint, rows, xid },
+        |(path, digest, bytes, fingerprint, rows, xid)| {
+            let seen = if rows.is_empty() { Vec::new() } else { vec![xid.clone()] };
+            Backup { path, digest, bytes, fingerprint, rows, xid, seen }
+        },
     );
     prop_oneof![
         preflight().prop_map(|one| Outcome::Preflight(Box::new(one))),
         vec(check(), 0..3).prop_map(Outcome::Checks),
-        backup.prop_map(Outcome::Dump),
+        backup.prop_map(|backup| Outcome::Dump(Box::new(backup))),
         (json(), text()).prop_map(|(location, place)| Outcome::Sandbox { location, place }),
         rehearsal().prop_map(|one| Outcome::Rehearsal(Box::new(one))),
         (of(any::<i32>()), of(counts), of(artifact()))

@@ -156,6 +156,7 @@ pub fn backup() -> Backup {
         fingerprint: before(),
         rows: BTreeMap::from([("public.orders".into(), 12)]),
         xid: "7401".into(),
+        seen: vec!["7403".into()],
     }
 }
 
@@ -212,7 +213,7 @@ pub fn failure(message: &str) -> Failure {
 pub fn outcome(effect: Effect, case: &Case, lost: i64) -> Outcome {
     match effect {
         Effect::Preflight => Outcome::Preflight(Box::new(preflight(case))),
-        Effect::Dump { .. } => Outcome::Dump(backup()),
+        Effect::Dump { .. } => Outcome::Dump(Box::new(backup())),
         Effect::CreateSandbox => {
             Outcome::Sandbox { location: json!({"folder": "/tmp/sandbox"}), place: "a scratch server".into() }
         }

@@ -352,7 +352,7 @@ impl Sim {
                     if self.target.dumps.contains(&id)
                         && flight.effect != (Effect::Dump { purpose: DumpPurpose::Refresh }) =>
                 {
-                    Verdict::Applied { outcome: Outcome::Dump(samples::backup()) }
+                    Verdict::Applied { outcome: Outcome::Dump(Box::new(samples::backup())) }
                 }
                 Recovery::ProbeDump => Verdict::NotApplied,
             },

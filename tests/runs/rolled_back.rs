@@ -53,6 +53,19 @@ pub fn open_gate(project: &Project, name: &str) {
 }
 
 #[test]
+fn what_was_there_before_the_backup_is_no_loss_though_a_transaction_elsewhere_is_older() {
+    let elsewhere = Project::empty();
+    let old = elsewhere.session();
+    old.sql("begin; select txid_current()");
+    let project = Project::new();
+    change_much(&project);
+    project.config("[environments.dev]\nverify = { command = 'false' }\n");
+    let output = project.start().expect(4).outcome("rolled_back");
+    assert_eq!(output.json()["rollback"]["loss"]["rows"], 0, "{output:?}");
+    old.sql("rollback");
+}
+
+#[test]
 fn a_verification_that_fails_takes_everything_back_and_the_next_run_goes_through() {
     let project = Project::new();
     change_much(&project);

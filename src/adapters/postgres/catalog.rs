@@ -6,6 +6,7 @@
 
 use super::catalog_queries as queries;
 use crate::domain::schema::{Catalog, Kind, Object, ObjectKey};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use tokio_postgres::error::SqlState;
@@ -158,9 +159,15 @@ async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result
         let KindColumn(kind) = row.try_get("kind")?;
         let name: String = row.try_get("name")?;
         let parent: Option<KeyColumn> = row.try_get("parent")?;
-        let Json(attributes) = row.try_get("attributes")?;
-        let object =
-            Object { parent: parent.map(|KeyColumn(key)| key), inherited: row.try_get("inherited")?, attributes };
+        let Json(mut attributes) = row.try_get::<_, Json<BTreeMap<String, Value>>>("attributes")?;
+        // Where a column stands is told beside what it is like.
+        let position = attributes.remove("position").and_then(|place| place.as_i64()).unwrap_or_default();
+        let object = Object {
+            parent: parent.map(|KeyColumn(key)| key),
+            inherited: row.try_get("inherited")?,
+            position: i32::try_from(position).unwrap_or_default(),
+            attributes,
+        };
         catalog.insert(ObjectKey::new(kind, name), object);
     }
     Ok(catalog)

@@ -5,6 +5,7 @@
 -- Runs with search_path = pg_catalog, so that every deparsed name of the user's is qualified and no name here can be hijacked.
 -- Columns that came after PostgreSQL 12 are reached through to_jsonb(row), which gives null where there is none, except
 -- in pg_attribute, whose rows are too many for that.
+-- The position of a column is not one of its attributes; the reader puts it elsewhere.
 -- Names of other objects within attributes (parents, collations, owners of sequences) are plain, without quotes.
 -- What stands in /*...*/ is replaced by the caller, by version.
 with
@@ -123,6 +124,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
   union all
   select c.kind, c.name, c.parent, c.attinhcount > 0,
          jsonb_build_object(
+           'position', c.attnum,
            'type', format_type(c.atttypid, c.atttypmod),
            'not_null', c.attnotnull,
            'identity', c.attidentity::text,
@@ -416,7 +418,11 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
 
   -- Casts have no schema; those with a number below 16384 are the system's.
   union all
-  select 'cast', '(' || format_type(k.castsource, null) || ' AS ' || format_type(k.casttarget, null) || ')', null, false,
+  -- That of a range to its multirange comes with the type.
+  select 'cast', '(' || format_type(k.castsource, null) || ' AS ' || format_type(k.casttarget, null) || ')',
+         (select 'range_type:' || t.name from type t
+           where t.oid = k.castsource
+             and exists (select from pg_depend d where d.classid = 'pg_cast'::regclass and d.objid = k.oid and d.deptype = 'i')), false,
          jsonb_build_object(
            'context', k.castcontext::text, 'method', k.castmethod::text,
            'function', nullif(k.castfunc, 0)::regprocedure::text),

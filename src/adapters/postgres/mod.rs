@@ -68,8 +68,10 @@ impl Database for Postgres {
             .map_err(|error| failed(&error))?;
         let catalog =
             catalog::read_catalog(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
+        let xid: String = row.get(1);
         let rows = catalog::row_counts(&session.client, &exclude(tracking)).await.map_err(|error| failed(&error))?;
-        Ok(Snapshot { name: Some(row.get(0)), catalog, rows, xid: row.get(1), hold: Box::new(session) })
+        let seen = restore::seen(&session.client, rows.keys(), &xid).await.map_err(|error| failed(&error))?;
+        Ok(Snapshot { name: Some(row.get(0)), catalog, rows, xid, seen, hold: Box::new(session) })
     }
 
     async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure> {
@@ -146,10 +148,10 @@ impl Database for Postgres {
         tracking: &str,
         xid: &str,
         rows: &BTreeMap<String, i64>,
-        own: &[String],
+        known: &[String],
     ) -> Result<Loss, Failure> {
         let tables = self.row_counts(url, tracking).await?.into_keys().collect();
-        restore::loss(url, tables, xid, rows, own).await
+        restore::loss(url, tables, xid, rows, known).await
     }
 
     async fn kept_schemas(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure> {

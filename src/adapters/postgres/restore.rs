@@ -7,8 +7,9 @@ use crate::domain::event::Loss;
 use crate::domain::failure::Failure;
 use crate::domain::ids::EffectId;
 use crate::ports::database::{Anchor, Holder, RestoreScript};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use tokio_postgres::Client;
 
 /// Drops everything a dump brings back: what belongs to an extension stays, and so do dbd's own schemas. Extensions younger than the dump go.
 const EMPTY: &str = include_str!("empty_target.sql");
@@ -54,19 +55,51 @@ fn short_xid(xid: &str) -> u32 {
     xid.parse::<u64>().map_or(0, |full| full as u32)
 }
 
+/// The most transactions that are told apart. A server where more of them ended while one went on would rather count too much as written.
+const MOST_SEEN: usize = 10_000;
+
+/// The transactions from `xid` on whose rows the snapshot of `client` sees in `tables`.
+///
+/// A snapshot's oldest running transaction may belong to another database and be long at it; everything that ended meanwhile is
+/// younger, and yet seen. The rows themselves tell, where a list of running transactions does not know of their subtransactions.
+pub async fn seen(
+    client: &Client,
+    tables: impl Iterator<Item = &String>,
+    xid: &str,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let newer = newer(xid);
+    let mut seen = BTreeSet::new();
+    for table in tables {
+        let sql = format!("SELECT DISTINCT xmin::text FROM ONLY {table} WHERE {newer} LIMIT {}", MOST_SEEN + 1);
+        seen.extend(client.query(&sql, &[]).await?.iter().map(|row| row.get::<_, String>(0)));
+        if seen.len() > MOST_SEEN {
+            return Ok(Vec::new());
+        }
+    }
+    Ok(seen.into_iter().collect())
+}
+
+/// Whether a row was written by a transaction that is not older than `xid`.
+fn newer(xid: &str) -> String {
+    format!("pg_catalog.age(xmin) <= pg_catalog.age('{}'::pg_catalog.xid)", short_xid(xid))
+}
+
 /// What a restore would forget.
 pub async fn loss(
     url: &ConnectionUrl,
     tables: Vec<String>,
     xid: &str,
     rows: &BTreeMap<String, i64>,
-    own: &[String],
+    known: &[String],
 ) -> Result<Loss, Failure> {
     let session = connect_to_look(url, "dbd").await?;
-    let own: Vec<String> = own.iter().map(|xid| short_xid(xid).to_string()).collect();
-    let newer = format!("pg_catalog.age(xmin) <= pg_catalog.age('{}'::pg_catalog.xid)", short_xid(xid));
-    let others =
-        if own.is_empty() { String::new() } else { format!(" AND xmin::text NOT IN ('{}')", own.join("', '")) };
+    let known: Vec<String> = known.iter().map(|xid| short_xid(xid).to_string()).collect();
+    let newer = newer(xid);
+    let others = if known.is_empty() {
+        String::new()
+    } else {
+        format!(" AND xmin::text <> ALL ('{{{}}}'::text[])", known.join(","))
+    };
     let mut loss = Loss::default();
     for table in tables {
         let sql = format!("SELECT count(*) FILTER (WHERE {newer}{others}), count(*) FROM ONLY {table}");

@@ -90,6 +90,7 @@ pub(super) async fn drive(
         refuse_while_open(journal, &id)?;
     }
     let world = crate::wire::world(config, environment, id.as_str())?;
+    world.files.remove_leftovers();
     sweep(context, &world).await;
     check_anchors(journal, &world).await?;
 

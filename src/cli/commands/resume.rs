@@ -6,10 +6,12 @@ use crate::cli::{Context, Outcome};
 use crate::config::{Config, Environment};
 use crate::domain::code::Code;
 use crate::domain::decide::{Command, decide};
+use crate::domain::event::{Event, Recorded};
 use crate::domain::failure::Failure;
 use crate::domain::machine::State;
 use crate::domain::run::Run;
 use crate::engine::runner::Ending;
+use crate::ports::journal::Journal;
 use crate::wire::OpenJournal;
 
 /// Continue a run that stopped before it settled
@@ -34,7 +36,7 @@ pub struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     let config = context.load()?;
     let mut journal = journal_to_write(&config)?;
-    let Story { run, .. } = match &args.run {
+    let Story { run, events } = match &args.run {
         Some(text) => find_run(&journal, text)?,
         None => newest_open(&journal)?,
     };
@@ -42,7 +44,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     same_target(&run, &environment)?;
     if run.state.is_settled() {
         context.shell.borrow_mut().note(&format!("{} is finished already", run.id));
-        return settled(context, &config, &environment, &mut journal, run);
+        let reported = matches!(events.last(), Some(Recorded { event: Event::ArtifactsWritten { .. }, .. }));
+        return settled(context, &config, &environment, &mut journal, run, reported);
     }
     let enter = match (&args.ruling, &args.reason) {
         (Some(ruling), Some(reason)) if !reason.trim().is_empty() => {
@@ -62,18 +65,20 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     drive(context, &config, &environment, &mut journal, run, enter).await
 }
 
-/// A finished run: its result once more.
+/// A finished run: its result once more, and its reports if they are not `reported` yet.
 fn settled(
     context: &Context,
     config: &Config,
     environment: &Environment,
     journal: &mut OpenJournal,
     run: Run,
+    reported: bool,
 ) -> Outcome {
     let State::Settled { end } = run.state else { return Ok(crate::cli::exit::ExitCode::Ok) };
     let world = crate::wire::world(config, environment, run.id.as_str())?;
-    // A process that was killed after the last event left its reports unwritten.
-    if world.files.look("report.md").is_some() {
+    // A process that was killed after the last event left its reports unwritten. One that is still at it holds the lock.
+    let ours = if reported { None } else { journal.lock(environment.name.as_str(), run.id.as_str()).ok() };
+    if ours.is_none() {
         let folder = config.shown(&config.artifacts.dir.join(run.id.as_str()));
         let mut shell = context.shell.borrow_mut();
         if shell.is_json() {
@@ -83,6 +88,7 @@ fn settled(
             shell.result(&crate::cli::render::run::summary(&run, color, &folder))?;
         }
     } else {
+        world.files.remove_leftovers();
         finish(context, config, &world, journal, run, Ok(Ending::Settled(end)), true)?;
     }
     Ok(crate::cli::exit::ExitCode::Ok)

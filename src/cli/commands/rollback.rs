@@ -28,9 +28,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     newest_of_target(&journal, &run)?;
     let world = crate::wire::world(&config, &environment, run.id.as_str())?;
     if let (Some(backup), Some(preflight)) = (&run.backup, &run.preflight) {
-        let own: Vec<String> = run.committed.iter().filter_map(|step| step.xid.clone()).collect();
         let tracking = preflight.format.reader().tracking().table;
-        let loss = world.database.loss(&world.target, tracking, &backup.xid, &backup.rows, &own).await?;
+        let loss =
+            world.database.loss(&world.target, tracking, &backup.xid, &backup.rows, &run.known_transactions()).await?;
         if loss.rows() > 0 {
             let tables: Vec<String> = loss.written.iter().map(|(table, rows)| format!("{rows} in {table}")).collect();
             let what = format!(

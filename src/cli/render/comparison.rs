@@ -515,7 +515,7 @@ mod tests {
     fn catalog(objects: &[(&str, &str, Value)]) -> Catalog {
         let object = |(key, parent, attributes): &(&str, &str, Value)| {
             let attributes = attributes.as_object().unwrap().clone().into_iter().collect();
-            let object = Object { parent: ObjectKey::parse(parent), inherited: false, attributes };
+            let object = Object { parent: ObjectKey::parse(parent), attributes, ..Object::default() };
             (ObjectKey::parse(key).unwrap(), object)
         };
         objects.iter().map(object).collect()

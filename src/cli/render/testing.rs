@@ -222,14 +222,15 @@ impl Story {
     pub(super) fn sandbox(&mut self) {
         self.does(
             Effect::Dump { purpose: DumpPurpose::Checkpoint },
-            Outcome::Dump(Backup {
+            Outcome::Dump(Box::new(Backup {
                 path: format!("{DIR}/backup.dump"),
                 digest: digest("backup"),
                 bytes: 1_468_006,
                 fingerprint: digest("before"),
                 rows: BTreeMap::from([("public.orders".to_owned(), 50_000), ("public.products".to_owned(), 1)]),
                 xid: "900".to_owned(),
-            }),
+                seen: Vec::new(),
+            })),
         );
         let location = json!({"url": format!("postgres://postgres:{SECRET}@localhost/sandbox")});
         self.does(Effect::CreateSandbox, Outcome::Sandbox { location, place: "a scratch server".to_owned() });
@@ -309,7 +310,7 @@ impl Story {
         };
         self.does(Effect::AssessLoss, Outcome::Loss(loss));
         let saved = Backup { path: format!("{DIR}/before-rollback.dump"), ..self.run.backup.clone().unwrap() };
-        self.does(Effect::Dump { purpose: DumpPurpose::BeforeRollback }, Outcome::Dump(saved));
+        self.does(Effect::Dump { purpose: DumpPurpose::BeforeRollback }, Outcome::Dump(Box::new(saved)));
         self.does(Effect::Restore, Self::step(2_000, 1));
     }
 }

@@ -231,9 +231,18 @@ pub struct Object {
     /// Whether it is merely inherited from the same thing of a parent table or partitioned table.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inherited: bool,
+    /// The place of a column in its table, for making the table again as people know it. It does not count in comparisons.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub position: i32,
     /// What it is like. A missing attribute and one that is null are the same; the reader leaves nulls out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Value>,
+}
+
+/// Whether there is no position to say.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(position: &i32) -> bool {
+    *position == 0
 }
 
 impl Object {
@@ -356,6 +365,7 @@ mod tests {
         let object = Object {
             parent: ObjectKey::parse("column:public.t.a"),
             inherited: false,
+            position: 0,
             attributes: [("text".to_owned(), json!("x"))].into(),
         };
         catalog.insert(key, object);

@@ -173,7 +173,7 @@ pub(crate) mod tests {
             .iter()
             .map(|(key, parent, attributes)| {
                 let attributes = attributes.as_object().unwrap().clone().into_iter().collect();
-                let object = Object { parent: ObjectKey::parse(parent), inherited: false, attributes };
+                let object = Object { parent: ObjectKey::parse(parent), attributes, ..Object::default() };
                 (ObjectKey::parse(key).unwrap(), object)
             })
             .collect()
@@ -266,7 +266,12 @@ pub(crate) mod tests {
         let key = (kind, "[ab]{1,2}").prop_map(|(kind, name)| ObjectKey::new(kind, name));
         let object =
             (prop::option::of(key.clone()), any::<bool>(), prop::collection::btree_map("[xy]", any_value(), 0..3))
-                .prop_map(|(parent, inherited, attributes)| Object { parent, inherited, attributes });
+                .prop_map(|(parent, inherited, attributes)| Object {
+                    parent,
+                    inherited,
+                    attributes,
+                    ..Object::default()
+                });
         prop::collection::btree_map(key, object, 0..5).prop_map(|objects| Catalog { objects })
     }
 

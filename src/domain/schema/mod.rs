@@ -6,10 +6,11 @@
 //! diff         what differs            (before, after) -> [Change]
 //! compat       what that breaks        [Change] -> [Judged]
 //! fingerprint  one digest for it all   Catalog -> b3:...
+//! script       how to get there      (from, to) -> Script
 //! comparison   the report of two sides (source, target) -> Comparison
 //! ```
 //!
-//! Absent on purpose: SQL text. Both sides are read from running databases, where PostgreSQL has already parsed, resolved and
+//! Absent on purpose: reading SQL text. Both sides are read from running databases, where PostgreSQL has already parsed, resolved and
 //! deparsed everything; two spellings of one thing are then the same value.
 
 pub mod catalog;
@@ -17,6 +18,7 @@ pub mod comparison;
 pub mod compat;
 pub mod diff;
 pub mod fingerprint;
+pub mod script;
 mod types;
 
 pub use catalog::{Catalog, Kind, Object, ObjectKey};
@@ -24,3 +26,4 @@ pub use comparison::{Comparison, Recommendation, Summary};
 pub use compat::{Breaking, Judged, Verdict, judge};
 pub use diff::{Change, ChangeKind, diff};
 pub use fingerprint::fingerprint;
+pub use script::{Script, script};
