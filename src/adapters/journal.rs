@@ -62,6 +62,21 @@ impl SqliteJournal {
         &self.store
     }
 
+    /// Holds the journal against the head that is remembered beside it. One that was opened for writing was held against it already.
+    ///
+    /// # Errors
+    /// [`Code::JournalLostTail`].
+    pub fn beside(&self) -> Result<(), Failure> {
+        let Some(known) = self.store.witness() else { return Ok(()) };
+        match self.store.missing(&known).map_err(|error| self.broken("it cannot be read", &error))? {
+            Some(missing) => {
+                let head = self.store.head().map_err(|error| self.broken("it cannot be read", &error))?;
+                Err(lost_tail(&self.path, missing.seq, head.seq))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether the owner of a lock was a process of this host that has ended.
     fn is_gone(&self, owner: &LockOwner) -> bool {
         let pid = i32::try_from(owner.pid).ok().and_then(rustix::process::Pid::from_raw);

@@ -253,7 +253,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::List(args) => commands::look::list(context, &args),
         Command::Show(args) => commands::look::show(context, &args),
         Command::Logs(args) => commands::look::logs(context, args).await,
-        Command::Audit(args) => commands::audit::run(context, args),
+        Command::Audit(args) => commands::audit::run(context, args).await,
         Command::Compare(args) => commands::compare::run(context, args).await,
         Command::Doctor(args) => commands::doctor::run(context, args).await,
         Command::Migrations(args) => commands::migrations::run(context, args).await,

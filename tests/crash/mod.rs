@@ -4,7 +4,7 @@
 //! is told again, on a target of its own, once for each gap, killed there (`DBD_CRASH_AT`), and resumed. The suite fails if a gap that the
 //! program has (`Boundary::ALL`) was passed by no story. What came of it all is `docs/crash-testing.md`.
 
-mod story;
+pub mod story;
 mod table;
 
 use dbd::ports::boundary::Boundary;

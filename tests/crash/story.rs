@@ -53,7 +53,8 @@ fn every(gaps: &[(String, String)]) -> Vec<usize> {
 
 /// From the first gap that is `name` about `about`.
 fn from(gaps: &[(String, String)], name: &str, about: &str) -> Vec<usize> {
-    let first = gaps.iter().position(|gap| gap.0 == name && gap.1 == about).expect("the story gets there");
+    let first = gaps.iter().position(|gap| gap.0 == name && gap.1 == about);
+    let first = first.unwrap_or_else(|| panic!("{name} {about} is not passed: {gaps:?}"));
     (first + 1..=gaps.len()).collect()
 }
 
@@ -71,6 +72,15 @@ fn appends(kinds: &[&str], gaps: &[(String, String)]) -> Vec<usize> {
     (1..=gaps.len()).filter(|at| wanted(&gaps[at - 1])).collect()
 }
 
+/// Whether a kill in the gap `at` can show what one in an earlier gap cannot: between an append and the next one nothing is done to the world
+/// if there is no gap between them, and one step of the rehearsal is like another.
+fn tells_more(gaps: &[(String, String)], at: usize) -> bool {
+    let (here, earlier) = (&gaps[at - 1], &gaps[..at - 1]);
+    let nothing_between = here.0 == "before append" && earlier.last().is_some_and(|gap| gap.0 == "after append");
+    let again = here.1 == "sandbox" && earlier.contains(here);
+    !nothing_between && !again
+}
+
 /// A target with two things in it, and sandboxes on the test server: cheap to make.
 fn small() -> Project {
     let mut project = Project::empty();
@@ -81,7 +91,7 @@ fn small() -> Project {
 }
 
 /// Three steps, one of them outside a transaction; tests and a verification that agree.
-fn deploys() -> Project {
+pub fn deploys() -> Project {
     let project = small();
     project
         .migration("0001_first", "create table steps (id int);\ninsert into steps values (1);\n")
@@ -112,7 +122,7 @@ fn goes_back() -> Project {
 }
 
 /// As [`deploys`], by somebody else's leave.
-fn asks_first() -> Project {
+pub fn asks_first() -> Project {
     let project = deploys();
     project.config("[environments.dev]\napproval = true\n");
     project
@@ -222,9 +232,7 @@ pub const STORIES: &[Story] = &[
     Story { killed_before: Some(("start dev", "dump named", "")), ..TWICE },
     Story { killed_before: Some(("start dev", "sandbox created", "configured server")), ..TWICE },
     Story { killed_before: Some(("start dev", "ledger row written", "target")), ..TWICE },
-    Story { killed_before: Some(("start dev", "after commit", "target")), ..TWICE },
     Story { killed_before: Some(("start dev", "alone done", "target")), ..TWICE },
-    Story { killed_before: Some(("start dev", "child started", "the verification")), ..TWICE },
     Story { project: goes_back, killed_before: Some(("start dev", "child ended", "psql")), end: End::Back, ..TWICE },
 ];
 
@@ -289,9 +297,16 @@ impl Story {
         let project = self.begun();
         let (output, gaps) = project.drill(None, &words(&project, self.killed));
         assert!(output.code.is_some() && !gaps.is_empty(), "{}: {output:?}", self.title());
+        let expected = match self.end {
+            End::Whole => [0, 75],
+            End::Back => [4, 0],
+            End::Untouched => [0, 3],
+        };
+        assert!(output.code.is_some_and(|code| expected.contains(&code)), "{}: {output:?}", self.title());
         let chosen = (self.gaps)(&gaps);
         assert!(!chosen.is_empty(), "{} is killed nowhere: {gaps:?}", self.title());
-        chosen.into_iter().map(|at| Case { story: self, at, gap: gaps[at - 1].clone() }).collect()
+        let chosen = chosen.into_iter().filter(|at| tells_more(&gaps, *at));
+        chosen.map(|at| Case { story: self, at, gap: gaps[at - 1].clone() }).collect()
     }
 
     /// Fails the test unless the target is as the story has to end.
@@ -300,6 +315,7 @@ impl Story {
         let steps = project.value("select to_regclass('steps') is not null") == "t";
         match self.end {
             End::Whole => {
+                assert!(steps, "nothing was deployed: {}", context());
                 assert_eq!(project.rows("select id from steps order by 1"), ["1", "2"], "{}", context());
                 let valid = "select indisvalid from pg_index where indexrelid = 'steps_id'::regclass";
                 assert_eq!(project.value(valid), "t", "{}", context());

@@ -5,9 +5,13 @@
 
 mod decisions;
 mod good;
+mod hurt;
 mod journal;
 mod killed;
+mod left;
 mod locks;
+mod owners;
 mod refused;
 mod rolled_back;
 mod stopped;
+mod zombies;

@@ -282,6 +282,11 @@ impl Project {
         )
     }
 
+    /// The role's password as a URL holds it.
+    pub fn password() -> String {
+        encoded(PASSWORD)
+    }
+
     /// Runs statements on the target, as the role that owns it.
     #[track_caller]
     pub fn sql(&self, sql: &str) {
@@ -303,6 +308,14 @@ impl Project {
             _ => None,
         };
         messages.iter().filter_map(row).collect()
+    }
+
+    /// Runs a statement in another database of the server, as its superuser.
+    #[track_caller]
+    pub fn elsewhere(&self, sql: &str) {
+        let done =
+            self.runtime.block_on(async { pg::connect_to(self.server(), "postgres").await.batch_execute(sql).await });
+        done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// The one value of a query.

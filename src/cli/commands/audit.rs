@@ -6,6 +6,7 @@ use crate::cli::{Context, Outcome, render};
 use crate::config::since;
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
+use crate::engine::anchors;
 use crate::ports::journal::Journal;
 use clap::ValueEnum;
 use serde_json::json;
@@ -59,9 +60,9 @@ enum Sub {
     Verify,
 }
 
-pub(crate) fn run(context: &Context, args: Args) -> Outcome {
+pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     match args.command {
-        Some(Sub::Verify) => verify(context),
+        Some(Sub::Verify) => verify(context).await,
         None => record(context, &args.window),
     }
 }
@@ -132,7 +133,7 @@ fn record(context: &Context, args: &WindowArgs) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
-fn verify(context: &Context) -> Outcome {
+async fn verify(context: &Context) -> Outcome {
     let config = context.load()?;
     let journal = journal_there(&config)?;
     let verdict = journal.store().verify().map_err(|error| {
@@ -155,13 +156,18 @@ fn verify(context: &Context) -> Outcome {
             }
         }
     }
+    // What is whole in itself may still be shorter than it was, or another one.
+    let mut unasked = Vec::new();
+    if findings.is_empty() {
+        findings.extend(elsewhere(&config, &journal, &mut unasked).await?);
+    }
     let head = dbd_journal::chain::printed(&verdict.head.hash);
     let mut shell = context.shell.borrow_mut();
     if shell.is_json() {
         shell.result_json(&json!({
             "schema": "dbd.verify/1", "sound": findings.is_empty(), "events": verdict.events, "runs": runs, "purged": verdict.purged,
             "first_bad": verdict.first_bad.as_ref().map(|bad| json!({"seq": bad.seq, "why": bad.why.to_string()})),
-            "findings": findings, "journal": {"origin": journal.origin(), "seq": verdict.head.seq, "head": head},
+            "findings": findings, "not_asked": unasked, "journal": {"origin": journal.origin(), "seq": verdict.head.seq, "head": head},
         }))?;
     } else if findings.is_empty() {
         shell.result(&format!("sound: {} events of {runs} runs, head {} {head}", verdict.events, verdict.head.seq))?;
@@ -174,5 +180,43 @@ fn verify(context: &Context) -> Outcome {
             shell.note(&format!("everything before event {} is still provable", bad.seq));
         }
     }
+    for place in &unasked {
+        shell.note(&format!("not compared: {place}"));
+    }
     Ok(if findings.is_empty() { ExitCode::Ok } else { ExitCode::Differences })
+}
+
+/// What others remember of the journal and it does not hold: the head beside it, the files of its runs, the ledgers of its targets. A target
+/// that cannot be asked is told in `unasked`.
+async fn elsewhere(
+    config: &crate::config::Config,
+    journal: &crate::wire::OpenJournal,
+    unasked: &mut Vec<String>,
+) -> Result<Vec<String>, Failure> {
+    let mut findings = Vec::new();
+    let mut note = |found: Result<(), Failure>| match found {
+        Err(failure) if ExitCode::of(failure.code) == ExitCode::Journal => {
+            findings.push(failure.message);
+            Ok(())
+        }
+        found => found,
+    };
+    note(journal.beside())?;
+    let mut environments = std::collections::BTreeSet::new();
+    for head in journal.runs()? {
+        note(anchors::in_files(journal, &config.artifacts.dir.join(head.run.as_str())))?;
+        environments.insert(head.run.environment().clone());
+    }
+    let database = crate::wire::database();
+    for name in environments {
+        let Ok(environment) = config.environment(name.as_str()) else {
+            unasked.push(format!("the ledger of `{name}`, which is not configured any more"));
+            continue;
+        };
+        let target = &environment.database_url;
+        if note(anchors::in_ledger_of(journal, database.as_ref(), target).await).is_err() {
+            unasked.push(format!("the ledger of `{name}` in {}, which cannot be asked", target.place()));
+        }
+    }
+    Ok(findings)
 }
