@@ -87,8 +87,12 @@ impl Files for RunFolder {
     fn remove_leftovers(&self) {
         // No folder, nothing left; and a leftover that stays does no harm.
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-                let _ = fs::remove_file(entry.path());
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.strip_suffix(".partial").filter(|whole| whole.ends_with(".log")) {
+                // What a command said until it was killed is all there is to know of it.
+                Some(whole) => drop(fs::rename(entry.path(), self.folder.join(whole))),
+                None if name.contains(".partial") => drop(fs::remove_file(entry.path())),
+                None => {}
             }
         }
     }

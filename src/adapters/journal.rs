@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How long a lock whose owner has ended is waited for.
 const HEIR_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the name of a lock's owner is waited for.
+const NAME_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The journal of one project.
 pub struct SqliteJournal {
     store: dbd_journal::Journal,
@@ -246,6 +249,7 @@ impl Journal for SqliteJournal {
     fn lock(&self, target: &str, owner: &str) -> Result<Box<dyn std::any::Any>, Failure> {
         let who = LockOwner { pid: self.pid, host: self.host.clone(), run: owner.to_owned(), since_ms: 0 };
         let deadline = Instant::now() + HEIR_PATIENCE;
+        let named = Instant::now() + NAME_PATIENCE;
         let locked = loop {
             match lock_target(&self.path, target, &who) {
                 // A process that was killed while it started a child leaves the lock to that child, until the child has become
@@ -254,6 +258,10 @@ impl Journal for SqliteJournal {
                     if self.is_gone(&owner) && Instant::now() < deadline =>
                 {
                     std::thread::sleep(Duration::from_millis(10));
+                }
+                // Whoever took it this very moment has not said who they are yet.
+                Err(LockError::Held { owner: None, .. }) if Instant::now() < named => {
+                    std::thread::sleep(Duration::from_millis(5));
                 }
                 locked => break locked,
             }

@@ -8,6 +8,7 @@ use crate::domain::failure::Failure;
 use crate::ports::database::Database;
 use crate::ports::journal::Journal;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// An event of the journal that somebody else remembers.
@@ -41,19 +42,24 @@ pub async fn in_ledger_of(
     Ok(())
 }
 
-/// Holds what the files of a run, in `folder`, remember of `journal` against it: `rollback-state.json` and `report.md`. A file that is not
-/// there, or speaks of another journal, says nothing.
+/// Holds what the files of every run below `artifacts` remember of `journal` against it: each `rollback-state.json`, also of a run that the
+/// journal does not know, and the `report.md` of each run that it does. What is not there, or speaks of another journal, says nothing.
 ///
 /// # Errors
 /// As [`in_ledger`].
-pub fn in_files(journal: &dyn Journal, folder: &Path) -> Result<(), Failure> {
-    let state =
-        fs_err::read(folder.join("rollback-state.json")).ok().and_then(|bytes| of_state(&bytes, &journal.origin()));
-    let report =
-        fs_err::read_to_string(folder.join("report.md")).ok().and_then(|text| of_report(&text, &journal.origin()));
-    for (name, remembered) in [("rollback-state.json", state), ("report.md", report)] {
-        if let Some(remembered) = remembered {
-            hold_against(journal, &remembered, &folder.join(name).display().to_string())?;
+pub fn in_files(journal: &dyn Journal, artifacts: &Path) -> Result<(), Failure> {
+    let known: BTreeSet<String> = journal.runs()?.into_iter().map(|head| head.run.to_string()).collect();
+    for entry in fs_err::read_dir(artifacts).into_iter().flatten().flatten() {
+        let (folder, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let state = fs_err::read(folder.join("rollback-state.json")).ok();
+        let state = state.and_then(|bytes| of_state(&bytes, &journal.origin()));
+        // A report does not name its journal.
+        let report = known.contains(&name).then(|| fs_err::read_to_string(folder.join("report.md")).ok()).flatten();
+        let report = report.and_then(|text| of_report(&text));
+        for (name, remembered) in [("rollback-state.json", state), ("report.md", report)] {
+            if let Some(remembered) = remembered {
+                hold_against(journal, &remembered, &folder.join(name).display().to_string())?;
+            }
         }
     }
     Ok(())
@@ -85,13 +91,12 @@ fn of_state(bytes: &[u8], origin: &str) -> Option<Remembered> {
     Some(Remembered { seq: journal["seq"].as_u64()?, hash })
 }
 
-/// The anchor in a `report.md`, if it is of the journal `origin`.
-fn of_report(text: &str, origin: &str) -> Option<Remembered> {
+/// The anchor in a `report.md`.
+fn of_report(text: &str) -> Option<Remembered> {
     let cell = |name: &str| {
         let row = text.lines().find(|line| line.starts_with(&format!("| {name} |")))?;
         Some(row.split('|').nth(2)?.trim().trim_matches('`').to_owned())
     };
-    cell("journal").is_none_or(|named| named == origin).then_some(())?;
     Some(Remembered { seq: cell("head event")?.parse().ok()?, hash: cell("head hash")? })
 }
 
@@ -105,9 +110,8 @@ mod tests {
         assert_eq!(of_state(state, "dbd/a/1"), Some(Remembered { seq: 7, hash: "b3:aa".into() }));
         assert_eq!(of_state(state, "dbd/a/2"), None);
         assert_eq!(of_state(b"{", "dbd/a/1"), None);
-        let report = "# A run\n| journal | `dbd/a/1` |\n| head event | 70 |\n| head hash | `b3:bb` |\n";
-        assert_eq!(of_report(report, "dbd/a/1"), Some(Remembered { seq: 70, hash: "b3:bb".into() }));
-        assert_eq!(of_report(report, "dbd/a/2"), None);
-        assert_eq!(of_report("# A run", "dbd/a/1"), None);
+        let report = "# A run\n\n| fact | |\n|---|---|\n| head event | 70 |\n| head hash | `b3:bb` |\n";
+        assert_eq!(of_report(report), Some(Remembered { seq: 70, hash: "b3:bb".into() }));
+        assert_eq!(of_report("# A run"), None);
     }
 }

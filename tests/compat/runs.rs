@@ -12,6 +12,12 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 const DATABASE: &str = "{{database}}";
+const SERVER: &str = "{{server}}";
+
+/// The folder of the test server's socket, as a target's place names it.
+fn socket() -> String {
+    crate::support::pg::server().socket.display().to_string()
+}
 
 /// A run that was stopped: its file, the project, the command, the gap it was killed in (the first of that name about that thing, after
 /// `effect` was intended), and the commands that go on.
@@ -53,7 +59,8 @@ fn file(name: &str) -> PathBuf {
 
 /// Makes the journal of `project` from a file.
 fn restore(project: &Project, name: &str) {
-    let text = fs_err::read_to_string(file(name)).unwrap().replace(DATABASE, &project.database);
+    let text =
+        fs_err::read_to_string(file(name)).unwrap().replace(DATABASE, &project.database).replace(SERVER, &socket());
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let head = lines.next().expect("a line about the journal");
     let options = OpenOptions::new(head["origin"].as_str().unwrap(), head["created_ms"].as_i64().unwrap());
@@ -136,7 +143,10 @@ fn write_missing_runs() {
             .unwrap();
         assert!(stopped.effect.is_empty() || last == stopped.effect, "killed in {last}");
         let host = dbd::wire::host_name();
-        let text = text.replace(&project.database, DATABASE).replace(&format!("\"{host}\""), "\"vela\"");
+        let text = text
+            .replace(&project.database, DATABASE)
+            .replace(&socket(), SERVER)
+            .replace(&format!("\"{host}\""), "\"vela\"");
         fs_err::create_dir_all(file(stopped.name).parent().unwrap()).unwrap();
         fs_err::write(file(stopped.name), text).unwrap();
     }

@@ -2,7 +2,7 @@
 //! phase, a target that is gone.
 
 use super::rolled_back::{assert_back, gate, open_gate, until_at_gate};
-use super::stopped::{closed, three_with_a_wait, until_waiting};
+use super::stopped::{WAITS, closed, three_with_a_wait, until_waiting};
 use crate::support::pg;
 use crate::support::project::Project;
 use crate::support::proxy::{Cut, Proxy};
@@ -73,16 +73,15 @@ fn a_deadlock_is_a_lock_that_was_not_to_be_had_and_is_tried_again() {
     let project = Project::new();
     project.rows(&format!("alter database {} set deadlock_timeout = '200ms'", project.database));
     project
-        .migration("0001_both", "alter table customers add column one int;\nalter table orders add column two int;\n")
-        .config(&format!(
-            "[tests]\ncommand = '{}'\n[environments.dev]\nlock_timeout = '20s'\nlock_budget = '2m'\n",
-            gate("tests", 0)
-        ));
+        .migration("0001_waits", WAITS)
+        .migration("0002_both", "alter table customers add column one int;\nalter table orders add column two int;\n")
+        .config("[environments.dev]\nlock_timeout = '20s'\nlock_budget = '2m'\n");
+    let way = closed(&project);
     let mut running = project.spawn(&["start", "dev", "--json"]);
-    until_at_gate(&mut running, &project, "tests");
+    until_waiting(&mut running, &project);
     let holder = project.session();
     holder.sql("set deadlock_timeout = '1h'; begin; lock table orders in access exclusive mode");
-    open_gate(&project, "tests");
+    drop(way);
     let waits = format!(
         "select pid from pg_stat_activity where datname = '{}' and application_name like 'dbd:%' and wait_event_type = 'Lock'",
         project.database
@@ -113,13 +112,15 @@ fn a_server_that_crashes_in_any_phase_leaves_the_run_whole_or_back() {
 
     // While the target is dumped: nothing was touched.
     let holder = project.session();
-    holder.sql("begin; lock table orders in access exclusive mode");
+    holder.sql("begin; lock table empty_one in access exclusive mode");
     let mut running = project.spawn(&["start", "dev", "--json"]);
     running.until_event("the dump", |event| event.intends("dump"));
     server.crash();
     server.recover();
     finish(&project, running).expect(3).outcome("refused");
-    assert_eq!(project.snapshot(), before);
+    // A crash lets sequences skip; nothing else of a crash is to be seen.
+    let after = project.snapshot();
+    assert_eq!((after.schema, after.rows), (before.schema, before.rows));
     drop(holder);
 
     // While the sandbox is tested: the target is not needed then.

@@ -389,6 +389,9 @@ pub async fn run_watched(
 /// # Errors
 /// [`Code::CommandFailed`] if something is still there after half a minute, or the record cannot be read.
 pub async fn kill_leftover(record: &Path) -> Result<(), Failure> {
+    // A record that was being written when dbd was killed; the one before it still holds the mark.
+    let half_written = files::with_suffix(record, ".partial");
+    files::remove_if_there(&half_written).map_err(|error| files::unwritable(&half_written, &error))?;
     let text = match fs_err::read(record) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -203,8 +203,8 @@ async fn elsewhere(
     };
     note(journal.beside())?;
     let mut environments = std::collections::BTreeSet::new();
+    note(anchors::in_files(journal, &config.artifacts.dir))?;
     for head in journal.runs()? {
-        note(anchors::in_files(journal, &config.artifacts.dir.join(head.run.as_str())))?;
         environments.insert(head.run.environment().clone());
     }
     let database = crate::wire::database();

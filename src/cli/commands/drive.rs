@@ -86,13 +86,13 @@ pub(super) async fn drive(
     // The kernel frees it when this process ends, however it ends.
     let _lock = journal.lock(environment.name.as_str(), id.as_str())?;
     let last_left = last_left(journal, &id, &environment.database_url.place())?;
+    let world = crate::wire::world(config, environment, id.as_str())?;
+    check_anchors(config, journal, &world).await?;
     if matches!(enter, Enter::Start(_)) {
         refuse_while_open(journal, &id)?;
     }
-    let world = crate::wire::world(config, environment, id.as_str())?;
     world.files.remove_leftovers();
     sweep(context, &world).await;
-    check_anchors(journal, &world).await?;
 
     let (stopper, stopped) = stop();
     let _signals = listen(stopper)?;
@@ -156,6 +156,12 @@ pub(super) fn finish(
     }
     if shell.is_json() {
         let mut document = render::run::json(&run, &folder);
+        // Why it does not go on now is no part of the run, and has to be said all the same.
+        if let Ending::Interrupted(Some(failure)) = &ending
+            && document["reasons"].as_array().is_some_and(Vec::is_empty)
+        {
+            document["reasons"] = serde_json::json!([render::run::failure_json(failure)]);
+        }
         if run.request.as_ref().is_some_and(|request| request.dry_run)
             && let Some(object) = document.as_object_mut()
         {
@@ -289,8 +295,8 @@ fn refuse_while_open(journal: &dyn Journal, id: &RunId) -> Result<(), Failure> {
 
 /// The journal against what it once wrote elsewhere: the target's ledger, and the files beside the run. A target that cannot be asked now
 /// is asked again before its lease is taken.
-async fn check_anchors(journal: &OpenJournal, world: &World) -> Result<(), Failure> {
-    anchors::in_files(journal, &world.files.path(""))?;
+async fn check_anchors(config: &Config, journal: &OpenJournal, world: &World) -> Result<(), Failure> {
+    anchors::in_files(journal, &config.artifacts.dir)?;
     match anchors::in_ledger(journal, world).await {
         Err(failure) if ExitCode::of(failure.code) == ExitCode::Journal => Err(failure),
         _ => Ok(()),
