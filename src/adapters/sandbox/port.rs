@@ -27,6 +27,8 @@ pub struct SandboxPlace {
     pub cache: PathBuf,
     /// The server the user named.
     pub configured: Option<ConnectionUrl>,
+    /// Whose sandboxes these are: the project and its host.
+    pub whose: String,
 }
 
 impl SandboxPlace {
@@ -47,12 +49,18 @@ impl SandboxPlace {
             base: self.base.clone(),
             cache: self.cache.clone(),
             configured: self.configured.clone(),
+            whose: self.whose.clone(),
         }))
     }
 
     async fn found(&self, run: &str) -> Result<Vec<Found>, Failure> {
-        let all = self.manager(None).await?.list(&Cancel::never()).await?;
-        Ok(all.into_iter().filter(|one| one.id == run).collect())
+        let manager = self.manager(None).await?;
+        let all = manager.list(&Cancel::never()).await?;
+        let ours = |one: &Found| match &one.location {
+            SandboxLocation::Configured { database, .. } => *database == manager.database_of(run),
+            SandboxLocation::Scratch { .. } => true,
+        };
+        Ok(all.into_iter().filter(|one| one.id == run && ours(one)).collect())
     }
 }
 
