@@ -85,6 +85,8 @@ fn an_older_copy_without_the_head_is_known_by_the_target_and_the_files_of_the_ru
     let (project, run, old) = with_a_killed_run();
     let whole = files(&project);
     put_back(&project, &old, ".head");
+    let (artifacts, aside) = (project.root().join(".deployments"), project.root().join("aside"));
+    fs_err::rename(&artifacts, &aside).unwrap();
     // The run is not in it; the target's ledger knows its steps.
     project.dbd(&["resume", &run, "--json"]).expect(2).because("DBD-0008", &[&run]);
     let before = project.snapshot();
@@ -92,6 +94,10 @@ fn an_older_copy_without_the_head_is_known_by_the_target_and_the_files_of_the_ru
     let verdict = project.dbd(&["audit", "verify", "--json"]).expect(6);
     assert!(verdict.stdout.contains("the ledger in"), "{verdict:?}");
     assert_eq!(project.snapshot(), before);
+    // The files of the run alone know it too, also without a look at the target.
+    let _ = fs_err::remove_dir_all(&artifacts);
+    fs_err::rename(&aside, &artifacts).unwrap();
+    project.start().expect(74).because("DBD-0803", &["rollback-state.json", &run]);
 
     // Going on with the old copy makes a fork: of what the target knows, the journal has another event.
     put_back(&project, &whole, "");
