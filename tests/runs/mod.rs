@@ -10,7 +10,7 @@ mod journal;
 mod killed;
 mod left;
 mod locks;
-mod owners;
+mod one_owner;
 mod refused;
 mod rolled_back;
 mod stopped;
