@@ -1,7 +1,7 @@
 //! The composition root: the only place that names concrete adapters.
 
 use crate::adapters::commands::Shell as UserShell;
-use crate::adapters::files::{MigrationsFolder, RunFolder};
+use crate::adapters::files::{MigrationCommand, MigrationsFolder, RunFolder};
 use crate::adapters::git::GitTree;
 use crate::adapters::http_health::HttpHealth;
 use crate::adapters::journal::SqliteJournal;
@@ -11,6 +11,7 @@ use crate::adapters::sandbox::SandboxPlace;
 use crate::adapters::support::pg_bin::{Need, Programs, Search, Version, find, known_places};
 use crate::adapters::system::{SystemClock, host, user};
 use crate::config::{Config, Environment, SandboxServer};
+use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::migration::FormatChoice;
 use crate::engine::World;
@@ -76,9 +77,37 @@ pub fn database() -> Box<dyn Database> {
 /// # Errors
 /// A [`Failure`] for a format that is not supported. A folder that is missing is an error of reading it.
 pub fn migrations(config: &Config) -> Result<Box<dyn Migrations>, Failure> {
+    if config.migrations.format == "command" {
+        return match &config.migrations.command {
+            Some(command) => Ok(Box::new(MigrationCommand(command.clone()))),
+            None => Err(Failure::new(Code::BadValue, "`migrations.format` is \"command\", and there is no command")
+                .hint("set it, like `command = \"npm run db:migrate\"` under `[migrations]`")),
+        };
+    }
     let dir = config.migrations_dir();
     let shown = dir.as_ref().map_or_else(|_| "migrations".to_owned(), |dir| config.shown(dir));
-    Ok(Box::new(MigrationsFolder { dir, shown, choice: FormatChoice::parse(&config.migrations.format)? }))
+    Ok(Box::new(MigrationsFolder {
+        root: config.root.clone(),
+        dir,
+        shown,
+        choice: FormatChoice::parse(&config.migrations.format)?,
+    }))
+}
+
+/// The migrations folder, to make files in: where there is none yet, the configured one or `migrations`.
+///
+/// # Errors
+/// A [`Failure`] for a format that is not supported.
+pub fn migrations_to_make(config: &Config) -> Result<Box<dyn Migrations>, Failure> {
+    if config.migrations.format == "command" {
+        return migrations(config);
+    }
+    let dir = config
+        .migrations_dir()
+        .unwrap_or_else(|_| config.migrations.dir.clone().unwrap_or_else(|| config.root.join("migrations")));
+    let shown = config.shown(&dir);
+    let choice = FormatChoice::parse(&config.migrations.format)?;
+    Ok(Box::new(MigrationsFolder { root: config.root.clone(), dir: Ok(dir), shown, choice }))
 }
 
 /// The folder of a run's files.

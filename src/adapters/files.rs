@@ -4,11 +4,12 @@ use crate::domain::code::Code;
 use crate::domain::digest::Digest;
 use crate::domain::event::Artifact;
 use crate::domain::failure::Failure;
-use crate::domain::migration::{Folder, FormatChoice, MigrationSet, read_folder};
+use crate::domain::migration::{Folder, Format, FormatChoice, MigrationSet, NewFile, NewName, read_folder, reader_of};
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::files::Files;
 use crate::ports::source::Migrations;
 use fs_err as fs;
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -122,6 +123,8 @@ impl Files for RunFolder {
 /// The migrations folder of a project.
 #[derive(Clone, Debug)]
 pub struct MigrationsFolder {
+    /// The project's root, where other tools leave their traces.
+    pub root: PathBuf,
     /// The folder, or why none was found.
     pub dir: Result<PathBuf, Failure>,
     /// How people see it: relative to the project's root.
@@ -133,7 +136,7 @@ pub struct MigrationsFolder {
 impl MigrationsFolder {
     /// Every file below the folder that may matter to a format: no more than two folders deep, and none of more than 32 MiB.
     fn folder(&self, dir: &Path) -> Result<Folder, Failure> {
-        let mut folder = Folder { dir: self.shown.clone(), ..Folder::default() };
+        let mut folder = Folder { dir: self.shown.clone(), hints: hints(&self.root), ..Folder::default() };
         let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
             Failure::new(Code::FileUnreadable, format!("{} cannot be read", path.display())).cause(error)
         };
@@ -142,7 +145,7 @@ impl MigrationsFolder {
             for entry in fs::read_dir(&path).map_err(|error| unreadable(&path, &error))? {
                 let entry = entry.map_err(|error| unreadable(&path, &error))?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if name.starts_with('.') {
+                if name.starts_with('.') || depth == 0 && ["node_modules", "target"].contains(&name.as_str()) {
                     continue;
                 }
                 let (inner, shown) = (entry.path(), format!("{prefix}{name}"));
@@ -150,7 +153,14 @@ impl MigrationsFolder {
                 if metadata.is_dir() && depth < 2 {
                     open.push((inner, format!("{shown}/"), depth + 1));
                 } else if metadata.is_file() && metadata.len() <= 32 * 1024 * 1024 {
-                    let bytes = fs::read(&inner).map_err(|error| unreadable(&inner, &error))?;
+                    // Of what no tool reads, the name is enough.
+                    let read = [".sql", ".json", ".toml", ".plan", ".conf"]
+                        .iter()
+                        .any(|end| name.to_lowercase().ends_with(end));
+                    let bytes = match read {
+                        true => fs::read(&inner).map_err(|error| unreadable(&inner, &error))?,
+                        false => Vec::new(),
+                    };
                     folder.files.insert(shown, bytes);
                 }
             }
@@ -159,9 +169,87 @@ impl MigrationsFolder {
     }
 }
 
+/// The user's own migration tool, in place of a folder.
+#[derive(Clone, Debug)]
+pub struct MigrationCommand(pub String);
+
+impl Migrations for MigrationCommand {
+    fn read(&self) -> Result<MigrationSet, Failure> {
+        Ok(MigrationSet::of_command(&self.0))
+    }
+
+    fn make(&self, name: NewName<'_>) -> Result<Vec<PathBuf>, Failure> {
+        Format::Command.reader().new_files(&Folder::default(), &[], name).map(|_| Vec::new())
+    }
+}
+
+/// The tools whose traces lie in the project's root, by their names in the configuration.
+fn hints(root: &Path) -> BTreeSet<String> {
+    let mut hints = BTreeSet::new();
+    for (file, tool) in
+        [("sqlx.toml", "sqlx"), (".sqlx", "sqlx"), ("refinery.toml", "refinery"), ("flyway.toml", "flyway")]
+    {
+        if root.join(file).exists() {
+            hints.insert(tool.to_owned());
+        }
+    }
+    // The dependencies of a program that migrates its own database.
+    for (file, word, tool) in [
+        ("Cargo.toml", "sqlx", "sqlx"),
+        ("Cargo.toml", "refinery", "refinery"),
+        ("go.mod", "github.com/golang-migrate/migrate", "golang-migrate"),
+    ] {
+        let names = |line: &str| {
+            let line = line.trim_start();
+            line.starts_with(word) || line.contains(&format!(".{word}]")) || file == "go.mod" && line.contains(word)
+        };
+        if fs::read_to_string(root.join(file)).is_ok_and(|text| text.lines().any(names)) {
+            hints.insert(tool.to_owned());
+        }
+    }
+    hints
+}
+
 impl Migrations for MigrationsFolder {
     fn read(&self) -> Result<MigrationSet, Failure> {
         let dir = self.dir.clone()?;
         read_folder(&self.folder(&dir)?, self.choice)
+    }
+
+    fn make(&self, name: NewName<'_>) -> Result<Vec<PathBuf>, Failure> {
+        let dir = self.dir.clone()?;
+        let unwritable = |path: &Path, error: &std::io::Error| {
+            Failure::new(Code::FileUnwritable, format!("{} cannot be made", path.display())).source(error)
+        };
+        fs::create_dir_all(&dir).map_err(|error| unwritable(&dir, &error))?;
+        let folder = self.folder(&dir)?;
+        let reader = match reader_of(&folder, self.choice) {
+            // The first migration of a folder makes it what it is.
+            Err(failure) if failure.code == Code::NoMigrations => Format::Sql.reader(),
+            reader => reader?,
+        };
+        let migrations = match reader.read(&folder) {
+            Ok(set) => set.migrations,
+            Err(_) if folder.files.is_empty() => Vec::new(),
+            Err(failure) => return Err(failure),
+        };
+        let ids: Vec<&str> = migrations.iter().map(|one| one.id.as_str()).collect();
+        let mut made = Vec::new();
+        for NewFile { path, text, replaces } in reader.new_files(&folder, &ids, name)? {
+            let path = dir.join(path);
+            let parent = path.parent().unwrap_or(&dir).to_owned();
+            fs::create_dir_all(&parent).map_err(|error| unwritable(&parent, &error))?;
+            let written = if replaces {
+                let mut file = tempfile::NamedTempFile::new_in(&parent).map_err(|error| unwritable(&path, &error))?;
+                file.write_all(text.as_bytes())
+                    .and_then(|()| file.persist(&path).map(|_| ()).map_err(|error| error.error))
+            } else {
+                let mut open = fs::OpenOptions::new();
+                open.write(true).create_new(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()))
+            };
+            written.map_err(|error| unwritable(&path, &error))?;
+            made.push(path);
+        }
+        Ok(made)
     }
 }

@@ -177,7 +177,7 @@ mod tests {
         for text in ["DBD-0101", "dbd-0101", "0101", "101", " DBD-101 ", "dbd101"] {
             assert!(explain(text).unwrap().starts_with("# DBD-0101: "), "{text}");
         }
-        let failure = explain("DBD-0117").unwrap_err();
+        let failure = explain("DBD-0119").unwrap_err();
         assert_eq!(failure.code, Code::UnknownCode);
         assert!(failure.hints[0].starts_with("did you mean DBD-01"), "{failure:?}");
         assert_eq!(explain("").unwrap_err().code, Code::UnknownCode);

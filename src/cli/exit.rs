@@ -107,6 +107,10 @@ impl ExitCode {
             | Code::ToolsTooOld
             | Code::DiskFull
             | Code::ForeignLockHeld
+            | Code::SessionsInTheWay
+            | Code::FailedMigration
+            | Code::ForeignTracking
+            | Code::NotProven
             | Code::PoolerInTheWay
             | Code::Drifted
             | Code::TlsFailed

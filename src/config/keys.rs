@@ -153,8 +153,20 @@ pub const SECTIONS: &[Section] = &[
 ];
 
 /// The words `migrations.format` may be.
-pub const FORMATS: &[&str] =
-    &["auto", "sql", "drizzle", "prisma", "flyway", "sqlx", "dbmate", "goose", "golang-migrate", "refinery", "sqitch"];
+pub const FORMATS: &[&str] = &[
+    "auto",
+    "sql",
+    "drizzle",
+    "prisma",
+    "flyway",
+    "sqlx",
+    "dbmate",
+    "goose",
+    "golang-migrate",
+    "refinery",
+    "sqitch",
+    "command",
+];
 
 /// Every key, in the order the reference lists them; the keys of a section stand together.
 pub const KEYS: &[Key] = &[
@@ -170,7 +182,14 @@ pub const KEYS: &[Key] = &[
         Kind::Word { allowed: FORMATS, later: &[] },
         Default::Is("auto"),
         "\"auto\"",
-        "The tool that wrote them; `auto` looks at the folder.",
+        "The tool that wrote them; `auto` looks at the folder; `command` runs `migrations.command`.",
+    ),
+    key(
+        "migrations.command",
+        Kind::Text,
+        Default::None("none; `format = \"command\"` needs one"),
+        "\"npm run db:migrate\"",
+        "Your own migration tool, for folders dbd cannot read: run on the sandbox, then on the target. Gets `DATABASE_URL` and `DBD_RUN_ID`.",
     ),
     key(
         "environments.*.database_url",

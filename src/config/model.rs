@@ -45,6 +45,8 @@ pub struct Migrations {
     pub dir: Option<PathBuf>,
     /// `auto`, or one of [`keys::FORMATS`].
     pub format: String,
+    /// The user's own tool, if the format is `command`.
+    pub command: Option<String>,
 }
 
 /// `[journal]`.
@@ -202,6 +204,7 @@ impl Config {
             migrations: Migrations {
                 dir: path("migrations.dir")?,
                 format: read.required(read.text("migrations.format")?, "migrations.format")?,
+                command: read.text("migrations.command")?,
             },
             journal: Journal {
                 path: match journal {

@@ -68,6 +68,7 @@ codes! {
     ReadOnlyTarget = "DBD-0114", "the target takes no writes";
     DirtyTree = "DBD-0115", "the working tree has uncommitted changes";
     QueryFailed = "DBD-0116", "a query of the catalog failed";
+    SessionsInTheWay = "DBD-0117", "sessions stand in the way of locks";
     // 02xx: migrations
     UnreadableMigration = "DBD-0201", "a migration cannot be read";
     SyntaxError = "DBD-0202", "a migration does not parse";
@@ -81,6 +82,9 @@ codes! {
     ChangedSincePlan = "DBD-0210", "a migration changed since the plan was made";
     BadMigrationJournal = "DBD-0211", "the migration tool's own journal is not valid";
     EmptyMigration = "DBD-0212", "a migration holds no statement";
+    FailedMigration = "DBD-0213", "a migration failed half-way under the tool that owns the folder";
+    ForeignTracking = "DBD-0214", "another tool keeps track of migrations here";
+    NotProven = "DBD-0215", "the folder does not make the schema the target has";
     // 03xx: dump and sandbox
     DumpFailed = "DBD-0301", "the dump failed";
     DumpDamaged = "DBD-0302", "the dump is damaged";

@@ -153,6 +153,9 @@ impl ConnectionUrl {
         // A blank or a backslash within a value is escaped by a backslash, as libpq's `options` wants it.
         let escaped = role.replace('\\', "\\\\").replace(' ', "\\ ");
         url.query_pairs_mut().append_pair("options", &format!("-c role={escaped}"));
+        // A form writes a blank as a plus, which libpq takes for a plus.
+        let query = url.query().map(|query| query.replace('+', "%20"));
+        url.set_query(query.as_deref());
         Self { url, password: self.password.clone() }
     }
 

@@ -13,6 +13,7 @@
 //! would refuse is never appended.
 
 pub mod anchors;
+pub mod keep;
 mod perform;
 mod preflight;
 mod reconcile;

@@ -1,21 +1,23 @@
 //! Carrying out one effect: which ports are called, in which order. No decision about the run is made here.
 
+use super::keep;
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::decide;
 use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect};
-use crate::domain::event::{Backup, Outcome, UserCommand};
+use crate::domain::event::{Backup, Outcome, StepReport, UserCommand};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
-use crate::domain::migration::Migration;
+use crate::domain::migration::{AloneProbe, Migration, UnitMode};
 use crate::domain::plan::PlanStep;
+use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::ApplyOrder;
+use crate::ports::database::{ApplyOrder, Standing};
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -35,6 +37,9 @@ pub(super) fn dump_note(name: &str) -> String {
 impl Runner<'_> {
     /// Carries out `effect`.
     pub(super) async fn perform(&mut self, effect: Effect, id: &EffectId) -> Done {
+        if let Err(failure) = self.hold_tool(effect).await {
+            return failure.into();
+        }
         let result = match effect {
             Effect::Preflight => return self.preflight().await,
             Effect::Dump { purpose } => {
@@ -51,12 +56,12 @@ impl Runner<'_> {
             }
             Effect::PrepareTarget => self.prepare_target().await,
             Effect::Migrate { step } => self.migrate(effect, step, id).await,
-            Effect::CheckSchema => self.check_schema().await,
+            Effect::CheckSchema => return self.check_schema().await.unwrap_or_else(Done::from),
             Effect::RunVerify => return self.run_verify(id).await,
             Effect::CheckHealth => self.check_health().await,
             Effect::AssessLoss => self.assess_loss().await,
             Effect::Restore => self.restore(effect, id).await,
-            Effect::CheckRestored => self.check_restored().await,
+            Effect::CheckRestored => return self.check_restored().await.unwrap_or_else(Done::from),
         };
         match result {
             Ok(outcome) => outcome.into(),
@@ -69,16 +74,45 @@ impl Runner<'_> {
         self.run.preflight.as_ref().map_or("dbd.migration", |preflight| preflight.format.reader().tracking().table)
     }
 
+    /// From the moment the target is made ready to the last migration, the tool that owns the folder is kept out by its own lock.
+    async fn hold_tool(&mut self, effect: Effect) -> Result<(), Failure> {
+        if !matches!(effect, Effect::PrepareTarget | Effect::Migrate { .. }) {
+            self.tool_hold = None;
+            return Ok(());
+        }
+        // Behind a pooler a session's lock means nothing and might outlive the run.
+        let pooled = self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled);
+        let Some(plan) = self.run.plan.as_ref().filter(|_| self.tool_hold.is_none() && !pooled) else { return Ok(()) };
+        let tracking = plan.format.reader().tracking();
+        let held =
+            self.world.database.hold_tool(&self.world.target, &tracking, &self.run.id, plan.lock_budget_ms).await;
+        match (held, effect) {
+            (Ok(held), _) => self.tool_hold = held,
+            (Err(failure), Effect::PrepareTarget) => return Err(failure),
+            // In the middle of the migrations there is no way but on; dbd's own lease keeps two of its own kind apart.
+            (Err(failure), _) => self.watch.note(effect, &failure.message),
+        }
+        Ok(())
+    }
+
     /// What an earlier effect brought; its absence is a bug, not a state of the world.
     fn need<'v, T>(&self, value: Option<&'v T>, what: &str) -> Result<&'v T, Failure> {
         value.ok_or_else(|| Failure::new(Code::Bug, format!("{}: {what} is missing from its history", self.run.id)))
     }
 
-    /// The bookkeeping row that goes with `step`, if it is the last of its migration.
-    pub(super) fn bookkeeping(&self, step: &PlanStep) -> Option<String> {
-        let preflight = self.run.preflight.as_ref()?;
-        let pending = preflight.pending.get(step.migration)?;
-        step.last.then(|| preflight.format.reader().insert_sql(&pending.migration, &self.run.id))
+    /// The bookkeeping that goes with `step`, if it is the last of its migration.
+    pub(super) fn bookkeeping(&self, step: &PlanStep) -> Result<Option<String>, Failure> {
+        let preflight = self.run.preflight.as_ref();
+        let Some((preflight, pending)) =
+            preflight.and_then(|preflight| Some((preflight, preflight.pending.get(step.migration)?)))
+        else {
+            return Ok(None);
+        };
+        if !step.last {
+            return Ok(None);
+        }
+        let text = self.text_of(step.migration)?;
+        Ok(Some(preflight.format.reader().record_sql(&pending.migration, &text, &self.run.id)))
     }
 
     /// The frozen text of a migration.
@@ -319,6 +353,9 @@ impl Runner<'_> {
             )
             .hint("raise migration_timeout of the environment, or split the migrations"));
         }
+        if (UnitMode::Alone { probe: AloneProbe::UserCommand }) == one.mode {
+            return self.migrate_by_command(&text, &self.world.target, left, id).await;
+        }
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
         let order = ApplyOrder {
             url: &self.world.target,
@@ -329,7 +366,7 @@ impl Runner<'_> {
             units: &migration.units,
             file: &migration.file,
             text: &text,
-            bookkeeping: self.bookkeeping(one),
+            bookkeeping: self.bookkeeping(one)?,
             lock_timeout_ms: plan.lock_timeout_ms,
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,
@@ -341,7 +378,46 @@ impl Runner<'_> {
         self.world.database.apply(order).await.map(|applied| Outcome::Step(applied.report)).map_err(|not| not.failure)
     }
 
-    async fn check_schema(&mut self) -> Result<Outcome, Failure> {
+    /// Has the user's own tool migrate a database.
+    pub(super) async fn migrate_by_command(
+        &self,
+        command: &str,
+        url: &ConnectionUrl,
+        timeout_ms: u64,
+        id: &EffectId,
+    ) -> Result<Outcome, Failure> {
+        let begun = Instant::now();
+        let name = if *url == self.world.target { "migrate.log" } else { "migrate-sandbox.log" };
+        let wanted = UserCommand { command: command.to_owned(), timeout_ms, once: false };
+        let order = self.user_command(&wanted, url, "the migration command", name, id);
+        match self.user_ran(&order, Code::CommandFailed, "the migration command failed").await {
+            Done::Yes(..) => {
+                let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                Ok(Outcome::Step(StepReport { duration_ms, tries: 1, xid: None }))
+            }
+            Done::No { failure, .. } => Err(failure),
+        }
+    }
+
+    /// What became of a user's migration command that was cut off: the schema tells, where the rehearsal changed it.
+    pub(super) async fn probe_command(&self) -> Result<Standing, Failure> {
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let catalog = self.world.database.catalog(&self.world.target, &[self.tracking_table()]).await?;
+        let whole = fingerprint(&catalog);
+        let found = if plan.roles_compared { whole.clone() } else { fingerprint(&catalog.without_roles()) };
+        let before = &plan.fingerprint_before;
+        Ok(if found == plan.fingerprint_after && whole != *before {
+            Standing::Applied { xid: None, evidence: format!("the schema is the rehearsed one, {}", found.short()) }
+        } else if whole == *before && found != plan.fingerprint_after {
+            Standing::NotApplied { evidence: format!("the schema is still the one before it, {}", whole.short()) }
+        } else {
+            let evidence =
+                "the command was started, its end was not recorded, and the schema does not tell how far it came";
+            Standing::Unknown { evidence: evidence.to_owned() }
+        })
+    }
+
+    async fn check_schema(&mut self) -> Result<Done, Failure> {
         let world = self.world;
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
         let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
@@ -359,7 +435,7 @@ impl Runner<'_> {
                 "somebody may have changed the target meanwhile, or a migration depends on data or on the clock",
             ));
         }
-        Ok(Outcome::Fingerprint { fingerprint: found, xid: world.database.next_xid(&world.target).await? })
+        self.left(&catalog, found).await
     }
 
     async fn check_health(&mut self) -> Result<Outcome, Failure> {
@@ -424,7 +500,7 @@ impl Runner<'_> {
             match world.backups.restore(&order).await {
                 Ok(()) => {
                     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    let report = crate::domain::event::StepReport { duration_ms, tries, xid: None };
+                    let report = StepReport { duration_ms, tries, xid: None };
                     return Ok(Outcome::Step(report));
                 }
                 Err(failure)
@@ -441,7 +517,13 @@ impl Runner<'_> {
         }
     }
 
-    async fn check_restored(&mut self) -> Result<Outcome, Failure> {
+    /// What the run leaves on the target, the whole catalog beside its fingerprint: the next look at drift starts from it.
+    async fn left(&self, catalog: &Catalog, fingerprint: Digest) -> Result<Done, Failure> {
+        let xid = self.world.database.next_xid(&self.world.target).await?;
+        Ok(Done::Yes(Outcome::Fingerprint { fingerprint, xid }, vec![keep::pack(catalog)?]))
+    }
+
+    async fn check_restored(&mut self) -> Result<Done, Failure> {
         let world = self.world;
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
@@ -452,7 +534,7 @@ impl Runner<'_> {
                 .hint("compare it with the backup, then decide by hand");
             return Err(failure);
         }
-        Ok(Outcome::Fingerprint { fingerprint: found, xid: world.database.next_xid(&world.target).await? })
+        self.left(&catalog, found).await
     }
 }
 

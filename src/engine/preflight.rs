@@ -4,7 +4,7 @@ use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::event::{Check, CheckStatus, GitState, Outcome, Pending, Preflight, ServerFacts};
 use crate::domain::failure::Failure;
-use crate::domain::migration::{AppliedRow, MigrationSet};
+use crate::domain::migration::{AppliedRow, Format, MigrationSet, tables_of};
 use crate::domain::schema::fingerprint::fingerprint;
 use std::cell::RefCell;
 use std::future::Future;
@@ -84,6 +84,7 @@ const ORDER: &[&str] = &[
     "sandbox",
     "disk",
     "applied migrations",
+    "sessions",
     "drift",
 ];
 
@@ -312,7 +313,47 @@ impl Runner<'_> {
             }
         };
         let (.., catalog, applied) = tokio::join!(privileges, foreign, programs, sandbox, disk, catalog, applied);
-        let standing = checks.run("applied migrations", async { look_at_applied(set, applied) }).await;
+        // The same folder under two tools at once is how a migration comes to run twice.
+        let others = match (&tracking, &applied) {
+            (Some(tracking), Ok(Some(rows)))
+                if rows.as_ref().is_none_or(Vec::is_empty) && set.is_some_and(|set| set.format != Format::Command) =>
+            {
+                world.database.other_tracking(&world.target, tracking).await
+            }
+            _ => Ok(Vec::new()),
+        };
+        let applied = others.and_then(|others| applied.map(|applied| (applied, others)));
+        let standing = checks
+            .run("applied migrations", async {
+                match applied {
+                    Ok((_, others)) if !others.is_empty() => (None, Found::failed(other_tool(&others, table))),
+                    applied => look_at_applied(set, applied.map(|(applied, _)| applied)),
+                }
+            })
+            .await;
+        let tables = match (set, &standing) {
+            (Some(set), Some((pending, _))) => tables_to_lock(set, pending),
+            _ => Vec::new(),
+        };
+        checks
+            .run("sessions", async {
+                let found = match world.database.blockers(&world.target, &tables).await {
+                    Ok(found) if found.is_empty() => Found::ok("none holds what the migrations have to lock"),
+                    Ok(found) => {
+                        let sessions = plural(found.len(), "session");
+                        let mut failure = Failure::new(
+                            Code::SessionsInTheWay,
+                            format!("{sessions} hold what the migrations have to lock"),
+                        )
+                        .hint("dbd waits for locks in short tries; end those transactions, or deploy at a calmer time");
+                        failure.causes.extend(found.iter().take(5).map(ToString::to_string));
+                        Found::warning(failure)
+                    }
+                    Err(failure) => Found::warning(failure),
+                };
+                ((), found)
+            })
+            .await;
         let print = checks.run("drift", async { self.look_at_drift(catalog) }).await;
         let (pending, applied) = standing?;
         Some((print?, pending, applied))
@@ -357,13 +398,40 @@ impl Runner<'_> {
                     Some((run, left)) => Found::warning(
                         Failure::new(Code::Drifted, format!("the target's schema is not what {run} left"))
                             .cause(format!("left {}, found {}", left.short(), print.short()))
-                            .hint("somebody changed it by another way; the rehearsal works on what is there now"),
+                            .hint("somebody changed it by another way; the rehearsal works on what is there now")
+                            .hint(format!("`dbd drift {}` names what", self.run.id.environment())),
                     ),
                 };
                 (Some(print), found)
             }
         }
     }
+}
+
+/// The tables that the pending migrations name and that may be there already.
+fn tables_to_lock(set: &MigrationSet, pending: &[usize]) -> Vec<String> {
+    let mut tables: Vec<String> = pending
+        .iter()
+        .map(|place| &set.migrations[*place])
+        .flat_map(|one| one.units.iter().flat_map(|unit| &unit.statements).map(|span| span.of(&one.text)))
+        .take(2_000)
+        .flat_map(tables_of)
+        .collect();
+    tables.sort();
+    tables.dedup();
+    tables
+}
+
+/// Another tool has applied migrations here, and the folder is not read as that tool's.
+fn other_tool(others: &[(&'static str, &'static str)], table: &str) -> Failure {
+    let (tool, theirs) = others[0];
+    Failure::new(
+        Code::ForeignTracking,
+        format!("{theirs} says that {tool} has applied migrations here, {table} is empty"),
+    )
+    .cause("to apply the folder anew would run what is applied already")
+    .hint(format!("if the folder is {tool}'s, say so in dbd.toml: [migrations] format = \"{tool}\""))
+    .hint("if dbd is to keep track from now on, prove it first: `dbd migrations adopt <env>`")
 }
 
 /// The folder held against the tracking table: what is pending, how many are applied.

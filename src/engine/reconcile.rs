@@ -5,6 +5,7 @@ use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect, Recovery};
 use crate::domain::event::{Event, Outcome, StepReport, Verdict};
 use crate::domain::failure::{Certainty, Failure};
+use crate::domain::migration::{AloneProbe, UnitMode};
 use crate::domain::run::InFlight;
 use crate::ports::database::{ProbeOrder, Standing};
 use crate::ports::fence::Fenced;
@@ -72,7 +73,15 @@ impl Runner<'_> {
                 ))
             }
             Effect::RunVerify => world.commands.fence(&flight.id).await,
-            Effect::PrepareTarget | Effect::Migrate { .. } => self.fence_sessions(flight, None).await,
+            Effect::PrepareTarget => self.fence_sessions(flight, None).await,
+            Effect::Migrate { step } => {
+                // Only the user's own tool is a process; every other migration is a session.
+                let programs = match self.runs_command(step) {
+                    true => Some(world.commands.fence(&flight.id).await?),
+                    false => None,
+                };
+                self.fence_sessions(flight, programs).await
+            }
             Effect::Restore => {
                 let programs = world.backups.fence(&flight.id).await?;
                 self.fence_sessions(flight, Some(programs)).await
@@ -137,12 +146,29 @@ impl Runner<'_> {
         }
     }
 
+    fn runs_command(&self, step: usize) -> bool {
+        let mode = self.run.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| &step.mode);
+        mode == Some(&UnitMode::Alone { probe: AloneProbe::UserCommand })
+    }
+
     async fn probe_ledger(&mut self, flight: &InFlight, fenced: &Fenced) -> Result<(Verdict, String), Failure> {
         let step = match flight.effect {
             Effect::Migrate { step } => self.run.plan.as_ref().and_then(|plan| plan.steps.get(step)),
             _ => None,
         };
-        let bookkeeping = step.and_then(|step| self.bookkeeping(step));
+        if let Effect::Migrate { step } = flight.effect
+            && self.runs_command(step)
+        {
+            return Ok(match self.probe_command().await? {
+                Standing::Applied { xid, evidence } => {
+                    let report = StepReport { xid, ..StepReport::default() };
+                    (Verdict::Applied { outcome: Outcome::Step(report) }, evidence)
+                }
+                Standing::NotApplied { evidence } => (Verdict::NotApplied, evidence),
+                Standing::Unknown { evidence } => (Verdict::Unknown, evidence),
+            });
+        }
+        let bookkeeping = step.map(|step| self.bookkeeping(step)).transpose()?.flatten();
         let (holder, anchor) = (self.holder(), self.anchor());
         let order = ProbeOrder { url: &self.world.target, holder: &holder, anchor: &anchor, step, bookkeeping };
         Ok(match self.world.database.probe(order, fenced).await? {

@@ -9,7 +9,7 @@ use crate::domain::event::{Artifact, Outcome, Rehearsal};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::EffectId;
-use crate::domain::migration::UnitMode;
+use crate::domain::migration::{AloneProbe, UnitMode};
 use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, StatementTrace, forecast};
 use crate::domain::schema::catalog::{Catalog, Kind};
 use crate::domain::schema::comparison::{Comparison, counts};
@@ -141,7 +141,7 @@ impl Runner<'_> {
                 units: &migration.units,
                 file: &migration.file,
                 text: &text,
-                bookkeeping: self.bookkeeping(step),
+                bookkeeping: self.bookkeeping(step)?,
                 lock_timeout_ms: settings.map_or(500, |settings| settings.lock_timeout_ms),
                 lock_budget_ms: settings.map_or(60_000, |settings| settings.lock_budget_ms),
                 statement_timeout_ms: settings.and_then(|settings| settings.statement_timeout_ms),
@@ -150,9 +150,25 @@ impl Runner<'_> {
                 watch: true,
                 progress: &|text| watch.note(effect, text),
             };
-            let (statements, failure) = match self.world.database.apply(order).await {
-                Ok(applied) => (applied.trace, None),
-                Err(not) => (not.trace, Some(not.failure)),
+            let (statements, failure) = if step.mode == (UnitMode::Alone { probe: AloneProbe::UserCommand }) {
+                let result = self.migrate_by_command(&text, url, order.timeout_ms, id).await;
+                let mut one = StatementTrace { line: 1, sql: text.clone(), ..StatementTrace::default() };
+                match result {
+                    Ok(Outcome::Step(report)) => {
+                        one.duration_ms = report.duration_ms;
+                        (vec![one], None)
+                    }
+                    Ok(_) => (vec![one], None),
+                    Err(failure) => {
+                        one.error = Some(failure.message.clone());
+                        (vec![one], Some(failure))
+                    }
+                }
+            } else {
+                match self.world.database.apply(order).await {
+                    Ok(applied) => (applied.trace, None),
+                    Err(not) => (not.trace, Some(not.failure)),
+                }
             };
             let took: u64 = statements.iter().map(|statement| statement.duration_ms).sum();
             if trace.migrations.last().is_none_or(|last| last.id != migration.id.as_str()) {

@@ -117,6 +117,8 @@ pub struct Runner<'a> {
     /// Whether the target is known to be as this run left it.
     looked: bool,
     pub(super) hold: Option<Hold>,
+    /// The lock of the tool that owns the folder, held while the target changes.
+    pub(super) tool_hold: Option<Hold>,
     pub(super) sandbox: Option<Sandbox>,
     pub(super) before: Option<Catalog>,
     pub(super) roles_kept: bool,
@@ -149,6 +151,7 @@ impl<'a> Runner<'a> {
             leased: false,
             looked: false,
             hold: None,
+            tool_hold: None,
             sandbox: None,
             before: None,
             roles_kept: true,
@@ -299,6 +302,7 @@ impl<'a> Runner<'a> {
             Next::Halted => Ok(Some(Ending::Halted)),
             Next::Settled(end) => {
                 self.hold = None;
+                self.tool_hold = None;
                 Ok(Some(Ending::Settled(end)))
             }
         }

@@ -8,9 +8,11 @@ use crate::domain::migration::{AppliedRow, Tracking, Unit};
 use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
 use crate::domain::schema::catalog::Catalog;
+use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A snapshot that lasts as long as this value: what is dumped at it and what is read through it are the same.
 pub struct Snapshot {
@@ -32,6 +34,38 @@ pub struct Snapshot {
 pub struct Hold {
     /// Keeps the session open.
     pub session: Box<dyn std::any::Any>,
+}
+
+/// A session that holds something a strong lock has to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocker {
+    /// Its process.
+    pub pid: i32,
+    /// Its role.
+    pub user: String,
+    /// What it calls itself.
+    pub application: String,
+    /// How long its transaction has been open, in milliseconds.
+    pub age_ms: u64,
+    /// `active`, `idle in transaction`, or what kind of background process it is.
+    pub state: String,
+    /// What it runs or ran last, in one line, secrets masked.
+    pub query: String,
+    /// The relation it holds a lock on.
+    pub object: String,
+    /// The lock it holds.
+    pub lock: String,
+}
+
+impl std::fmt::Display for Blocker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = std::time::Duration::from_millis(self.age_ms / 100 * 100);
+        write!(
+            f,
+            "pid {} (user {}, application `{}`, {}, open for {seconds:?}) holds {} on {}: {}",
+            self.pid, self.user, self.application, self.state, self.lock, self.object, self.query
+        )
+    }
 }
 
 /// Who writes to a target: checked inside every transaction that changes it.
@@ -199,6 +233,23 @@ pub trait Database {
     /// The catalog, without dbd's own schema and without `tracking`.
     async fn catalog(&self, url: &ConnectionUrl, tracking: &[&str]) -> Result<Catalog, Failure>;
 
+    /// When each of `tables` was last changed by DDL, RFC 3339, as far as the server knows: it does with `track_commit_timestamp` on. Those it
+    /// does not know of are left out.
+    async fn last_changed(&self, url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure>;
+
+    /// Compares the rows of `tables` within `budget`: over a connection to each side, or in the source's database through `postgres_fdw`.
+    ///
+    /// # Errors
+    /// [`CannotCompare`](crate::domain::code::Code::CannotCompare) where `postgres_fdw` cannot be used.
+    async fn compare_data(
+        &self,
+        source: &ConnectionUrl,
+        target: &ConnectionUrl,
+        tables: &[Comparable],
+        through_fdw: bool,
+        budget: Duration,
+    ) -> Result<DataComparison, Failure>;
+
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;
 
@@ -223,6 +274,29 @@ pub trait Database {
     /// [`TargetBusy`](crate::domain::code::Code::TargetBusy), naming who holds it.
     async fn hold(&self, url: &ConnectionUrl, run: &RunId, owner: &str) -> Result<Hold, Failure>;
 
+    /// Takes the advisory lock of the tool that keeps `tracking`, polling for it so that nobody is ever kept waiting behind this session;
+    /// `None` if that tool takes none.
+    ///
+    /// # Errors
+    /// [`ForeignLockHeld`](crate::domain::code::Code::ForeignLockHeld), naming who holds it, once `patience_ms` are over.
+    async fn hold_tool(
+        &self,
+        url: &ConnectionUrl,
+        tracking: &Tracking,
+        run: &RunId,
+        patience_ms: u64,
+    ) -> Result<Option<Hold>, Failure>;
+
+    /// The sessions that stand in the way of strong locks on `tables`, the oldest transaction first.
+    async fn blockers(&self, url: &ConnectionUrl, tables: &[String]) -> Result<Vec<Blocker>, Failure>;
+
+    /// The other tools whose tracking tables are there with rows in them: name in the configuration, table.
+    async fn other_tracking(
+        &self,
+        url: &ConnectionUrl,
+        tracking: &Tracking,
+    ) -> Result<Vec<(&'static str, &'static str)>, Failure>;
+
     /// Whether dbd's own schema is there.
     async fn is_prepared(&self, url: &ConnectionUrl) -> Result<bool, Failure>;
 
@@ -240,6 +314,9 @@ pub trait Database {
     /// # Errors
     /// [`LostOwnership`](crate::domain::code::Code::LostOwnership), naming who has it now.
     async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure>;
+
+    /// Runs bookkeeping statements in one transaction, if the lease is `holder`'s. The schema must be there.
+    async fn record(&self, url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure>;
 
     /// Applies one step.
     async fn apply(&self, order: ApplyOrder<'_>) -> Result<Applied, NotApplied>;

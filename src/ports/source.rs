@@ -2,8 +2,9 @@
 
 use crate::domain::event::GitState;
 use crate::domain::failure::Failure;
-use crate::domain::migration::MigrationSet;
+use crate::domain::migration::{MigrationSet, NewName};
 use async_trait::async_trait;
+use std::path::PathBuf;
 
 /// The project's repository.
 #[async_trait(?Send)]
@@ -19,4 +20,11 @@ pub trait Migrations {
     /// # Errors
     /// A [`Failure`] that names the file and the place in it.
     fn read(&self) -> Result<MigrationSet, Failure>;
+
+    /// Makes the files of a new, empty migration as the tool that owns the folder would; the paths, the migration's own first. A folder
+    /// that is not there is made.
+    ///
+    /// # Errors
+    /// A [`Failure`] if the folder cannot be read, or a file is there already or cannot be written.
+    fn make(&self, name: NewName<'_>) -> Result<Vec<PathBuf>, Failure>;
 }

@@ -134,6 +134,15 @@ fn mode() -> impl Strategy<Value = UnitMode> {
         (of(text()), text(), text()).prop_map(|(schema, table, index)| AloneProbe::IndexValid { schema, table, index }),
         (of(text()), text()).prop_map(|(schema, index)| AloneProbe::IndexGone { schema, index }),
         Just(AloneProbe::Repeatable),
+        text().prop_map(|relation| AloneProbe::Reindex { relation }),
+        (text(), text()).prop_map(|(table, partition)| AloneProbe::Detached { table, partition }),
+        (text(), text(), any::<u32>(), any::<u64>()).prop_map(|(table, called, size, pause_ms)| AloneProbe::Batch {
+            table,
+            called,
+            size,
+            pause_ms
+        }),
+        Just(AloneProbe::UserCommand),
         Just(AloneProbe::Unknown),
     ];
     prop_oneof![Just(UnitMode::Transaction), probe.prop_map(|probe| UnitMode::Alone { probe })]
@@ -150,7 +159,9 @@ fn units() -> impl Strategy<Value = Vec<Unit>> {
 fn bookkeeping() -> impl Strategy<Value = Bookkeeping> {
     prop_oneof![
         Just(Bookkeeping::Dbd),
-        (text(), any::<i64>()).prop_map(|(hash, when)| Bookkeeping::Drizzle { hash, when })
+        (text(), any::<i64>()).prop_map(|(hash, when)| Bookkeeping::Drizzle { hash, when }),
+        (text(), proptest::collection::btree_map(text(), text(), 0..3))
+            .prop_map(|(key, values)| Bookkeeping::Row { key, values })
     ]
 }
 
@@ -175,7 +186,7 @@ fn pending() -> impl Strategy<Value = Pending> {
 }
 
 fn format() -> impl Strategy<Value = Format> {
-    select(vec![Format::Sql, Format::Drizzle])
+    select(dbd::domain::migration::formats().iter().map(|reader| reader.format()).collect::<Vec<_>>())
 }
 
 fn preflight() -> impl Strategy<Value = Preflight> {

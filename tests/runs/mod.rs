@@ -4,6 +4,7 @@
 //! (an event in the journal, a lock, a file), with a deadline far away.
 
 mod decisions;
+mod formats;
 mod good;
 mod hurt;
 mod journal;
@@ -11,6 +12,7 @@ mod killed;
 mod left;
 mod locks;
 mod one_owner;
+mod owners;
 mod refused;
 mod rolled_back;
 mod stopped;

@@ -3,13 +3,15 @@
 //! In a transaction: the ledger row first (it is the idempotency key and checks the lease), then the statements, then the owning tool's
 //! bookkeeping, then COMMIT. Outside: a `started` row, the statement alone, then a `finished` row with the bookkeeping.
 
+use super::batches::{self, Batches};
+use super::blockers::blockers;
 use super::connect::{NOTICE_DEAD_CLIENTS, Session, connect, lost};
-use super::ledger::{clean_up_alone, finish_alone, ledger_insert, step_name, superseded};
+use super::ledger::{clean_up_alone, finish_alone, finish_detach, ledger_insert, literal, step_name, superseded};
 use super::observe::Observer;
 use crate::domain::code::Code;
 use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
-use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings};
+use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings, tables_of};
 use crate::domain::rehearsal::StatementTrace;
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::database::{Applied, ApplyOrder, NotApplied};
@@ -23,7 +25,7 @@ use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Why one try did not come to its end.
-enum Trouble {
+pub(super) enum Trouble {
     /// A lock was not to be had: worth another try.
     Contention(Failure),
     /// It will not work.
@@ -69,7 +71,10 @@ pub async fn apply(order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
         let wait = waits.next().unwrap_or(Duration::from_secs(2));
         match trouble {
             Trouble::Contention(failure) if begun.elapsed() + wait < budget.min(limit) => {
-                (order.progress)(&format!("{}; trying again", failure.message));
+                // Who it is that everybody would wait behind, before it is tried again.
+                let who = in_the_way(&order).await;
+                let who = who.first().map_or(String::new(), |who| format!(" ({who})"));
+                (order.progress)(&format!("{}{who}; trying again", failure.message));
                 tokio::time::sleep(wait).await;
             }
             trouble => {
@@ -78,11 +83,22 @@ pub async fn apply(order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
                     failure = failure
                         .cause(format!("tried {tries} time(s) within {} ms", begun.elapsed().as_millis()))
                         .hint("end what holds the lock, deploy at a calmer time, or raise lock_budget");
+                    failure.causes.extend(in_the_way(&order).await.into_iter().take(3));
                 }
                 return Err(NotApplied { failure, trace });
             }
         }
     }
+}
+
+/// The sessions that hold what the step's statements have to lock, for people. To name them is a kindness: that it fails is no failure.
+async fn in_the_way(order: &ApplyOrder<'_>) -> Vec<String> {
+    let mut tables: Vec<String> =
+        order.step.statements.iter().take(100).flat_map(|span| tables_of(span.of(order.text))).collect();
+    tables.sort();
+    tables.dedup();
+    let found = blockers(order.url, &tables).await.unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
 }
 
 async fn once(
@@ -101,17 +117,16 @@ async fn once(
             .clamp(1, i32::MAX as u64),
         NOTICE_DEAD_CLIENTS,
     );
-    session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
     // The name can be changed by the migration itself; the lock cannot be lost, so the fence finds this session by both.
-    if !order.pooled {
-        let lock =
-            "SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext($1))";
-        session
-            .client
-            .execute(lock, &[&order.effect.as_str()])
-            .await
-            .map_err(|error| ours(order, "marking the session", &error))?;
-    }
+    let mark = match order.pooled {
+        true => String::new(),
+        false => format!(
+            "SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext({}));",
+            literal(order.effect.as_str())
+        ),
+    };
+    let setup = format!("{setup} {mark}");
+    session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
     passed(Boundary::SessionMarked, order.place());
     // What earlier units of the migration set for their session counts for this one too.
     for span in session_settings(order.text, order.units, order.step.unit) {
@@ -129,7 +144,7 @@ async fn once(
     };
     let xid = match &order.step.mode {
         UnitMode::Transaction => in_transaction(order, &session, observer, trace).await,
-        UnitMode::Alone { probe } => alone(order, &session, probe, observer, trace).await,
+        UnitMode::Alone { probe } => alone(order, &session, probe, left, observer, trace).await,
     };
     session.close().await;
     xid
@@ -142,8 +157,6 @@ async fn in_transaction(
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
     let client = &session.client;
-    let begin = format!("BEGIN; SET LOCAL lock_timeout = '{}ms'", order.lock_timeout_ms);
-    client.batch_execute(&begin).await.map_err(|error| ours(order, "beginning the transaction", &error))?;
     let insert = ledger_insert(
         order.holder,
         order.effect,
@@ -153,12 +166,14 @@ async fn in_transaction(
         "applied",
         false,
     );
-    let xid = client
-        .query_opt(&format!("{insert} RETURNING xid"), &[])
-        .await
-        .map_err(|error| ours(order, "writing the ledger row", &error))?
-        .ok_or_else(|| Trouble::Certain(superseded(order.holder)))?
-        .get::<_, String>(0);
+    // One journey there and back for all that comes before the first statement.
+    let begin = format!("BEGIN; SET LOCAL lock_timeout = '{}ms'; {insert} RETURNING xid", order.lock_timeout_ms);
+    let messages = client.simple_query(&begin).await.map_err(|error| ours(order, "writing the ledger row", &error))?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    });
+    let xid = row.ok_or_else(|| Trouble::Certain(superseded(order.holder)))?;
     passed(Boundary::RowWritten, order.place());
     for span in &order.step.statements {
         run_statement(order, session, span, true, &mut observer, trace).await?;
@@ -183,6 +198,7 @@ async fn alone(
     order: &ApplyOrder<'_>,
     session: &Session,
     probe: &AloneProbe,
+    left: Duration,
     mut observer: Option<Observer>,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
@@ -213,7 +229,23 @@ async fn alone(
     let patient = format!("SET lock_timeout = '{}ms'", order.lock_budget_ms.max(order.lock_timeout_ms));
     client.batch_execute(&patient).await.map_err(|error| ours(order, "setting lock_timeout", &error))?;
     for span in &order.step.statements {
-        if let Err(trouble) = run_statement(order, session, span, false, &mut observer, trace).await {
+        let ran = match probe {
+            AloneProbe::Batch { table, called, size, pause_ms } => {
+                let wanted = Batches { table, called, size: *size, pause_ms: *pause_ms };
+                in_batches(order, session, span, &wanted, left, trace).await
+            }
+            // An earlier try may have done the half that cannot be begun again.
+            AloneProbe::Detached { table, partition }
+                if rows == 0
+                    && finish_detach(session, table, partition)
+                        .await
+                        .map_err(|error| ours(order, "finishing what was half done", &error))? =>
+            {
+                Ok(())
+            }
+            _ => run_statement(order, session, span, false, &mut observer, trace).await,
+        };
+        if let Err(trouble) = ran {
             let certain = |failure: &Failure| failure.certainty != Certainty::InDoubt;
             let (Trouble::Certain(failure) | Trouble::Contention(failure)) = &trouble;
             if certain(failure) {
@@ -237,6 +269,37 @@ async fn alone(
         })?;
     passed(Boundary::AfterCommit, order.place());
     Ok(None)
+}
+
+async fn in_batches(
+    order: &ApplyOrder<'_>,
+    session: &Session,
+    span: &Span,
+    wanted: &Batches<'_>,
+    left: Duration,
+    trace: &mut Vec<StatementTrace>,
+) -> Result<(), Trouble> {
+    let begun = Instant::now();
+    let result = batches::run(order, session, span, wanted, left).await;
+    let mut one = StatementTrace {
+        line: span.line,
+        sql: span.of(order.text).to_owned(),
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        ..StatementTrace::default()
+    };
+    let result = match result {
+        Ok(rows) => {
+            one.rows = rows;
+            Ok(())
+        }
+        Err(trouble) => {
+            let (Trouble::Certain(failure) | Trouble::Contention(failure)) = &trouble;
+            one.error = Some(failure.message.clone());
+            Err(trouble)
+        }
+    };
+    trace.push(one);
+    result
 }
 
 async fn run_statement(
@@ -330,13 +393,13 @@ async fn watched(
     Ok((result, seen))
 }
 
-fn too_long(order: &ApplyOrder<'_>) -> Failure {
+pub(super) fn too_long(order: &ApplyOrder<'_>) -> Failure {
     Failure::new(Code::MigrationTimeout, format!("{} took longer than {} ms", order.file, order.timeout_ms))
         .hint("raise migration_timeout of the environment, or split the migration")
 }
 
 /// A statement of dbd's own that failed.
-fn ours(order: &ApplyOrder<'_>, what: &str, error: &tokio_postgres::Error) -> Trouble {
+pub(super) fn ours(order: &ApplyOrder<'_>, what: &str, error: &tokio_postgres::Error) -> Trouble {
     let failure = super::connect::query_failed(order.url, what, error);
     match error.code() {
         Some(&SqlState::UNIQUE_VIOLATION) if what.contains("ledger") => {
@@ -352,7 +415,12 @@ fn is_contention(code: &SqlState) -> bool {
 }
 
 /// A statement of the user's that failed, with the place in the file.
-fn theirs(order: &ApplyOrder<'_>, span: Option<&Span>, error: &tokio_postgres::Error, prefix: &str) -> Trouble {
+pub(super) fn theirs(
+    order: &ApplyOrder<'_>,
+    span: Option<&Span>,
+    error: &tokio_postgres::Error,
+    prefix: &str,
+) -> Trouble {
     let Some(server) = error.as_db_error().filter(|_| !lost(error)) else {
         let what = span.map_or_else(|| order.file.to_owned(), |span| format!("{}:{}", order.file, span.line));
         return ours(order, &format!("running {what}"), error);

@@ -84,6 +84,19 @@ pub async fn connect_to_look(url: &ConnectionUrl, application_name: &str) -> Res
     Ok(session)
 }
 
+/// A session that can only look, by the server's own word: its one transaction is `READ ONLY` and never committed. A query that fails
+/// ends it. Nothing is set beyond the transaction, which a pooler would hand on to somebody else.
+pub async fn look(url: &ConnectionUrl, application_name: &str) -> Result<Session, Failure> {
+    let session = connect(url, application_name).await?;
+    let begin = format!("BEGIN READ ONLY; SET LOCAL lock_timeout = '{LOOK_LOCK_TIMEOUT_MS}ms'");
+    session
+        .client
+        .batch_execute(&begin)
+        .await
+        .map_err(|error| query_failed(url, "beginning a read-only transaction", &error))?;
+    Ok(session)
+}
+
 async fn drive<S, T>(mut connection: Connection<S, T>, notices: Arc<Mutex<Vec<String>>>)
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -1,14 +1,15 @@
 //! Asking a server about itself.
 
-use super::connect::{connect, connect_to_look, query_failed};
+use super::connect::{connect, look, query_failed};
 use super::ledger::identifier;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::ServerFacts;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
-use crate::domain::migration::{AppliedRow, Tracking};
+use crate::domain::migration::{AppliedRow, Proof, SEEN, ToolLock, Tracking, formats};
 use crate::ports::database::Hold;
+use std::collections::BTreeMap;
 
 /// Connects and asks.
 pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
@@ -155,7 +156,7 @@ async fn is_pooled(url: &ConnectionUrl, first: &super::connect::Session) -> Resu
 
 /// The privileges a deployment needs and the role lacks.
 pub async fn missing_privileges(url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
-    let session = connect(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, "asking for privileges", error);
     let mut missing = Vec::new();
     let create: bool = session
@@ -192,34 +193,28 @@ pub async fn missing_privileges(url: &ConnectionUrl) -> Result<Vec<String>, Fail
     Ok(missing)
 }
 
-/// Advisory locks other migration tools take, by their keys (read in the tools' own sources).
-const FOREIGN: &[(&str, &str)] = &[
-    ("Prisma", "(classid = 0 AND objid = 72707369 AND objsubid = 1)"),
-    ("goose", "(((classid::bigint << 32) | objid::bigint) = 4097083626 AND objsubid = 1)"),
-    ("Sqitch", "(classid = 0 AND objid = 75474063 AND objsubid = 1)"),
-    // sqlx: 0x3d32ad9e * crc32 of the database's name.
-    ("sqlx", "(objsubid = 1 AND ((classid::bigint << 32) | objid::bigint) = $1)"),
-];
-
-/// Migration locks of other tools that are held right now.
+/// Migration locks of other tools that are held right now, by anybody but dbd itself.
 pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
-    let session = connect(url, "dbd").await?;
-    let failed = |error: &tokio_postgres::Error| query_failed(url, "looking for locks of other tools", error);
+    let session = look(url, "dbd").await?;
+    let database = url.database();
+    let known: Vec<(&str, i64)> = formats()
+        .iter()
+        .filter_map(|format| format.tracking().lock.map(|lock: ToolLock| (format.name(), lock.key(&database))))
+        .collect();
+    let (tools, keys): (Vec<&str>, Vec<i64>) = known.into_iter().unzip();
     let rows = session
         .client
         .query(
-            &format!(
-                "SELECT CASE {} END, l.pid, COALESCE(a.application_name, ''), COALESCE(a.usename::text, '') \
-                 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
-                 WHERE l.locktype = 'advisory' AND l.granted AND ({}) \
-                   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
-                FOREIGN.iter().map(|(tool, test)| format!("WHEN {test} THEN '{tool}'")).collect::<Vec<_>>().join(" "),
-                FOREIGN.iter().map(|(_, test)| (*test).to_owned()).collect::<Vec<_>>().join(" OR "),
-            ),
-            &[&sqlx_key(&url.database())],
+            "SELECT t.tool, l.pid, COALESCE(a.application_name, ''), COALESCE(a.usename::text, '') \
+             FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+             JOIN ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::bigint[])) AS t (tool, key) \
+               ON ((l.classid::bigint << 32) | l.objid::bigint) = t.key AND l.objsubid = 1 \
+             WHERE l.locktype = 'advisory' AND l.granted AND a.application_name NOT LIKE 'dbd %' \
+               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+            &[&tools, &keys],
         )
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| query_failed(url, "looking for locks of other tools", &error))?;
     session.close().await;
     Ok(rows
         .iter()
@@ -231,27 +226,78 @@ pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> 
         .collect())
 }
 
-/// sqlx's lock key (`sqlx-postgres/src/migrate.rs`, `generate_lock_id`).
-fn sqlx_key(database: &str) -> i64 {
-    0x3d32_ad9e_i64.wrapping_mul(i64::from(crc32fast::hash(database.as_bytes())))
-}
-
-/// The rows of a tracking table.
+/// The rows of a tracking table, each with what dbd itself kept beside it; `None` if there is no such table.
 pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure> {
-    let session = connect(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, &format!("reading {}", tracking.table), error);
-    let exists: bool = session
+    let looked = session
         .client
-        .query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&tracking.table])
+        .query_one(
+            "SELECT pg_catalog.to_regclass($1) IS NOT NULL, pg_catalog.to_regclass('dbd.applied') IS NOT NULL, \
+             ARRAY(SELECT column_name FROM pg_catalog.unnest($2::text[]) column_name WHERE NOT EXISTS ( \
+               SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attname = column_name))",
+            &[&tracking.table, &tracking.columns],
+        )
         .await
-        .map_err(|error| failed(&error))?
-        .get(0);
-    let rows = match exists {
-        true => Some(session.client.query(tracking.read, &[]).await.map_err(|error| failed(&error))?),
-        false => None,
-    };
+        .map_err(|error| failed(&error))?;
+    let (exists, kept, lacking): (bool, bool, Vec<String>) = (looked.get(0), looked.get(1), looked.get(2));
+    if !exists {
+        session.close().await;
+        return Ok(None);
+    }
+    if let Some(column) = lacking.first() {
+        return Err(Failure::new(
+            Code::ForeignTracking,
+            format!("{} is another tool's: it has no {column}", tracking.table),
+        )
+        .hint("name the tool that keeps it in dbd.toml: [migrations] format = \"...\"")
+        .hint("or rename the table, if nothing uses it any more"));
+    }
+    let found = session.client.query(tracking.read, &[]).await.map_err(|error| failed(&error))?;
+    let mut rows: Vec<AppliedRow> = found
+        .iter()
+        .map(|row| AppliedRow {
+            key: row.get(0),
+            digest: row.get(1),
+            at: row.get(2),
+            by: row.get(3),
+            mark: row.get(4),
+            proof: None,
+        })
+        .collect();
+    if kept {
+        let proofs = session
+            .client
+            .query(
+                "SELECT key, digest, tokens, body, run_id, \
+                   pg_catalog.to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') \
+                 FROM dbd.applied WHERE tracking = $1",
+                &[&tracking.table],
+            )
+            .await
+            .map_err(|error| failed(&error))?;
+        for row in &proofs {
+            let (key, run): (String, String) = (row.get(0), row.get(4));
+            let seen = run.is_empty();
+            let proof = (!seen).then(|| Proof {
+                digest: row.get(1),
+                tokens: row.get(2),
+                text: row.get(3),
+                run: Some(run),
+                at: row.get(5),
+            });
+            if tracking.own_entries {
+                let mark = seen.then(|| SEEN.to_owned());
+                rows.push(AppliedRow { key, at: row.get(5), mark, proof, ..AppliedRow::default() });
+            } else {
+                for row in rows.iter_mut().filter(|row| row.key == key) {
+                    row.proof.clone_from(&proof);
+                }
+            }
+        }
+    }
     session.close().await;
-    Ok(rows.map(|rows| rows.iter().map(|row| AppliedRow { key: row.get(0), digest: row.get(1) }).collect()))
+    Ok(Some(rows))
 }
 
 /// Takes the target's lock for as long as the session lives. Never waits: a deployment that would wait may hold others up.
@@ -287,9 +333,80 @@ pub async fn hold(url: &ConnectionUrl, run: &RunId, owner: &str) -> Result<Hold,
     Ok(Hold { session: Box::new(session) })
 }
 
+/// Takes the lock of the tool that keeps `tracking`, for as long as the session lives.
+pub async fn hold_tool(
+    url: &ConnectionUrl,
+    tracking: &Tracking,
+    run: &RunId,
+    patience_ms: u64,
+) -> Result<Option<Hold>, Failure> {
+    let Some(lock) = tracking.lock else { return Ok(None) };
+    let key = lock.key(&url.database());
+    let session = connect(url, &format!("dbd tool lock {run}")).await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "taking the migration tool's lock", error);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_millis(patience_ms);
+    loop {
+        let mine: bool = session
+            .client
+            .query_one("SELECT pg_catalog.pg_try_advisory_lock($1)", &[&key])
+            .await
+            .map_err(|error| failed(&error))?
+            .get(0);
+        if mine {
+            return Ok(Some(Hold { session: Box::new(session) }));
+        }
+        if tokio::time::Instant::now() >= deadline {
+            break;
+        }
+        // A session that waits inside the lock would keep CREATE INDEX CONCURRENTLY of its holder waiting in turn.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    session.close().await;
+    let holder = foreign_locks(url).await?.into_iter().next();
+    Err(Failure::new(
+        Code::ForeignLockHeld,
+        holder.unwrap_or_else(|| format!("the lock that goes with {} is held by another session", tracking.table)),
+    )
+    .hint("wait until that migration is over, then start again"))
+}
+
+/// The other tools whose tracking tables hold rows.
+pub async fn other_tracking(
+    url: &ConnectionUrl,
+    tracking: &Tracking,
+) -> Result<Vec<(&'static str, &'static str)>, Failure> {
+    let session = look(url, "dbd").await?;
+    let mut found = Vec::new();
+    for format in formats() {
+        let other = format.tracking();
+        // dbd's own table is nobody else's, and what two formats share is told apart when it is read.
+        if other.table == tracking.table
+            || other.table == "dbd.migration"
+            || found.iter().any(|(_, table)| *table == other.table)
+        {
+            continue;
+        }
+        let sql = "SELECT pg_catalog.to_regclass($1) IS NOT NULL AND NOT EXISTS ( \
+                   SELECT FROM pg_catalog.unnest($2::text[]) column_name WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+                   WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attname = column_name))";
+        let failed = |error: &tokio_postgres::Error| query_failed(url, "looking for other tools' tables", error);
+        let there: bool = session
+            .client
+            .query_one(sql, &[&other.table, &other.columns])
+            .await
+            .map_err(|error| failed(&error))?
+            .get(0);
+        if there && !session.client.query(other.read, &[]).await.map_err(|error| failed(&error))?.is_empty() {
+            found.push((format.name(), other.table));
+        }
+    }
+    session.close().await;
+    Ok(found)
+}
+
 /// Whether a column holds any value that is not null. `table` is quoted already, `column` is not.
 pub async fn column_has_values(url: &ConnectionUrl, table: &str, column: &str) -> Result<bool, Failure> {
-    let session = connect_to_look(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let sql = format!("SELECT EXISTS (SELECT FROM {table} WHERE {} IS NOT NULL)", identifier(column));
     let row = session
         .client
@@ -336,4 +453,34 @@ pub async fn act_like(url: &ConnectionUrl, facts: &ServerFacts) -> Result<(), Fa
     session.client.batch_execute(&sql).await.map_err(|error| failed(&error))?;
     session.close().await;
     Ok(())
+}
+
+/// When each of `tables` was last changed by DDL, by the newest commit time of its rows in the catalogs.
+///
+/// Rows that were frozen, or whose time was forgotten, have none.
+pub async fn last_changed(url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let session = look(url, "dbd").await?;
+    let failed = |error: tokio_postgres::Error| query_failed(url, "asking when tables were changed", &error);
+    let tracked = session.client.query_one("SELECT pg_catalog.current_setting('track_commit_timestamp') = 'on'", &[]);
+    let mut changed = BTreeMap::new();
+    if tracked.await.map_err(failed)?.get(0) {
+        let sql = "SELECT t.name, pg_catalog.to_char(pg_catalog.timezone('UTC', max(pg_catalog.pg_xact_commit_timestamp(x.xmin))), \
+                     'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') \
+             FROM pg_catalog.unnest($1::text[]) AS t (name), \
+                  LATERAL (SELECT pg_catalog.to_regclass(t.name)::oid AS oid) r, \
+                  LATERAL (SELECT xmin FROM pg_catalog.pg_class WHERE oid = r.oid \
+                           UNION ALL SELECT xmin FROM pg_catalog.pg_attribute WHERE attrelid = r.oid AND attnum > 0 \
+                           UNION ALL SELECT xmin FROM pg_catalog.pg_constraint WHERE conrelid = r.oid \
+                           UNION ALL SELECT xmin FROM pg_catalog.pg_trigger WHERE tgrelid = r.oid \
+                           UNION ALL SELECT c.xmin FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
+                             WHERE i.indrelid = r.oid) x \
+             GROUP BY t.name";
+        for row in session.client.query(sql, &[&tables]).await.map_err(failed)? {
+            if let Some(at) = row.get::<_, Option<String>>(1) {
+                changed.insert(row.get(0), at);
+            }
+        }
+    }
+    session.close().await;
+    Ok(changed)
 }

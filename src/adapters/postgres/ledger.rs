@@ -159,6 +159,27 @@ async fn write_lease(client: &Client, holder: &Holder) -> Result<bool, tokio_pos
     Ok(rows > 0)
 }
 
+/// Runs bookkeeping statements in one transaction, if the lease is still ours.
+pub async fn record(url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure> {
+    let session = connect(url, &format!("dbd record {}", holder.run)).await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "recording migrations", error);
+    let client = &session.client;
+    client.batch_execute("BEGIN; SET LOCAL lock_timeout = '10s'").await.map_err(|error| failed(&error))?;
+    let mine = client
+        .query_opt("SELECT 1 FROM dbd.lease WHERE token = $1 FOR SHARE", &[&holder.token])
+        .await
+        .map_err(|error| failed(&error))?;
+    if mine.is_none() {
+        return Err(superseded(holder));
+    }
+    for sql in statements {
+        client.batch_execute(sql).await.map_err(|error| failed(&error))?;
+    }
+    client.batch_execute("COMMIT").await.map_err(|error| failed(&error))?;
+    session.close().await;
+    Ok(())
+}
+
 /// Whether the schema is there.
 pub async fn is_prepared(url: &ConnectionUrl) -> Result<bool, Failure> {
     let session = connect(url, "dbd").await?;
@@ -325,8 +346,20 @@ async fn ask_catalog(
                 }
             }
         }
+        AloneProbe::Reindex { relation } => {
+            let dropped = drop_copies(session, relation).await.map_err(|error| failed(&error))?;
+            (false, format!("it may be repeated; {dropped} half-built copies of {relation} were dropped"))
+        }
+        AloneProbe::Detached { table, partition } => {
+            let done = finish_detach(session, table, partition).await.map_err(|error| failed(&error))?;
+            let is = if done { "no partition of" } else { "still a partition of" };
+            (done, format!("{partition} is {is} {table}"))
+        }
+        AloneProbe::Batch { table, .. } => {
+            (false, format!("the batches of {table} that committed are recorded; it goes on behind the last one"))
+        }
         AloneProbe::Repeatable => (false, "whether it ran or not, running it again is the same".to_owned()),
-        AloneProbe::Unknown => {
+        AloneProbe::Unknown | AloneProbe::UserCommand => {
             return Ok(Standing::Unknown {
                 evidence: "it was started, its outcome was not recorded, and nothing in the catalog tells".to_owned(),
             });
@@ -400,12 +433,57 @@ pub async fn drop_invalid(session: &Session, name: &str) -> Result<(), tokio_pos
     session.client.batch_execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {name}")).await
 }
 
+/// Drops the copies that an interrupted `REINDEX CONCURRENTLY` left beside the index or the table's indexes; how many.
+async fn drop_copies(session: &Session, relation: &str) -> Result<usize, tokio_postgres::Error> {
+    let rows = session
+        .client
+        .query(
+            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_index i \
+             JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' \
+               AND i.indrelid IN (pg_catalog.to_regclass($1), (SELECT o.indrelid FROM pg_catalog.pg_index o WHERE o.indexrelid = pg_catalog.to_regclass($1)))",
+            &[&relation],
+        )
+        .await?;
+    for row in &rows {
+        drop_invalid(session, row.get(0)).await?;
+    }
+    Ok(rows.len())
+}
+
+/// Brings a detaching that was begun to its end; whether the partition is nobody's now.
+pub async fn finish_detach(session: &Session, table: &str, partition: &str) -> Result<bool, tokio_postgres::Error> {
+    let row = session
+        .client
+        .query_opt(
+            "SELECT pg_catalog.to_jsonb(i) ->> 'inhdetachpending' = 'true' FROM pg_catalog.pg_inherits i \
+             WHERE i.inhrelid = pg_catalog.to_regclass($1) AND i.inhparent = pg_catalog.to_regclass($2)",
+            &[&partition, &table],
+        )
+        .await?;
+    match row.map(|row| row.get::<_, Option<bool>>(0)) {
+        None => Ok(true),
+        Some(Some(true)) => {
+            session.client.batch_execute("SET lock_timeout = '60s'").await?;
+            session.client.batch_execute(&format!("ALTER TABLE {table} DETACH PARTITION {partition} FINALIZE")).await?;
+            Ok(true)
+        }
+        Some(_) => Ok(false),
+    }
+}
+
 /// Drops what a failed statement outside a transaction left half done, so that it can be tried again.
 pub async fn clean_up_alone(session: &Session, probe: &AloneProbe) -> Result<(), tokio_postgres::Error> {
-    if let AloneProbe::IndexValid { schema, table, index } = probe
-        && let Some((name, false)) = index_state(&session.client, schema.as_deref(), Some(table), index).await?
-    {
-        drop_invalid(session, &name).await?;
+    match probe {
+        AloneProbe::IndexValid { schema, table, index } => {
+            if let Some((name, false)) = index_state(&session.client, schema.as_deref(), Some(table), index).await? {
+                drop_invalid(session, &name).await?;
+            }
+        }
+        AloneProbe::Reindex { relation } => {
+            drop_copies(session, relation).await?;
+        }
+        _ => {}
     }
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! PostgreSQL over the wire: [`Database`] for targets and sandboxes alike.
 
 mod apply;
+mod batches;
+mod blockers;
 pub mod catalog;
 mod catalog_queries;
 mod connect;
+mod data;
 mod facts;
 mod ledger;
 mod observe;
@@ -13,23 +16,32 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::{Loss, ServerFacts};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
-use crate::domain::migration::{AppliedRow, Tracking};
+use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
+use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
-    Anchor, Applied, ApplyOrder, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript, Snapshot, Standing,
+    Anchor, Applied, ApplyOrder, Blocker, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript, Snapshot,
+    Standing,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use catalog::Exclude;
 use connect::{connect, connect_to_look, query_failed};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// PostgreSQL over the wire.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Postgres;
 
 fn exclude(tracking: &str) -> Exclude {
-    Exclude { tables: vec![tracking.to_owned()] }
+    every_table_of(&[tracking])
+}
+
+/// The tracking tables, and whatever else their tools keep.
+fn every_table_of(tracking: &[&str]) -> Exclude {
+    let more = formats().iter().map(|format| format.tracking()).filter(|one| tracking.contains(&one.table));
+    Exclude::tables(tracking.iter().copied().chain(more.flat_map(|one| one.more.iter().copied())))
 }
 
 #[async_trait(?Send)]
@@ -48,11 +60,30 @@ impl Database for Postgres {
 
     async fn catalog(&self, url: &ConnectionUrl, tracking: &[&str]) -> Result<Catalog, Failure> {
         let session = connect_to_look(url, "dbd").await?;
-        let catalog = catalog::read_catalog(&session.client, &Exclude::tables(tracking.iter().copied()))
+        let catalog = catalog::read_catalog(&session.client, &every_table_of(tracking))
             .await
             .map_err(|error| query_failed(url, "reading the catalog", &error))?;
         session.close().await;
         Ok(catalog)
+    }
+
+    async fn last_changed(&self, url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+        facts::last_changed(url, tables).await
+    }
+
+    async fn compare_data(
+        &self,
+        source: &ConnectionUrl,
+        target: &ConnectionUrl,
+        tables: &[Comparable],
+        through_fdw: bool,
+        budget: Duration,
+    ) -> Result<DataComparison, Failure> {
+        if through_fdw {
+            data::through_fdw(source, target, tables, budget).await
+        } else {
+            data::direct(source, target, tables, budget).await
+        }
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {
@@ -110,6 +141,28 @@ impl Database for Postgres {
         facts::hold(url, run, owner).await
     }
 
+    async fn hold_tool(
+        &self,
+        url: &ConnectionUrl,
+        tracking: &Tracking,
+        run: &RunId,
+        patience_ms: u64,
+    ) -> Result<Option<Hold>, Failure> {
+        facts::hold_tool(url, tracking, run, patience_ms).await
+    }
+
+    async fn blockers(&self, url: &ConnectionUrl, tables: &[String]) -> Result<Vec<Blocker>, Failure> {
+        blockers::blockers(url, tables).await
+    }
+
+    async fn other_tracking(
+        &self,
+        url: &ConnectionUrl,
+        tracking: &Tracking,
+    ) -> Result<Vec<(&'static str, &'static str)>, Failure> {
+        facts::other_tracking(url, tracking).await
+    }
+
     async fn is_prepared(&self, url: &ConnectionUrl) -> Result<bool, Failure> {
         ledger::is_prepared(url).await
     }
@@ -124,6 +177,10 @@ impl Database for Postgres {
 
     async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
         ledger::check_lease(url, holder).await
+    }
+
+    async fn record(&self, url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure> {
+        ledger::record(url, holder, statements).await
     }
 
     async fn apply(&self, order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {

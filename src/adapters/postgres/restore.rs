@@ -33,8 +33,9 @@ pub fn script(
     let mut epilogue = String::from("SET LOCAL search_path = pg_catalog;\n");
     let _ = writeln!(
         epilogue,
-        "DO $dbd$\nBEGIN\n  IF to_regclass('dbd.migration') IS NOT NULL THEN\n    DELETE FROM dbd.migration WHERE run_id = {};\n  END IF;\nEND\n$dbd$;",
-        literal(holder.run.as_str())
+        "DO $dbd$\nBEGIN\n  IF to_regclass('dbd.migration') IS NOT NULL THEN\n    DELETE FROM dbd.migration WHERE run_id = {run};\n  END IF;\n  \
+         IF to_regclass('dbd.applied') IS NOT NULL THEN\n    DELETE FROM dbd.applied WHERE run_id = {run};\n  END IF;\nEND\n$dbd$;",
+        run = literal(holder.run.as_str())
     );
     for (table, expected) in rows {
         // The proof is part of the transaction: if it fails, nothing was restored.

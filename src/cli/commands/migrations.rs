@@ -1,11 +1,14 @@
 //! `dbd migrations`.
 
+mod adopt;
+
 use crate::cli::exit::ExitCode;
+use crate::cli::render::table::{Pen, Tone, columns, plain};
 use crate::cli::{Context, Outcome};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
-use crate::domain::migration::Format;
-use serde_json::json;
+use crate::domain::migration::{AppliedRow, Checksum, Entry, Migration, NewName, Standing};
+use serde_json::{Value, json};
 
 /// The migration set, and what is applied where
 #[derive(Debug, clap::Args)]
@@ -23,11 +26,13 @@ enum Sub {
     },
     /// List the migrations in the order they are applied
     List,
-    /// Make an empty migration, numbered like the ones that are there
+    /// Make an empty migration, in the folder's own format
     New {
         /// What it does, like add_price
         name: String,
     },
+    /// Record migrations an existing database already has, once a replay of the folder has proven it
+    Adopt(adopt::Args),
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
@@ -35,6 +40,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         Sub::Status { environment } => status(context, &environment).await,
         Sub::List => list(context),
         Sub::New { name } => new(context, &name),
+        Sub::Adopt(args) => adopt::run(context, args).await,
     }
 }
 
@@ -50,31 +56,45 @@ async fn status(context: &Context, name: &str) -> Outcome {
     for warning in set.warnings.iter().chain(&standing.warnings) {
         shell.warn(warning);
     }
-    let state = |place: usize| if standing.applied.contains(&place) { "applied" } else { "pending" };
     if shell.is_json() {
-        let migrations: Vec<_> = set
+        let migrations: Vec<Value> = set
             .migrations
             .iter()
             .enumerate()
-            .map(|(place, one)| json!({"id": one.id.as_str(), "file": one.file, "digest": one.digest.as_str(), "state": state(place)}))
+            .map(|(place, one)| entry_json(place, one, &standing, reader.name()))
             .collect();
         shell.result_json(&json!({
-            "schema": "dbd.migrations/1", "environment": name, "format": reader.name(), "dir": set.dir, "migrations": migrations,
+            "schema": "dbd.migrations/1", "environment": name, "format": reader.name(), "dir": set.dir,
+            "tracking": reader.tracking().table, "migrations": migrations,
             "applied": standing.applied.len(), "pending": standing.pending.len(),
-            "problems": standing.errors.iter().map(|error| json!({"code": error.code.as_str(), "message": error.message})).collect::<Vec<_>>(),
+            "problems": standing.errors.iter().map(|error| json!({"code": error.code.as_str(), "message": error.message, "causes": error.causes, "hints": error.hints})).collect::<Vec<_>>(),
+            "warnings": set.warnings.iter().chain(&standing.warnings).map(|one| json!({"code": one.code.as_str(), "message": one.message})).collect::<Vec<_>>(),
         }))?;
     } else {
         let mut text = format!(
-            "{} in {} ({}): {} applied, {} pending\n",
-            plural(set.migrations.len()),
+            "{} in {} ({}), tracked in {}: {} applied, {} pending\n",
+            count(set.migrations.len()),
             set.dir,
             reader.name(),
+            reader.tracking().table,
             standing.applied.len(),
             standing.pending.len()
         );
-        for (place, one) in set.migrations.iter().enumerate() {
-            text.push_str(&format!("  {}  {}\n", state(place), one.id));
-        }
+        let cell = |text: Option<String>| plain(text.unwrap_or_else(|| "-".to_owned()));
+        let row = |(place, one): (usize, &Migration)| {
+            let entry = &standing.entries[place];
+            let state = state(place, &standing);
+            let tone = match (state, entry.checksum) {
+                (_, Checksum::Changed) => Tone::Bad,
+                ("applied", _) => Tone::Good,
+                _ => Tone::Plain,
+            };
+            let content = entry.checksum.as_str().replace('_', " ");
+            let (when, whom) = (cell(when(entry)), cell(whom(entry, reader.name())));
+            vec![(tone, state.to_owned()), plain(one.id.as_str()), when, whom, (tone, content)]
+        };
+        let rows = set.migrations.iter().enumerate().map(row).collect();
+        text.push_str(&columns(Pen { color: shell.out_has_color() }, 2, rows));
         shell.result(&text)?;
     }
     match standing.errors.first() {
@@ -83,7 +103,42 @@ async fn status(context: &Context, name: &str) -> Outcome {
     }
 }
 
-fn plural(count: usize) -> String {
+fn state(place: usize, standing: &Standing) -> &'static str {
+    if standing.applied.contains(&place) {
+        "applied"
+    } else if standing.superseded.contains(&place) {
+        "superseded"
+    } else {
+        "pending"
+    }
+}
+
+/// When it was applied: what the tool says, else what dbd kept.
+fn when(entry: &Entry) -> Option<String> {
+    let row = entry.row.as_ref()?;
+    row.proof.as_ref().and_then(|proof| proof.at.clone()).or_else(|| row.at.clone())
+}
+
+/// Who applied it: the run, if dbd did; else what the tool says, else the tool itself.
+fn whom(entry: &Entry, tool: &str) -> Option<String> {
+    let row: &AppliedRow = entry.row.as_ref()?;
+    let run = row.proof.as_ref().and_then(|proof| proof.run.clone());
+    let by = row.by.as_ref().map(|by| if tool == "sql" { by.clone() } else { format!("{tool} ({by})") });
+    run.or(by).or_else(|| Some(tool.to_owned()))
+}
+
+fn entry_json(place: usize, one: &Migration, standing: &Standing, tool: &str) -> Value {
+    let entry = &standing.entries[place];
+    let by_dbd = entry.row.as_ref().is_some_and(|row| row.proof.is_some() || tool == "sql");
+    json!({
+        "id": one.id.as_str(), "file": one.file, "digest": one.digest.as_str(), "state": state(place, standing),
+        "applied_at": when(entry), "applied_by": whom(entry, tool),
+        "tool": entry.row.as_ref().map(|_| if by_dbd { "dbd" } else { tool }),
+        "checksum": entry.checksum.as_str(),
+    })
+}
+
+fn count(count: usize) -> String {
     format!("{count} migration{}", if count == 1 { "" } else { "s" })
 }
 
@@ -100,7 +155,10 @@ fn list(context: &Context) -> Outcome {
             .iter()
             .map(|one| {
                 let statements: usize = one.units.iter().map(|unit| unit.statements.len()).sum();
-                json!({"id": one.id.as_str(), "file": one.file, "digest": one.digest.as_str(), "statements": statements, "units": one.units.len()})
+                json!({
+                    "id": one.id.as_str(), "file": one.file, "digest": one.digest.as_str(), "statements": statements,
+                    "units": one.units.len(), "down": one.down.as_ref().map(|down| down.file.as_str()),
+                })
             })
             .collect();
         shell.result_json(&json!({"schema": "dbd.migrations/1", "format": set.format.reader().name(), "dir": set.dir, "migrations": migrations}))?;
@@ -113,60 +171,24 @@ fn list(context: &Context) -> Outcome {
 
 fn new(context: &Context, name: &str) -> Outcome {
     let config = context.load()?;
-    let slug: String =
-        name.trim().to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let title = name.trim();
+    let slug: String = title.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let slug = slug.trim_matches('_');
     if slug.is_empty() {
         return Err(
             Failure::new(Code::BadArgument, format!("`{name}` holds no letter or digit to name a file by")).into()
         );
     }
-    let dir = match config.migrations_dir() {
-        Ok(dir) => dir,
-        // The first migration makes the folder.
-        Err(failure) if failure.code == Code::NoMigrations => {
-            config.migrations.dir.clone().unwrap_or_else(|| config.root.join("migrations"))
-        }
-        Err(failure) => return Err(failure.into()),
-    };
-    let set = if dir.exists() { Some(crate::wire::migrations(&config)?.read()) } else { None };
-    let last = match set {
-        Some(Ok(set)) if set.format != Format::Sql => {
-            return Err(Failure::new(
-                Code::UnsupportedFormat,
-                format!("{} belongs to {}", set.dir, set.format.reader().name()),
-            )
-            .hint("make new migrations with that tool (drizzle-kit generate); dbd deploys them")
-            .into());
-        }
-        Some(Ok(set)) => set.migrations.last().map(|last| last.id.as_str().to_owned()),
-        Some(Err(failure)) if failure.code == Code::NoMigrations => None,
-        Some(Err(failure)) => return Err(failure.into()),
-        None => None,
-    };
-    let digits = last.as_deref().map_or("", |last| &last[..last.bytes().take_while(u8::is_ascii_digit).count()]);
-    let number = match digits.len() {
-        0 => "0001".to_owned(),
-        // A stamp, not a count.
-        12.. => jiff::Timestamp::from_millisecond(crate::wire::now_ms())
-            .unwrap_or_default()
-            .strftime("%Y%m%d%H%M%S")
-            .to_string(),
-        width => format!("{:0width$}", digits.parse::<u64>().unwrap_or(0) + 1),
-    };
-    let path = dir.join(format!("{number}_{slug}.sql"));
-    let failed = |error: std::io::Error| {
-        Failure::new(Code::FileUnwritable, format!("{} cannot be made", path.display())).source(&error)
-    };
-    fs_err::create_dir_all(&dir).map_err(failed)?;
-    let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
-    std::io::Write::write_all(&mut file, format!("-- {}\n", name.trim()).as_bytes()).map_err(failed)?;
+    let now_ms = crate::wire::now_ms();
+    let stamp = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default().strftime("%Y%m%d%H%M%S").to_string();
+    let wanted = NewName { title: &title.replace(['\n', '\r'], " "), slug, stamp: &stamp, now_ms };
+    let made = crate::wire::migrations_to_make(&config)?.make(wanted)?;
     let mut shell = context.shell.borrow_mut();
-    let shown = config.shown(&path);
+    let shown: Vec<String> = made.iter().map(|path| config.shown(path)).collect();
     if shell.is_json() {
-        shell.result_json(&json!({"schema": "dbd.migrations/1", "file": shown}))?;
+        shell.result_json(&json!({"schema": "dbd.migrations/1", "file": shown.first(), "files": shown}))?;
     } else {
-        shell.result(&shown)?;
+        shell.result(&shown.join("\n"))?;
     }
     Ok(ExitCode::Ok)
 }

@@ -4,9 +4,10 @@
 //! Drizzle itself applies what is stamped later than the newest row, and so silently skips a migration that was merged
 //! late. dbd asks of each entry by itself whether it is applied.
 
+use super::Entry as Held;
 use super::{
-    AppliedRow, Bookkeeping, Folder, Format, FormatReader, Migration, MigrationSet, Standing, Tracking, read_file,
-    split::BOM, standing,
+    AppliedRow, Bookkeeping, Checksum, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName,
+    Standing, Tracking, read_file, split::BOM, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -22,7 +23,7 @@ pub(super) struct Drizzle;
 const JOURNAL: &str = "meta/_journal.json";
 
 /// Drizzle cuts the file here before the SQL is looked at, with or without `"breakpoints": true`.
-const BREAKPOINT: &str = "--> statement-breakpoint";
+pub(super) const BREAKPOINT: &str = "--> statement-breakpoint";
 
 #[derive(Deserialize)]
 struct Journal {
@@ -62,7 +63,7 @@ impl FormatReader for Drizzle {
                     .hint("bring the file back from version control, or drop the entry with `drizzle-kit drop`"));
             };
             let hash = hash(bytes);
-            let file = read_file(folder, &path, Some(BREAKPOINT))?;
+            let file = read_file(folder, &path, &Cut { separator: Some(BREAKPOINT), ..Cut::default() })?;
             warnings.extend(file.emptiness());
             migrations.push(file.into_migration(MigrationId::new(tag), Bookkeeping::Drizzle { hash, when }, None));
         }
@@ -72,15 +73,20 @@ impl FormatReader for Drizzle {
     fn tracking(&self) -> Tracking {
         Tracking {
             table: "drizzle.__drizzle_migrations",
+            more: &[],
+            columns: &["hash", "created_at"],
             create: "CREATE SCHEMA IF NOT EXISTS drizzle;
 CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
     id SERIAL PRIMARY KEY,
     hash text NOT NULL,
     created_at bigint
 );",
-            read: "SELECT hash, created_at::text FROM drizzle.__drizzle_migrations ORDER BY id",
+            read: "SELECT hash, created_at::text, \
+                to_char(to_timestamp(created_at / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
+                NULL::text, NULL::text FROM drizzle.__drizzle_migrations ORDER BY id",
+            own_entries: false,
             // Drizzle 0.x takes none.
-            advisory_lock: None,
+            lock: None,
         }
     }
 
@@ -133,9 +139,16 @@ CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
             }
         }
         let mut errors = Vec::new();
-        for (index, migration) in set.migrations.iter().enumerate().filter(|(index, _)| changed[*index]) {
-            let row = owner[index].map_or("", |place| rows[place].key.as_str());
-            errors.push(standing::changed(migration, &stamps[index].0[0], row));
+        let mut entries = vec![Held::PENDING; set.migrations.len()];
+        for (index, migration) in set.migrations.iter().enumerate() {
+            let Some(row) = owner[index].map(|place| &rows[place]) else { continue };
+            // The key of Drizzle's row is the checksum itself.
+            let summed = AppliedRow { digest: Some(row.key.clone()), ..row.clone() };
+            let checksum = standing::compare(migration, &summed, |text| hash(text.as_bytes()));
+            if changed[index] && checksum == Checksum::Changed {
+                errors.push(standing::changed(migration, &stamps[index].0[0], &summed));
+            }
+            entries[index] = Held { row: Some(row.clone()), checksum };
         }
         // A second row of an applied entry is what two deployments at once leave behind; it does no harm.
         let known: BTreeSet<&str> = stamps.iter().flat_map(|(hashes, _)| hashes).map(String::as_str).collect();
@@ -145,8 +158,64 @@ CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
             let message = format!("a migration applied by Drizzle is missing from {}", set.dir);
             standing::missing(message).cause(format_args!("created_at {when}, hash {}", row.key))
         }));
-        standing::conclude(set, |index| owner[index].is_some(), errors)
+        standing::conclude(set, entries, errors)
     }
+
+    /// The file, its entry in the journal, and a snapshot like the last one, as `drizzle-kit generate --custom` does.
+    fn new_files(&self, folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
+        let number = match ids.is_empty() {
+            true => "0000".to_owned(),
+            false => name.number(ids.iter().copied(), 4),
+        };
+        let tag = format!("{number}_{}", name.slug);
+        let file = folder.shown(JOURNAL);
+        let mut journal: serde_json::Value = match folder.files.contains_key(JOURNAL) {
+            true => serde_json::from_str(folder.text(JOURNAL)?).map_err(|error| {
+                Failure::new(Code::BadMigrationJournal, format!("{file} is not valid")).source(&error)
+            })?,
+            false => serde_json::json!({"version": "7", "dialect": "postgresql", "entries": []}),
+        };
+        let newest =
+            journal["entries"].as_array().into_iter().flatten().filter_map(|entry| entry["when"].as_i64()).max();
+        let index = journal["entries"].as_array().map_or(0, Vec::len);
+        let version = journal["version"].clone();
+        if let Some(entries) = journal["entries"].as_array_mut() {
+            // Drizzle skips what is stamped no later than the newest.
+            let when = newest.map_or(name.now_ms, |newest| name.now_ms.max(newest + 1));
+            entries.push(
+                serde_json::json!({"idx": index, "version": version, "when": when, "tag": tag, "breakpoints": true}),
+            );
+        }
+        let mut files = vec![
+            NewFile::made(format!("{tag}.sql"), format!("-- {}\n", name.title)),
+            NewFile {
+                path: JOURNAL.to_owned(),
+                text: serde_json::to_string_pretty(&journal).unwrap_or_default() + "\n",
+                replaces: true,
+            },
+        ];
+        let last = folder.files.keys().rev().find(|path| path.starts_with("meta/") && path.ends_with("_snapshot.json"));
+        if let Some(last) = last {
+            let text = next_snapshot(folder.text(last)?, &tag);
+            files.extend(text.map(|text| NewFile::made(format!("meta/{number}_snapshot.json"), text)));
+        }
+        Ok(files)
+    }
+}
+
+/// A copy of a snapshot as the next one of its line: an id of its own, made of `seed`, and the old one as its parent.
+pub(super) fn next_snapshot(text: &str, seed: &str) -> Option<String> {
+    let mut snapshot: serde_json::Value = serde_json::from_str(text).ok()?;
+    let before = snapshot.get("id")?.as_str()?.to_owned();
+    let hex = hash(format!("{before} {seed}").as_bytes());
+    let id = format!("{}-{}-4{}-8{}-{}", &hex[..8], &hex[8..12], &hex[12..15], &hex[15..18], &hex[18..30]);
+    if snapshot.get("prevIds").is_some() {
+        snapshot["prevIds"] = serde_json::json!([before]);
+    } else {
+        snapshot["prevId"] = before.into();
+    }
+    snapshot["id"] = id.into();
+    Some(serde_json::to_string_pretty(&snapshot).ok()? + "\n")
 }
 
 fn journal(folder: &Folder) -> Result<Journal, Failure> {
@@ -219,7 +288,7 @@ fn stamp(migration: &Migration) -> (&str, i64) {
     match &migration.bookkeeping {
         Bookkeeping::Drizzle { hash, when } => (hash, *when),
         // A set holds migrations of its own format only; a digest matches no row, so nothing is taken for applied.
-        Bookkeeping::Dbd => (migration.digest.as_str(), 0),
+        Bookkeeping::Dbd | Bookkeeping::Row { .. } => (migration.digest.as_str(), 0),
     }
 }
 

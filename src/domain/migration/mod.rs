@@ -4,22 +4,38 @@
 //! this one per format; adding a format means adding one file, its variants of [`Format`] and [`Bookkeeping`], and its
 //! line in [`formats`].
 
+mod batch;
+mod command;
+mod dbmate;
 mod drizzle;
+mod drizzle1;
+mod flyway;
 mod foreign;
+mod golang_migrate;
+mod goose;
+mod marks;
+mod prisma;
+mod refinery;
 mod split;
+mod sqitch;
 mod sql;
+mod sqlx;
 mod standing;
 mod statement;
+mod tokens;
 
+pub use batch::{batched, tables_of};
 pub use split::{SplitError, session_settings, split, split_at};
-pub use standing::standing;
+pub use standing::{Checksum, Entry, standing};
+pub use tokens::{shown_text, tokens_digest};
 
 use super::code::Code;
 use super::digest::Digest;
 use super::failure::Failure;
 use super::ids::{MigrationId, RunId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// The files of a migrations folder, as read. Paths are relative to the folder, with `/`.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +44,9 @@ pub struct Folder {
     pub dir: String,
     /// Every file below it, by path.
     pub files: BTreeMap<String, Vec<u8>>,
+    /// The tools whose traces lie elsewhere in the project, by their names in the configuration: a `sqlx.toml`, a
+    /// dependency on golang-migrate. They decide between formats that look alike.
+    pub hints: BTreeSet<String>,
 }
 
 impl Folder {
@@ -75,8 +94,29 @@ impl Folder {
 pub enum Format {
     /// Plain SQL files, numbered or stamped, tracked by dbd itself.
     Sql,
-    /// Drizzle with `meta/_journal.json`, tracked in `drizzle.__drizzle_migrations`.
+    /// Drizzle 0.x with `meta/_journal.json`, tracked in `drizzle.__drizzle_migrations`.
     Drizzle,
+    /// Drizzle 1.x with a folder for each migration, tracked in `drizzle.__drizzle_migrations` by name.
+    #[serde(rename = "drizzle-1")]
+    Drizzle1,
+    /// Prisma, tracked in `_prisma_migrations`.
+    Prisma,
+    /// Flyway, tracked in `flyway_schema_history`.
+    Flyway,
+    /// sqlx, tracked in `_sqlx_migrations`.
+    Sqlx,
+    /// dbmate, tracked in `schema_migrations`.
+    Dbmate,
+    /// goose, tracked in `goose_db_version`.
+    Goose,
+    /// golang-migrate, tracked in the one row of `schema_migrations`.
+    GolangMigrate,
+    /// refinery, tracked in `refinery_schema_history`.
+    Refinery,
+    /// Sqitch, tracked in the schema `sqitch`.
+    Sqitch,
+    /// No folder: a command of the user's, which keeps track by itself.
+    Command,
 }
 
 /// Everything a folder says: the migrations in order, and what is odd about it.
@@ -90,6 +130,12 @@ pub struct MigrationSet {
     pub migrations: Vec<Migration>,
     /// What is odd but does not stop a run, like a file that no entry names ([`Code::OrphanFile`](super::code::Code)).
     pub warnings: Vec<Failure>,
+}
+
+impl MigrationSet {
+    fn empty(format: Format, folder: &Folder) -> Self {
+        Self { format, dir: folder.dir.clone(), migrations: Vec::new(), warnings: Vec::new() }
+    }
 }
 
 /// One migration, cut into units. The text itself travels beside it; the spans point into that text.
@@ -169,8 +215,36 @@ pub enum AloneProbe {
         /// The index, as the catalog spells it.
         index: String,
     },
-    /// `VACUUM`, `REINDEX CONCURRENTLY` and the like: running it twice does what running it once does.
+    /// `VACUUM` and the like: running it twice does what running it once does.
     Repeatable,
+    /// `REINDEX CONCURRENTLY` of an index or a table: may be repeated, once the copies an interrupted one left behind
+    /// are dropped.
+    Reindex {
+        /// The index or the table, schema-qualified if it was written so; fit for `to_regclass`.
+        relation: String,
+    },
+    /// `DETACH PARTITION ... CONCURRENTLY`: done when the partition is nobody's; one whose detaching is pending is half
+    /// done and is finished.
+    Detached {
+        /// The partitioned table, fit for `to_regclass`.
+        table: String,
+        /// The partition, fit for `to_regclass`.
+        partition: String,
+    },
+    /// An `UPDATE` or a `DELETE` run in batches along the primary key (`-- dbd: batch`): each batch commits with the
+    /// place it reached, so it is continued from the last one.
+    Batch {
+        /// The table, fit for `to_regclass`.
+        table: String,
+        /// What the statement calls the table, quoted as SQL needs it.
+        called: String,
+        /// How many rows of the table one batch looks at.
+        size: u32,
+        /// How long to rest between two batches, in milliseconds.
+        pause_ms: u64,
+    },
+    /// The user's own migration tool: the target's schema tells, if the tool changes it at all.
+    UserCommand,
     /// Nothing in the catalog tells: after a crash a person has to say.
     Unknown,
 }
@@ -207,30 +281,92 @@ pub enum Bookkeeping {
         /// The journal entry's `when`, in milliseconds since 1970.
         when: i64,
     },
+    /// Any other tool: what its reader needs to write the row.
+    Row {
+        /// What the tool identifies the migration by: the [`AppliedRow::key`] of its row.
+        key: String,
+        /// The values of the row that come from the folder, by the names the reader gives them.
+        values: BTreeMap<String, String>,
+    },
 }
 
 /// A tracking table, as SQL that an adapter can run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tracking {
     /// The table, schema-qualified: it is left out of every comparison.
     pub table: &'static str,
+    /// Other tables the tool keeps, schema-qualified: left out as well.
+    pub more: &'static [&'static str],
+    /// Columns by which the table is known to be this tool's: two tools call theirs `schema_migrations`.
+    pub columns: &'static [&'static str],
     /// Makes the table if it is not there; may hold several statements; harmless to repeat.
     pub create: &'static str,
-    /// One row per applied migration, an [`AppliedRow`]: `(key text, digest text)`, the second may be null; only valid
-    /// when the table exists.
+    /// One row per applied migration, an [`AppliedRow`] in five columns of type `text`: key, digest, when, by whom,
+    /// mark; all but the first may be null. Only valid when the table exists.
     pub read: &'static str,
-    /// The advisory lock the owning tool takes, as the SQL expression of its `bigint` key, if it takes one.
-    pub advisory_lock: Option<&'static str>,
+    /// Whether dbd's own entries count as rows beside the tool's, because the tool's say too little.
+    pub own_entries: bool,
+    /// The advisory lock the owning tool takes, if it takes one.
+    pub lock: Option<ToolLock>,
+}
+
+/// The key of a tool's advisory lock.
+#[derive(Clone, Copy, Debug)]
+pub enum ToolLock {
+    /// The same in every database.
+    Key(i64),
+    /// Made of the database's name.
+    OfDatabase(fn(&str) -> i64),
+}
+
+impl ToolLock {
+    /// The key in a database of that name.
+    #[must_use]
+    pub fn key(self, database: &str) -> i64 {
+        match self {
+            Self::Key(key) => key,
+            Self::OfDatabase(key) => key(database),
+        }
+    }
 }
 
 /// One row of a tracking table: `key` is what the format identifies a migration by (dbd: the id; Drizzle: the hash).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedRow {
     /// What identifies the migration.
     pub key: String,
     /// What the row says beside it, if anything: dbd's is the digest of the content, Drizzle's the `created_at` in
-    /// milliseconds.
+    /// milliseconds, other tools' their checksum.
     pub digest: Option<String>,
+    /// When it was applied, RFC 3339, if the tool keeps that.
+    pub at: Option<String>,
+    /// Who applied it, if the tool keeps that.
+    pub by: Option<String>,
+    /// What is special about the row: `failed`, or a word of the format's own.
+    pub mark: Option<String>,
+    /// What dbd itself kept when it applied the migration.
+    pub proof: Option<Proof>,
+}
+
+/// The mark of a row whose migration failed half-way.
+pub const FAILED: &str = "failed";
+
+/// The mark of an entry of dbd's own for a version it found and had not applied itself.
+pub const SEEN: &str = "seen";
+
+/// What dbd keeps of a migration it applied, beside the owning tool's row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The digest of the file as it was.
+    pub digest: Option<String>,
+    /// The digest of what the server was given, whatever its comments and white space ([`tokens_digest`]).
+    pub tokens: Option<String>,
+    /// The file as it was, secrets masked; not for very large ones.
+    pub text: Option<String>,
+    /// The run that applied it.
+    pub run: Option<String>,
+    /// When, RFC 3339.
+    pub at: Option<String>,
 }
 
 /// The folder held against what the database has applied.
@@ -240,10 +376,59 @@ pub struct Standing {
     pub applied: Vec<usize>,
     /// The migrations to apply, by their place in the set, in order.
     pub pending: Vec<usize>,
+    /// The migrations that neither are applied nor ever will be: a baseline of Flyway stands for them.
+    pub superseded: Vec<usize>,
     /// What makes a deployment unsafe: a file changed after it was applied, an applied migration that is missing.
     pub errors: Vec<Failure>,
     /// What is odd but safe, like a pending migration that comes before an applied one.
     pub warnings: Vec<Failure>,
+    /// One entry per migration of the set: its row, and whether its content is still what was applied.
+    pub entries: Vec<Entry>,
+}
+
+/// A file that `dbd migrations new` makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewFile {
+    /// Its path within the folder.
+    pub path: String,
+    /// What is in it.
+    pub text: String,
+    /// Whether it replaces a file that is there, like a tool's journal; any other must not be there yet.
+    pub replaces: bool,
+}
+
+impl NewFile {
+    fn made(path: String, text: impl Into<String>) -> Self {
+        Self { path, text: text.into(), replaces: false }
+    }
+}
+
+/// What a new migration is to be called.
+#[derive(Clone, Copy, Debug)]
+pub struct NewName<'a> {
+    /// In a person's words.
+    pub title: &'a str,
+    /// In lower-case letters, digits and `_`.
+    pub slug: &'a str,
+    /// The time, `YYYYMMDDHHMMSS` in UTC.
+    pub stamp: &'a str,
+    /// The time, in milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl NewName<'_> {
+    /// The next number after those of `ids`, as wide as the last one; a stamp where they are stamps.
+    fn number<'i>(&self, ids: impl Iterator<Item = &'i str>, width: usize) -> String {
+        let leads = ids.filter_map(|id| {
+            let end = id.bytes().take_while(u8::is_ascii_digit).count();
+            id[..end].parse::<u64>().ok().map(|number| (number, end))
+        });
+        match leads.max() {
+            None => format!("{:0width$}", 1),
+            Some((_, 12..)) => self.stamp.to_owned(),
+            Some((last, width)) => format!("{:0width$}", last + 1),
+        }
+    }
 }
 
 /// How to find the format of a folder.
@@ -264,7 +449,11 @@ impl FormatChoice {
         if word == "auto" {
             return Ok(Self::Auto);
         }
-        let names = || formats().iter().map(|reader| reader.name()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            let mut names: Vec<&str> = formats().iter().map(|reader| reader.name()).collect();
+            names.dedup();
+            names.join(", ")
+        };
         match formats().iter().find(|reader| reader.name() == word) {
             Some(reader) => Ok(Self::Given(reader.format())),
             None if foreign::NAMES.contains(&word) => Err(Failure::new(
@@ -304,22 +493,51 @@ pub trait FormatReader: Sync {
     /// What identifies the migration in that table: the [`AppliedRow::key`] of its row.
     fn key(&self, migration: &Migration) -> String;
 
-    /// One `INSERT` that records the migration as the owning tool would: in the last unit's transaction, or after it if
-    /// that runs alone.
+    /// The statements that record the migration as the owning tool would: in the last unit's transaction, or after it
+    /// if that runs alone.
     fn insert_sql(&self, migration: &Migration, run: &RunId) -> String;
 
-    /// One `DELETE` that takes exactly that record back.
+    /// The statements that take exactly that record back.
     fn delete_sql(&self, migration: &Migration) -> String;
 
     /// Holds the set against what the database has applied, entry by entry; the order of `rows` does not matter.
     fn standing(&self, set: &MigrationSet, rows: &[AppliedRow]) -> Standing;
+
+    /// The files of a new, empty migration, named as the tool would name it. `ids` are those of the folder, in order.
+    ///
+    /// # Errors
+    /// The tool's own journal cannot be read.
+    fn new_files(&self, folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure>;
+
+    /// [`FormatReader::insert_sql`], and beside it dbd's own [`Proof`]. `text` is the migration's text, which may have
+    /// travelled apart from it.
+    fn record_sql(&self, migration: &Migration, text: &str, run: &RunId) -> String {
+        let table = self.tracking().table;
+        format!(
+            "{};\n{}",
+            self.insert_sql(migration, run),
+            tokens::proof_sql(table, &self.key(migration), migration, text, run)
+        )
+    }
 }
 
 /// The formats dbd reads, the most particular first. Plain SQL, which would take almost any folder for its own, is the
 /// last, and is asked only when no tool dbd merely recognises claims the folder.
 #[must_use]
 pub fn formats() -> &'static [&'static dyn FormatReader] {
-    &[&drizzle::Drizzle, &sql::Sql]
+    &[
+        &drizzle::Drizzle,
+        &drizzle1::Drizzle1,
+        &prisma::Prisma,
+        &sqitch::Sqitch,
+        &dbmate::Dbmate,
+        &goose::Goose,
+        &refinery::Refinery,
+        &flyway::Flyway,
+        &sqlx::Sqlx,
+        &golang_migrate::GolangMigrate,
+        &sql::Sql,
+    ]
 }
 
 impl Format {
@@ -329,31 +547,44 @@ impl Format {
         match self {
             Self::Sql => &sql::Sql,
             Self::Drizzle => &drizzle::Drizzle,
+            Self::Drizzle1 => &drizzle1::Drizzle1,
+            Self::Prisma => &prisma::Prisma,
+            Self::Flyway => &flyway::Flyway,
+            Self::Sqlx => &sqlx::Sqlx,
+            Self::Dbmate => &dbmate::Dbmate,
+            Self::Goose => &goose::Goose,
+            Self::GolangMigrate => &golang_migrate::GolangMigrate,
+            Self::Refinery => &refinery::Refinery,
+            Self::Sqitch => &sqitch::Sqitch,
+            Self::Command => &command::Command,
         }
     }
 }
 
-/// Reads a folder of migrations.
+/// The reader of a folder.
 ///
 /// # Errors
-/// [`Code::UnsupportedFormat`] when it belongs to a tool dbd does not read yet, [`Code::NoMigrations`] when the format
-/// is to be found out and nothing in the folder is a migration, and whatever the format's reader refuses.
-pub fn read_folder(folder: &Folder, choice: FormatChoice) -> Result<MigrationSet, Failure> {
+/// [`Code::UnsupportedFormat`] when it belongs to a tool dbd does not read, [`Code::NoMigrations`] when the format is to
+/// be found out and nothing in the folder is a migration.
+pub fn reader_of(folder: &Folder, choice: FormatChoice) -> Result<&'static dyn FormatReader, Failure> {
     match choice {
         FormatChoice::Given(format) => {
             if format == Format::Sql {
                 foreign::refuse_marked(folder)?;
             }
-            format.reader().read(folder)
+            // Two versions of a tool share a name; what lies in the folder tells which it is.
+            let reader = format.reader();
+            let mut namesakes = formats().iter().filter(|other| other.name() == reader.name());
+            Ok(namesakes.find(|other| other.detect(folder)).copied().unwrap_or(reader))
         }
         FormatChoice::Auto => {
-            let reader = formats().iter().find(|reader| reader.format() != Format::Sql && reader.detect(folder));
-            if let Some(reader) = reader {
-                return reader.read(folder);
+            let found = formats().iter().find(|reader| reader.format() != Format::Sql && reader.detect(folder));
+            if let Some(reader) = found {
+                return Ok(*reader);
             }
             foreign::refuse(folder)?;
             if sql::Sql.detect(folder) {
-                return sql::Sql.read(folder);
+                return Ok(&sql::Sql);
             }
             Err(Failure::new(Code::NoMigrations, format!("there are no migrations in {}", folder.whole()))
                 .hint("name the folder in dbd.toml: [migrations] dir = \"...\"")
@@ -362,16 +593,45 @@ pub fn read_folder(folder: &Folder, choice: FormatChoice) -> Result<MigrationSet
     }
 }
 
-/// Cuts a file and takes its digest. `separator` is where the owning tool cuts before it looks at the SQL.
-fn read_file(folder: &Folder, path: &str, separator: Option<&str>) -> Result<ReadFile, Failure> {
+/// Reads a folder of migrations.
+///
+/// # Errors
+/// Those of [`reader_of`], and whatever the format's reader refuses.
+pub fn read_folder(folder: &Folder, choice: FormatChoice) -> Result<MigrationSet, Failure> {
+    reader_of(folder, choice)?.read(folder)
+}
+
+/// How a tool cuts a file before it looks at the SQL.
+#[derive(Clone, Debug, Default)]
+struct Cut<'a> {
+    /// Where it cuts, wherever that stands.
+    separator: Option<&'a str>,
+    /// The parts of the file that count, in bytes; the whole file if none are given.
+    pieces: Option<Vec<Range<usize>>>,
+    /// Whether the file asks for no transaction around it: a statement that may commit by itself then runs alone.
+    no_transaction: bool,
+}
+
+/// Cuts a file and takes its digest.
+fn read_file(folder: &Folder, path: &str, cut: &Cut<'_>) -> Result<ReadFile, Failure> {
     let text = folder.text(path)?;
     let file = folder.shown(path);
-    let units = match separator {
-        Some(separator) => split::split_at(text, separator),
-        None => split::split(text),
-    };
-    let units = units.map_err(|error| error.into_failure(&file))?;
+    let units = split::cut(text, cut).map_err(|error| error.into_failure(&file))?;
     Ok(ReadFile { digest: Digest::of(text), text: text.to_owned(), file, units })
+}
+
+/// The way back that is a file of its own. One that cannot be read is no reason not to go forward, so it only warns.
+fn read_down(folder: &Folder, path: &str, cut: &Cut<'_>, warnings: &mut Vec<Failure>) -> Option<Down> {
+    match read_file(folder, path, cut) {
+        Ok(file) => {
+            warnings.extend(file.emptiness());
+            (!file.units.is_empty()).then(|| file.into_down())
+        }
+        Err(failure) => {
+            warnings.push(failure.hint("the way back is left out of account until it is corrected"));
+            None
+        }
+    }
 }
 
 /// A file, cut.
@@ -402,6 +662,72 @@ impl ReadFile {
     }
 }
 
+impl Bookkeeping {
+    /// The row of a tool, from the names and values its reader knows.
+    fn row(key: impl Into<String>, values: &[(&str, &str)]) -> Self {
+        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::Row { key: key.into(), values }
+    }
+
+    /// The key of a tool's row; empty for the formats that keep theirs otherwise, which no row has.
+    fn key(&self) -> &str {
+        match self {
+            Self::Row { key, .. } => key,
+            Self::Dbd | Self::Drizzle { .. } => "",
+        }
+    }
+
+    /// A value of a tool's row; empty if there is none.
+    fn value(&self, name: &str) -> &str {
+        match self {
+            Self::Row { values, .. } => values.get(name).map_or("", String::as_str),
+            Self::Dbd | Self::Drizzle { .. } => "",
+        }
+    }
+
+    /// A value of a tool's row as a literal.
+    fn literal(&self, name: &str) -> String {
+        crate::domain::sql::quote_literal(self.value(name))
+    }
+}
+
+/// A file's name apart from the folders before it.
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// `0003_add_price` as number and name; `None` without a number, or when nothing parts the two.
+fn number_and_name(stem: &str) -> Option<(&str, &str)> {
+    let (number, name) = stem.split_once('_')?;
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some((number, name))
+}
+
+/// A number without its leading zeros.
+fn plain_number(digits: &str) -> &str {
+    let plain = digits.trim_start_matches('0');
+    if plain.is_empty() && !digits.is_empty() { "0" } else { plain }
+}
+
+/// Two files with one number: nobody can know which comes first.
+fn doubled(folder: &Folder, first: &str, second: &str) -> Failure {
+    let (first, second) = (folder.shown(first), folder.shown(second));
+    Failure::new(Code::DuplicateMigration, format!("{first} and {second} have the same number"))
+        .hint("give the one that is not applied anywhere yet the next free number")
+}
+
+/// A file whose name the tool that owns the folder passes over.
+fn passed_over(folder: &Folder, path: &str, pattern: &str) -> Failure {
+    Failure::new(Code::OrphanFile, format!("{} is not run: its name is not like {pattern}", folder.shown(path)))
+        .hint("rename it, or move it out of the folder")
+}
+
+/// The SQL files at the top of the folder, hidden ones left out.
+fn top_level(folder: &Folder) -> impl Iterator<Item = &str> {
+    let wanted =
+        |path: &&str| !path.contains('/') && !path.starts_with('.') && path.to_ascii_lowercase().ends_with(".sql");
+    folder.files.keys().map(String::as_str).filter(wanted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,12 +735,17 @@ mod tests {
     /// A folder of text files, `migrations/`.
     pub(super) fn folder(files: &[(&str, &str)]) -> Folder {
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
-        Folder { dir: "migrations".to_owned(), files }
+        Folder { dir: "migrations".to_owned(), files, ..Folder::default() }
     }
 
     /// Rows of a tracking table.
     pub(super) fn rows(rows: &[(&str, Option<String>)]) -> Vec<AppliedRow> {
-        rows.iter().map(|(key, digest)| AppliedRow { key: (*key).to_owned(), digest: digest.clone() }).collect()
+        let row = |key: &str, digest: &Option<String>| AppliedRow {
+            key: key.to_owned(),
+            digest: digest.clone(),
+            ..AppliedRow::default()
+        };
+        rows.iter().map(|(key, digest)| row(key, digest)).collect()
     }
 
     #[test]
@@ -423,15 +754,16 @@ mod tests {
         for (files, expected) in [
             (&[("0001_a.sql", "SELECT 1")][..], Ok(Format::Sql)),
             (&[("meta/_journal.json", journal), ("0001_a.sql", "SELECT 1")], Ok(Format::Drizzle)),
-            (&[("migration_lock.toml", ""), ("20240101000000_a/migration.sql", "")], Err("Prisma")),
-            (&[("20240101000000_a/migration.sql", "")], Err("Prisma")),
-            (&[("20240101000000_a/migration.sql", ""), ("20240101000000_a/snapshot.json", "")], Err("Drizzle 1.x")),
-            (&[("V1__init.sql", "")], Err("Flyway")),
-            (&[("V1.2__init.sql", ""), ("R__views.sql", "")], Err("Flyway")),
-            (&[("1_a.sql", "-- migrate:up\nSELECT 1;\n-- migrate:down\n")], Err("dbmate")),
-            (&[("1_a.sql", "-- +goose Up\nSELECT 1;\n")], Err("goose")),
+            (&[("migration_lock.toml", ""), ("20240101000000_a/migration.sql", "")], Ok(Format::Prisma)),
+            (&[("20240101000000_a/migration.sql", "")], Ok(Format::Prisma)),
+            (&[("20240101000000_a/migration.sql", ""), ("20240101000000_a/snapshot.json", "")], Ok(Format::Drizzle1)),
+            (&[("V1__init.sql", "")], Ok(Format::Flyway)),
+            (&[("V1.2__init.sql", ""), ("R__views.sql", "")], Ok(Format::Flyway)),
+            (&[("V1__init.sql", ""), ("U2__late.sql", "")], Ok(Format::Refinery)),
+            (&[("1_a.sql", "-- migrate:up\nSELECT 1;\n-- migrate:down\n")], Ok(Format::Dbmate)),
+            (&[("1_a.sql", "-- +goose Up\nSELECT 1;\n")], Ok(Format::Goose)),
             (&[("1_a.sql", "--liquibase formatted sql\n")], Err("Liquibase")),
-            (&[("sqitch.plan", ""), ("deploy/a.sql", "")], Err("Sqitch")),
+            (&[("sqitch.plan", "%project=a\n")], Ok(Format::Sqitch)),
             (&[("atlas.sum", ""), ("1_a.sql", "")], Err("Atlas")),
             (&[("20240101_a.ts", "")], Err("programming language")),
         ] {
@@ -454,6 +786,12 @@ mod tests {
         assert_eq!(read_folder(&folder(&[("V1__a.sql", "SELECT 1")]), given).map(|set| set.migrations.len()), Ok(1));
         let both_ways = folder(&[("1_a.sql", "-- +goose Up\nSELECT 1;\n-- +goose Down\nSELECT 2;\n")]);
         assert_eq!(read_folder(&both_ways, given).unwrap_err().code, Code::UnsupportedFormat);
+        let mut hinted = folder(&[("1_a.up.sql", "SELECT 1"), ("1_a.down.sql", "SELECT 2")]);
+        assert_eq!(read_folder(&hinted, FormatChoice::Auto).unwrap().format, Format::Sql);
+        for (hint, format) in [("sqlx", Format::Sqlx), ("golang-migrate", Format::GolangMigrate)] {
+            hinted.hints = [hint.to_owned()].into();
+            assert_eq!(read_folder(&hinted, FormatChoice::Auto).unwrap().format, format);
+        }
         assert_eq!(read_folder(&folder(&[]), given).map(|set| set.migrations), Ok(vec![]));
     }
 
@@ -461,10 +799,16 @@ mod tests {
     fn the_configuration_names_a_format() {
         assert_eq!(FormatChoice::parse("auto"), Ok(FormatChoice::Auto));
         for reader in formats() {
-            assert_eq!(FormatChoice::parse(reader.name()), Ok(FormatChoice::Given(reader.format())));
             assert_eq!(reader.format().reader().name(), reader.name());
+            let given = FormatChoice::parse(reader.name());
+            // Drizzle has two layouts under one name.
+            let expected = if reader.format() == Format::Drizzle1 { Format::Drizzle } else { reader.format() };
+            assert_eq!(given, Ok(FormatChoice::Given(expected)));
         }
-        assert_eq!(FormatChoice::parse("prisma").unwrap_err().code, Code::UnsupportedFormat);
+        let stamped = folder(&[("20240101000000_a/migration.sql", "SELECT 1"), ("20240101000000_a/snapshot.json", "")]);
+        let drizzle = FormatChoice::parse("drizzle").unwrap();
+        assert_eq!(read_folder(&stamped, drizzle).unwrap().format, Format::Drizzle1);
+        assert_eq!(FormatChoice::parse("liquibase").unwrap_err().code, Code::UnsupportedFormat);
         assert_eq!(FormatChoice::parse("SQL").unwrap_err().code, Code::BadValue);
     }
 

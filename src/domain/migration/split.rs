@@ -12,8 +12,9 @@
 //!
 //! Everything else between two borders is one transaction.
 
+use super::batch::{self, Directive};
 use super::statement::{self, Refusal, Role};
-use super::{Span, Unit, UnitMode};
+use super::{Cut, Span, Unit, UnitMode};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::sql::{is_comment, mask_strings, range, tokens};
@@ -95,7 +96,7 @@ impl std::error::Error for SplitError {}
 /// # Errors
 /// The text does not parse, steers its transaction in a way dbd cannot resume, or needs psql.
 pub fn split(text: &str) -> Result<Vec<Unit>, SplitError> {
-    units(text, statements(text, after_mark(text)..text.len())?)
+    cut(text, &Cut::default())
 }
 
 /// Like [`split`], for tools that cut a file at every `separator` before they look at the SQL, wherever it stands.
@@ -103,16 +104,21 @@ pub fn split(text: &str) -> Result<Vec<Unit>, SplitError> {
 /// # Errors
 /// As [`split`]; each piece has to parse on its own.
 pub fn split_at(text: &str, separator: &str) -> Result<Vec<Unit>, SplitError> {
+    cut(text, &Cut { separator: Some(separator), ..Cut::default() })
+}
+
+/// Like [`split`], the way a tool cuts its files.
+pub(super) fn cut(text: &str, cut: &Cut<'_>) -> Result<Vec<Unit>, SplitError> {
     let mut all = Vec::new();
-    let mut start = after_mark(text);
-    loop {
-        let cut = text[start..].find(separator).map(|found| start + found);
-        all.extend(statements(text, start..cut.unwrap_or(text.len()))?);
-        match cut {
-            Some(cut) => start = cut + separator.len(),
-            None => return units(text, all),
+    for piece in cut.pieces.clone().unwrap_or_else(|| vec![after_mark(text)..text.len()]) {
+        let mut start = piece.start;
+        while start <= piece.end {
+            let end = cut.separator.and_then(|separator| text[start..piece.end].find(separator)).map(|at| start + at);
+            all.extend(statements(text, start..end.unwrap_or(piece.end), cut.no_transaction)?);
+            start = end.map_or(piece.end, |end| end) + cut.separator.map_or(0, str::len).max(1);
         }
     }
+    units(text, all)
 }
 
 /// The statements before unit `before` that change the session for what comes after: `SET`, `RESET`, `SET ROLE`, not
@@ -136,7 +142,7 @@ struct Statement {
 }
 
 /// The statements of one piece of the text, with their places in the whole text.
-fn statements(text: &str, piece: Range<usize>) -> Result<Vec<Statement>, SplitError> {
+fn statements(text: &str, piece: Range<usize>, no_transaction: bool) -> Result<Vec<Statement>, SplitError> {
     let part = &text[piece.clone()];
     let error = |offset: usize, code, message: &str| SplitError::new(text, piece.start + offset, code, message);
     if let Some(nul) = part.find('\0') {
@@ -155,7 +161,22 @@ fn statements(text: &str, piece: Range<usize>) -> Result<Vec<Statement>, SplitEr
     if slices.is_empty() {
         return Ok(Vec::new());
     }
-    let tokens = significant_tokens(part);
+    let (comments, tokens): (Vec<ScanToken>, Vec<ScanToken>) =
+        tokens(part).unwrap_or_default().into_iter().partition(is_comment);
+    let mut directives = Vec::new();
+    for comment in &comments {
+        let at = range(comment).0;
+        match batch::directive(&part[at..range(comment).1]) {
+            Some(Ok(directive)) => directives.push((at, directive)),
+            Some(Err(message)) => {
+                let found = error(at, Code::UnreadableMigration, &message);
+                return Err(found.hint("dbd knows `-- dbd: no-transaction` and `-- dbd: batch size=5000 pause=100ms`"));
+            }
+            None => {}
+        }
+    }
+    let no_transaction =
+        no_transaction || directives.iter().any(|(_, directive)| *directive == Directive::NoTransaction);
     // The parse tree tells queries, of which there may be very many, from the statements that need a closer look.
     let utility = pg_query::is_utility_stmt(part).unwrap_or_default();
     let lines = Lines::of(text);
@@ -170,11 +191,16 @@ fn statements(text: &str, piece: Range<usize>) -> Result<Vec<Statement>, SplitEr
             continue;
         }
         let (start, end) = (range(&tokens[first]).0, range(&tokens[last - 1]).1);
+        let behind = if next == 0 { 0 } else { range(&tokens[next - 1]).1 };
         next = last;
-        let role = if utility.get(index) == Some(&false) {
-            Role::Plain
-        } else {
-            role(&part[start..end], &tokens[first..last])
+        let batch = directives.iter().find_map(|(at, directive)| match directive {
+            Directive::Batch { size, pause_ms } if (behind..start).contains(at) => Some((*size, *pause_ms)),
+            _ => None,
+        });
+        let role = match batch {
+            Some((size, pause_ms)) => batch::role(&part[start..end], size, pause_ms),
+            None if utility.get(index) == Some(&false) => Role::Plain,
+            None => role(&part[start..end], &tokens[first..last], no_transaction),
         };
         let place = piece.start + start;
         found.push(Statement { span: Span { start: place, len: end - start, line: lines.line(place) }, role });
@@ -189,14 +215,15 @@ fn significant_tokens(text: &str) -> Vec<ScanToken> {
     tokens
 }
 
-fn parse_one(sql: &str) -> Result<NodeEnum, pg_query::Error> {
+pub(super) fn parse_one(sql: &str) -> Result<NodeEnum, pg_query::Error> {
     let tree = pg_query::parse(sql, 0)?.protobuf;
     let node = tree.stmts.into_iter().next().and_then(|raw| raw.stmt).and_then(|stmt| stmt.node);
     node.ok_or(pg_query::Error::InvalidPointer)
 }
 
-fn role(sql: &str, tokens: &[ScanToken]) -> Role {
+fn role(sql: &str, tokens: &[ScanToken], no_transaction: bool) -> Role {
     match parse_one(sql) {
+        Ok(node) if no_transaction => statement::role_alone(&node),
         Ok(node) => statement::role(&node),
         // Protocol Buffers stop at a hundred levels, so the tree of a long UNION or a long sum cannot be read. Of the
         // statements that may hold one, only an index can be built outside a transaction, and it must not be taken for
@@ -497,7 +524,8 @@ mod tests {
 
     #[test]
     fn what_a_transaction_cannot_hold_runs_alone_with_its_probe() {
-        use AloneProbe::{IndexGone, IndexValid, Repeatable, Unknown};
+        use AloneProbe::{Detached, IndexGone, IndexValid, Reindex, Repeatable, Unknown};
+        let reindex = |relation: &str| Reindex { relation: relation.to_owned() };
         let valid = |schema: Option<&str>, table: &str, index: &str| IndexValid {
             schema: schema.map(str::to_owned),
             table: table.to_owned(),
@@ -517,9 +545,9 @@ mod tests {
             ("DROP INDEX CONCURRENTLY i", gone(None, "i")),
             ("DROP INDEX CONCURRENTLY IF EXISTS s.i", gone(Some("s"), "i")),
             ("DROP INDEX CONCURRENTLY i, j", Unknown),
-            ("REINDEX INDEX CONCURRENTLY i", Repeatable),
-            ("REINDEX (CONCURRENTLY) TABLE a", Repeatable),
-            ("REINDEX (CONCURRENTLY 'on', VERBOSE) TABLE a", Repeatable),
+            ("REINDEX INDEX CONCURRENTLY s.i", reindex("s.i")),
+            ("REINDEX (CONCURRENTLY) TABLE a", reindex("a")),
+            ("REINDEX (CONCURRENTLY 'on', VERBOSE) TABLE a", reindex("a")),
             ("REINDEX SCHEMA s", Repeatable),
             ("REINDEX DATABASE d", Repeatable),
             ("REINDEX SYSTEM d", Repeatable),
@@ -533,7 +561,10 @@ mod tests {
             ("CREATE TABLESPACE t LOCATION '/x'", Unknown),
             ("DROP TABLESPACE t", Unknown),
             ("ALTER SYSTEM SET work_mem = '1GB'", Repeatable),
-            ("ALTER TABLE a DETACH PARTITION b CONCURRENTLY", Unknown),
+            (
+                "ALTER TABLE a DETACH PARTITION s.b CONCURRENTLY",
+                Detached { table: "a".to_owned(), partition: "s.b".to_owned() },
+            ),
             ("CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p", Unknown),
             ("CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p WITH (create_slot = true)", Unknown),
             ("ALTER SUBSCRIPTION s REFRESH PUBLICATION", Repeatable),

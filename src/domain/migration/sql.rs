@@ -7,8 +7,8 @@
 //! numbers the names alone give the order, as long as they give only one.
 
 use super::{
-    AppliedRow, Bookkeeping, Down, Folder, Format, FormatReader, Migration, MigrationSet, ReadFile, Standing, Tracking,
-    read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
+    Tracking, read_down, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -41,9 +41,10 @@ impl FormatReader for Sql {
         let mut warnings = Vec::new();
         let mut migrations = Vec::with_capacity(ups.len());
         for name in ups {
-            let file = read_file(folder, name.path, None)?;
+            let file = read_file(folder, name.path, &Cut::default())?;
             warnings.extend(file.emptiness());
-            let down = downs.remove(name.id).and_then(|name| read_down(folder, &name, &mut warnings));
+            let down = downs.remove(name.id);
+            let down = down.and_then(|name| read_down(folder, name.path, &Cut::default(), &mut warnings));
             migrations.push(file.into_migration(MigrationId::new(name.id), Bookkeeping::Dbd, down));
         }
         for name in downs.values() {
@@ -59,6 +60,8 @@ impl FormatReader for Sql {
     fn tracking(&self) -> Tracking {
         Tracking {
             table: "dbd.migration",
+            more: &[],
+            columns: &["id", "digest", "run_id"],
             create: "CREATE SCHEMA IF NOT EXISTS dbd;
 CREATE TABLE IF NOT EXISTS dbd.migration (
     id text PRIMARY KEY,
@@ -68,8 +71,10 @@ CREATE TABLE IF NOT EXISTS dbd.migration (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     session_user_name text DEFAULT session_user
 );",
-            read: "SELECT id, digest FROM dbd.migration ORDER BY applied_at, id",
-            advisory_lock: None,
+            read: "SELECT id, digest, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), run_id, NULL::text \
+                FROM dbd.migration ORDER BY applied_at, id",
+            own_entries: false,
+            lock: None,
         }
     }
 
@@ -89,6 +94,18 @@ CREATE TABLE IF NOT EXISTS dbd.migration (
 
     fn standing(&self, set: &MigrationSet, rows: &[AppliedRow]) -> Standing {
         standing::by_key(set, rows, |migration| self.key(migration))
+    }
+
+    fn new_files(&self, folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
+        let lead = format!("{}_{}", name.number(ids.iter().copied(), 4), name.slug);
+        let text = format!("-- {}\n", name.title);
+        Ok(match folder.files.keys().any(|path| path.ends_with(".up.sql")) {
+            true => vec![
+                NewFile::made(format!("{lead}.up.sql"), text.clone()),
+                NewFile::made(format!("{lead}.down.sql"), text),
+            ],
+            false => vec![NewFile::made(format!("{lead}.sql"), text)],
+        })
     }
 }
 
@@ -252,20 +269,6 @@ fn natural(a: &str, b: &str) -> Ordering {
         };
         if order != Ordering::Equal || a.is_empty() && b.is_empty() {
             return order;
-        }
-    }
-}
-
-/// The way back. One that cannot be read is no reason not to go forward, so it only warns.
-fn read_down(folder: &Folder, name: &Name, warnings: &mut Vec<Failure>) -> Option<Down> {
-    match read_file(folder, name.path, None) {
-        Ok(file) => {
-            warnings.extend(file.emptiness());
-            (!file.units.is_empty()).then(|| ReadFile::into_down(file))
-        }
-        Err(failure) => {
-            warnings.push(failure.hint("the way back is left out of account until it is corrected"));
-            None
         }
     }
 }

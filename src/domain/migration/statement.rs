@@ -38,6 +38,15 @@ fn refused(code: Code, message: impl Into<String>, hint: &'static str) -> Role {
     Role::Refused(Refusal { code, message: message.into(), hint })
 }
 
+/// The role of a statement in a file that asks for no transaction: what may commit by itself runs alone.
+pub(super) fn role_alone(node: &NodeEnum) -> Role {
+    match node {
+        NodeEnum::CallStmt(_) => Role::Alone(AloneProbe::Unknown, "CALL"),
+        NodeEnum::DoStmt(_) => Role::Alone(AloneProbe::Unknown, "DO"),
+        other => role(other),
+    }
+}
+
 /// The role of a statement. Every command that calls `PreventInTransactionBlock` in PostgreSQL 13 to 18 and can be told
 /// from its text is `Alone`.
 ///
@@ -55,7 +64,11 @@ pub(super) fn role(node: &NodeEnum) -> Role {
             ReindexObjectType::ReindexObjectSchema => alone(Repeatable, "REINDEX SCHEMA"),
             ReindexObjectType::ReindexObjectSystem => alone(Repeatable, "REINDEX SYSTEM"),
             ReindexObjectType::ReindexObjectDatabase => alone(Repeatable, "REINDEX DATABASE"),
-            _ if option(&stmt.params, "concurrently") == Some(true) => alone(Repeatable, "REINDEX CONCURRENTLY"),
+            _ if option(&stmt.params, "concurrently") == Some(true) => {
+                let probe =
+                    stmt.relation.as_ref().map(|relation| AloneProbe::Reindex { relation: qualified(relation) });
+                alone(probe.unwrap_or(Repeatable), "REINDEX CONCURRENTLY")
+            }
             _ => Role::Plain,
         },
         NodeEnum::VacuumStmt(stmt) if stmt.is_vacuumcmd => alone(Repeatable, "VACUUM"),
@@ -68,8 +81,13 @@ pub(super) fn role(node: &NodeEnum) -> Role {
         NodeEnum::CreateTableSpaceStmt(_) => alone(Unknown, "CREATE TABLESPACE"),
         NodeEnum::DropTableSpaceStmt(stmt) => alone(repeatable_if(stmt.missing_ok), "DROP TABLESPACE"),
         NodeEnum::AlterSystemStmt(_) => alone(Repeatable, "ALTER SYSTEM"),
-        NodeEnum::AlterTableStmt(stmt) if stmt.cmds.iter().any(detaches_concurrently) => {
-            alone(Unknown, "ALTER TABLE ... DETACH PARTITION CONCURRENTLY")
+        NodeEnum::AlterTableStmt(stmt) if stmt.cmds.iter().any(|cmd| detached(cmd).is_some()) => {
+            let partition = stmt.cmds.iter().find_map(detached);
+            let probe = stmt.relation.as_ref().zip(partition).map(|(table, partition)| AloneProbe::Detached {
+                table: qualified(table),
+                partition: qualified(partition),
+            });
+            alone(probe.unwrap_or(Unknown), "ALTER TABLE ... DETACH PARTITION CONCURRENTLY")
         }
         NodeEnum::CreateSubscriptionStmt(stmt)
             if option(&stmt.options, "create_slot").or(option(&stmt.options, "connect")) != Some(false) =>
@@ -171,12 +189,18 @@ fn index_gone(stmt: &DropStmt) -> AloneProbe {
     }
 }
 
-fn detaches_concurrently(cmd: &Node) -> bool {
-    let Some(NodeEnum::AlterTableCmd(cmd)) = &cmd.node else { return false };
-    let partition = cmd.def.as_ref().and_then(|def| def.node.as_ref());
+/// The partition that a command detaches concurrently.
+fn detached(cmd: &Node) -> Option<&RangeVar> {
+    let Some(NodeEnum::AlterTableCmd(cmd)) = &cmd.node else { return None };
     // FINALIZE, the second half of an interrupted detach, is welcome in a transaction.
-    cmd.subtype() == AlterTableType::AtDetachPartition
-        && matches!(partition, Some(NodeEnum::PartitionCmd(partition)) if partition.concurrent)
+    match cmd.def.as_ref().and_then(|def| def.node.as_ref()) {
+        Some(NodeEnum::PartitionCmd(partition))
+            if partition.concurrent && cmd.subtype() == AlterTableType::AtDetachPartition =>
+        {
+            partition.name.as_ref()
+        }
+        _ => None,
+    }
 }
 
 fn alter_subscription(stmt: &AlterSubscriptionStmt) -> Role {
@@ -250,7 +274,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 /// The relation's name as SQL, fit for `to_regclass`.
-fn qualified(relation: &RangeVar) -> String {
+pub(super) fn qualified(relation: &RangeVar) -> String {
     let parts = [relation.schemaname.as_str(), relation.relname.as_str()];
     parts.into_iter().filter(|part| !part.is_empty()).map(quote_ident).collect::<Vec<_>>().join(".")
 }

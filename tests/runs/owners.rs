@@ -1,0 +1,165 @@
+//! The tool that owns the folder agrees: run on a target that dbd deployed to, it finds nothing to do.
+//!
+//! Needs programs of other people, so it runs only where `DBD_TEST_OWNERS` names a folder that has them:
+//! `npm install dbmate drizzle-orm pg` made its `node_modules`, `cargo install --root cargo sqlx-cli refinery_cli` its
+//! `cargo/bin`. An owner that is not there is passed over, with a word about it.
+
+use crate::support::project::{Project, files};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
+fn owners() -> Option<PathBuf> {
+    std::env::var_os("DBD_TEST_OWNERS").map(PathBuf::from)
+}
+
+/// The program, unless it is not there.
+fn there(path: PathBuf) -> Option<PathBuf> {
+    let found = path.exists();
+    if !found {
+        eprintln!("{} is not there; its owner was not asked", path.display());
+    }
+    found.then_some(path)
+}
+
+/// Runs an owner to its end; what it printed.
+#[track_caller]
+fn ask(project: &Project, program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .current_dir(project.root())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{} {arguments:?}: {text}", program.display());
+    text
+}
+
+/// A project of this format with these files, deployed by dbd.
+fn deployed(format: &str, files: &[(&str, &str)]) -> Project {
+    let mut project = Project::empty();
+    project.with_sandboxes_on_the_server();
+    project.config(&format!("[migrations]\ndir = \"migrations\"\nformat = \"{format}\"\n"));
+    for (path, text) in files {
+        project.write(&format!("migrations/{path}"), text);
+    }
+    project.start().expect(0).outcome("succeeded");
+    project
+}
+
+/// Everything the owner could have changed.
+fn whole(project: &Project, table: &str) -> (Vec<String>, String) {
+    (project.rows(&format!("select * from {table} order by 1")), project.snapshot().schema)
+}
+
+const TWO: &[(&str, &str)] = &[
+    ("20240131120000_init.sql", "create table a (id int primary key);\ninsert into a values (1);\n"),
+    ("20240201120000_more.sql", "alter table a add column b text not null default 'ü''x';\n"),
+];
+
+#[test]
+fn drizzle_finds_nothing_to_do() {
+    let Some(owners) = owners() else { return };
+    let Some(modules) = there(owners.join("node_modules/drizzle-orm")) else { return };
+    let journal = r#"{"version": "7", "dialect": "postgresql", "entries": [
+        {"idx": 0, "version": "7", "when": 1727000000111, "tag": "0000_a", "breakpoints": true},
+        {"idx": 1, "version": "7", "when": 1727000000222, "tag": "0001_b", "breakpoints": true}]}"#;
+    let project = deployed(
+        "drizzle",
+        &[
+            ("meta/_journal.json", journal),
+            (
+                "0000_a.sql",
+                "CREATE TABLE \"a\" (\"id\" serial PRIMARY KEY);\n--> statement-breakpoint\nCREATE INDEX ON \"a\" (\"id\");",
+            ),
+            ("0001_b.sql", "ALTER TABLE \"a\" ADD COLUMN \"b\" text;"),
+        ],
+    );
+    let before = whole(&project, "drizzle.__drizzle_migrations");
+    let migrate = "import { drizzle } from 'drizzle-orm/node-postgres'; import { migrate } from 'drizzle-orm/node-postgres/migrator'; \
+                   import pg from 'pg'; const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL }); \
+                   await migrate(drizzle(pool), { migrationsFolder: 'migrations' }); await pool.end();";
+    // Node looks for packages beside the script.
+    std::os::unix::fs::symlink(modules.parent().unwrap(), project.root().join("node_modules")).unwrap();
+    project.write("migrate.mjs", migrate);
+    ask(&project, Path::new("node"), &["migrate.mjs"], &[("DATABASE_URL", &project.url())]);
+    assert_eq!(whole(&project, "drizzle.__drizzle_migrations"), before);
+}
+
+#[test]
+fn dbmate_finds_nothing_to_do() {
+    let Some(owners) = owners() else { return };
+    let Some(dbmate) = there(owners.join("node_modules/@dbmate/linux-x64/bin/dbmate")) else { return };
+    let marked: Vec<(&str, String)> =
+        TWO.iter().map(|(path, text)| (*path, format!("-- migrate:up\n{text}\n-- migrate:down\n"))).collect();
+    let marked: Vec<(&str, &str)> = marked.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let project = deployed("dbmate", &marked);
+    let before = whole(&project, "schema_migrations");
+    let url = project.url().replace("@localhost/", "@/").replace("?host=", "?sslmode=disable&socket=");
+    let arguments = |command: &'static str| ["--no-dump-schema", "-d", "migrations", command];
+    let status = ask(&project, &dbmate, &arguments("status"), &[("DATABASE_URL", &url)]);
+    assert!(status.contains("Pending: 0") && status.contains("Applied: 2"), "{status}");
+    ask(&project, &dbmate, &arguments("migrate"), &[("DATABASE_URL", &url)]);
+    assert_eq!(whole(&project, "schema_migrations"), before);
+}
+
+#[test]
+fn sqlx_finds_nothing_to_do() {
+    let Some(owners) = owners() else { return };
+    let Some(sqlx) = there(owners.join("cargo/bin/sqlx")) else { return };
+    let project = deployed("sqlx", TWO);
+    let before = whole(&project, "_sqlx_migrations");
+    let url = project.url();
+    let info = ask(&project, &sqlx, &["migrate", "info", "--no-dotenv"], &[("DATABASE_URL", &url)]);
+    assert_eq!(info.matches("/installed").count(), 2, "{info}");
+    assert!(!info.contains("different checksum"), "{info}");
+    ask(&project, &sqlx, &["migrate", "run", "--no-dotenv"], &[("DATABASE_URL", &url)]);
+    assert_eq!(whole(&project, "_sqlx_migrations"), before);
+}
+
+#[test]
+fn refinery_finds_nothing_to_do() {
+    let Some(owners) = owners() else { return };
+    let Some(refinery) = there(owners.join("cargo/bin/refinery")) else { return };
+    let project = deployed(
+        "refinery",
+        &[("V1__initial.sql", TWO[0].1), ("U7__a_late_one.sql", TWO[1].1), ("V3__third.sql", "create table c ();")],
+    );
+    let before = whole(&project, "refinery_schema_history");
+    let arguments = ["migrate", "-e", "DATABASE_URL", "-p", "migrations"];
+    ask(&project, &refinery, &arguments, &[("DATABASE_URL", &project.url())]);
+    assert_eq!(whole(&project, "refinery_schema_history"), before);
+}
+
+/// Whole public histories, where `DBD_TEST_HISTORIES` names a folder of them: each with its migrations in a folder of its
+/// own, and `expected/schema.sql` as the owning tool leaves it.
+#[test]
+#[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
+fn whole_histories_deploy_to_the_schema_the_owner_makes() {
+    let histories = std::env::var_os("DBD_TEST_HISTORIES").map(PathBuf::from);
+    for history in
+        histories.iter().flat_map(|folder| fs_err::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path())
+    {
+        let mut project = Project::empty();
+        project.with_sandboxes_on_the_server();
+        for file in files(&history) {
+            let name = file.strip_prefix(&history).unwrap();
+            if !name.starts_with("expected") {
+                project.write(name.to_str().unwrap(), &fs_err::read_to_string(&file).unwrap());
+            }
+        }
+        let output = project.start().expect(0).outcome("succeeded");
+        let kept = |text: &str| -> Vec<String> {
+            let told = |line: &&str| !line.starts_with("--") && !line.trim().is_empty() && !line.starts_with("\\");
+            text.lines().filter(told).map(str::to_owned).collect()
+        };
+        let expected = fs_err::read_to_string(history.join("expected/schema.sql")).unwrap();
+        let ours: std::collections::BTreeSet<String> = kept(&project.snapshot().schema).into_iter().collect();
+        let missing: Vec<String> =
+            kept(&expected).into_iter().filter(|line| !ours.contains(line) && !line.contains("drizzle")).collect();
+        assert_eq!(missing, Vec::<String>::new(), "{}", history.display());
+        let again = project.start().expect(0).outcome("succeeded");
+        assert_eq!(again.json()["migrations"], serde_json::json!([]), "{output:?}");
+    }
+}
