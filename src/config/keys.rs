@@ -268,7 +268,7 @@ pub const KEYS: &[Key] = &[
         Kind::Flag,
         Default::Is("true"),
         "false",
-        "Whether the command may be run again when dbd was killed while it ran. `false` for one that changes something: then a person is asked, by `dbd resume <id> --ruling`.",
+        "Whether the command may be run again when dbd was killed while it ran. `false` for one that changes something: then a person is asked, by `dbd resume <id> --ruling applied`.",
     ),
     key(
         "environments.*.health.url",
