@@ -192,6 +192,7 @@ pub fn sandboxes(config: &Config) -> Result<Box<dyn Sandboxes>, Failure> {
         base: config.sandbox.dir.clone(),
         cache: config.cache_dir(),
         configured,
+        whose: format!("{}:{}", host(), config.root.display()),
     }))
 }
 

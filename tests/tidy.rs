@@ -238,6 +238,23 @@ fn the_machine_has_no_actions() {
 }
 
 #[test]
+fn only_what_fences_says_that_something_is_fenced() {
+    let fences = [
+        "src/adapters/commands/port.rs",
+        "src/adapters/pg_tools/port.rs",
+        "src/adapters/postgres/ledger.rs",
+        "src/engine/reconcile.rs",
+        "src/ports/fence.rs",
+    ];
+    let making: Vec<String> = files("src", &[".rs"])
+        .into_iter()
+        .filter(|path| read(path).contains("Fenced::after("))
+        .map(|path| path.to_string_lossy().replace('\\', "/"))
+        .collect();
+    assert_eq!(making, fences, "a probe could come before its fence");
+}
+
+#[test]
 fn every_source_file_is_part_of_the_program() {
     for path in ["src", "journal/src", "journal/tests", "tests"].iter().flat_map(|folder| files(folder, &[".rs"])) {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();

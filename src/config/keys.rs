@@ -265,6 +265,13 @@ pub const KEYS: &[Key] = &[
         "How long the command may take.",
     ),
     key(
+        "environments.*.verify.repeatable",
+        Kind::Flag,
+        Default::Is("true"),
+        "false",
+        "Whether the command may be run again when dbd was killed while it ran. `false` for one that changes something: then a person is asked, by `dbd resume <id> --ruling applied`.",
+    ),
+    key(
         "environments.*.health.url",
         Kind::WebUrl,
         Default::None("`app_url`"),
@@ -606,7 +613,7 @@ mod tests {
         assert!(is_section("environments") && is_section("environments.dev") && is_section("environments.dev.verify"));
         assert!(!is_section("journal.path") && !is_section("jurnal"));
         assert_eq!(names_in("journal"), ["path", "url", "audit_key", "audit_key_file"]);
-        assert_eq!(names_in("environments.dev.verify"), ["command", "timeout"]);
+        assert_eq!(names_in("environments.dev.verify"), ["command", "timeout", "repeatable"]);
         assert_eq!(names_in("")[..2], ["migrations", "environments"]);
     }
 

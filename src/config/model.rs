@@ -106,6 +106,8 @@ pub struct Command {
     pub command: String,
     /// How long it may take.
     pub timeout: Duration,
+    /// Whether it may be run again when nobody knows whether it ran.
+    pub repeatable: bool,
 }
 
 /// `[tools]`.
@@ -603,7 +605,10 @@ impl Reader {
         }
         let Some(command) = self.text(&path)? else { return Ok(None) };
         let timeout = format!("{section}.timeout");
-        Ok(Some(Command { command, timeout: self.required(self.duration(&timeout)?, &timeout)? }))
+        let repeatable = format!("{section}.repeatable");
+        // What is run in a sandbox may always be: the sandbox is made anew.
+        let repeatable = keys::find(&repeatable).is_none() || self.flag(&repeatable)?.unwrap_or(true);
+        Ok(Some(Command { command, timeout: self.required(self.duration(&timeout)?, &timeout)?, repeatable }))
     }
 
     /// A connection URL; an error names the key, the variable and the place, and repeats nothing of the URL.

@@ -48,7 +48,7 @@ pub async fn observe(
     migrations: &[Watched],
     progress: &dyn Fn(&str),
 ) -> Result<Seen, Failure> {
-    let holder = Holder { run: run.clone(), token: format!("{run}#1"), owner: "dbd check".to_owned() };
+    let holder = Holder::new(run.clone(), run.to_string(), 1, "", "dbd check".to_owned());
     let anchor = Anchor { origin: "check".to_owned(), seq: 0, hash: String::new() };
     database.prepare(url, None, &holder).await?;
     let mut seen = Seen::default();

@@ -3,6 +3,7 @@
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::decide;
+use crate::domain::digest::Digest;
 use crate::domain::effect::Effect;
 use crate::domain::event::{Artifact, Outcome, Pending, Rehearsal};
 use crate::domain::failure::Failure;
@@ -28,8 +29,13 @@ pub(super) const CATALOG_AFTER: &str = "catalog-after.json";
 struct Trace {
     migrations: Vec<MigrationTrace>,
     transactions: Vec<Vec<StatementTrace>>,
+    fingerprints: Vec<Digest>,
     failure: Option<Failure>,
 }
+
+/// How many steps a plan may have for the schema to be taken after each of them. Beyond, a run that stopped half-way is compared with
+/// nothing, as reading the catalog a thousand times takes longer than deploying.
+const MOST_FINGERPRINTS: usize = 200;
 
 impl Runner<'_> {
     /// Applies the pending migrations to the sandbox and says what they did.
@@ -54,7 +60,7 @@ impl Runner<'_> {
 
         let contents = self.contents_before(&url, &before).await;
         let facts = world.database.hazard_facts(&world.target).await?;
-        let trace = self.apply_all(effect, &url, id).await?;
+        let trace = self.apply_all(effect, &url, &sandbox.url, id).await?;
         let transactions: Vec<Vec<&StatementTrace>> =
             trace.transactions.iter().map(|one| one.iter().collect()).collect();
         // What the run itself makes holds nobody up, and a lock on an index follows from the one on its table.
@@ -104,6 +110,7 @@ impl Runner<'_> {
             roles_kept: self.roles_kept,
             fingerprint_before: fingerprint(&before),
             fingerprint_after: fingerprint(&after),
+            fingerprints: trace.fingerprints,
             changes: counts(&changes),
             findings,
             forecast,
@@ -113,19 +120,23 @@ impl Runner<'_> {
         .into())
     }
 
-    /// Every step of every pending migration, in the transaction shape that will be used on the target.
+    /// Every step of every pending migration, in the transaction shape that will be used on the target. Its schema is read by way of
+    /// `looked_at`, between the steps.
     async fn apply_all(
         &self,
         effect: Effect,
         url: &crate::domain::connection::ConnectionUrl,
+        looked_at: &crate::domain::connection::ConnectionUrl,
         id: &EffectId,
     ) -> Result<Trace, Failure> {
         let preflight = self.run.preflight.as_ref();
         let pending = preflight.map(|preflight| preflight.pending.as_slice()).unwrap_or_default();
         let settings = self.run.request.as_ref().map(|request| &request.settings);
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
-        let mut trace = Trace { migrations: Vec::new(), transactions: Vec::new(), failure: None };
-        for (place, step) in decide::steps(pending).iter().enumerate() {
+        let mut trace =
+            Trace { migrations: Vec::new(), transactions: Vec::new(), fingerprints: Vec::new(), failure: None };
+        let steps = decide::steps(pending);
+        for (place, step) in steps.iter().enumerate() {
             let migration = &pending[step.migration].migration;
             let text = self.text_of(step.migration)?;
             let order = ApplyOrder {
@@ -188,6 +199,11 @@ impl Runner<'_> {
             if failure.is_some() {
                 trace.failure = failure;
                 break;
+            }
+            if place + 1 < steps.len() && steps.len() <= MOST_FINGERPRINTS {
+                let catalog = self.world.database.catalog(looked_at, &[self.tracking_table()]).await?;
+                let seen = if self.roles_kept { catalog } else { catalog.without_roles() };
+                trace.fingerprints.push(fingerprint(&seen));
             }
         }
         Ok(trace)

@@ -52,7 +52,7 @@ pub fn actor(name: &str) -> Actor {
 }
 
 pub fn command(text: &str) -> UserCommand {
-    UserCommand { command: text.into(), timeout_ms: 60_000 }
+    UserCommand { command: text.into(), timeout_ms: 60_000, once: false }
 }
 
 pub fn request(case: &Case) -> Request {
@@ -181,6 +181,7 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         roles_kept: true,
         fingerprint_before: before(),
         fingerprint_after: after(),
+        fingerprints: vec![],
         changes: BTreeMap::from([("tables_modified".into(), 1)]),
         findings: case.findings.clone(),
         forecast: vec![],
@@ -199,7 +200,7 @@ pub fn report(status: i32) -> CommandReport {
 
 pub fn loss(rows: i64) -> Loss {
     let written = if rows == 0 { BTreeMap::new() } else { BTreeMap::from([("public.orders".into(), rows)]) };
-    Loss { written, missing: BTreeMap::new() }
+    Loss { written, missing: BTreeMap::new(), schema: false }
 }
 
 pub fn step() -> StepReport {

@@ -195,6 +195,10 @@ impl Database for Postgres {
         ledger::take_lease(url, holder).await
     }
 
+    async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
+        ledger::check_lease(url, holder).await
+    }
+
     async fn record(&self, url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure> {
         ledger::record(url, holder, statements).await
     }
@@ -211,8 +215,8 @@ impl Database for Postgres {
         ledger::probe(&order, fenced).await
     }
 
-    async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure> {
-        ledger::anchors(url, run).await
+    async fn anchors(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<Anchor>, Failure> {
+        ledger::anchors(url, origin).await
     }
 
     async fn ledger(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure> {

@@ -689,6 +689,7 @@ mod tests {
 
         Reason
           deploy-prod-1728149445123: it is not known whether `migrate 2` happened (DBD-0706)
+            because: the catalog does not tell
             hint: look at the target, then say what you found:
             hint: dbd resume deploy-prod-1728149445123 --ruling applied --reason "what you saw"
             hint: dbd resume deploy-prod-1728149445123 --ruling not-applied --reason "what you saw"

@@ -50,7 +50,7 @@ fn settings(approval: bool) -> Settings {
         approval,
         require_clean_tree: false,
         data: "full".to_owned(),
-        tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000 }),
+        tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000, once: false }),
         verify: None,
         health: Some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
     }
@@ -257,6 +257,7 @@ impl Story {
                 roles_kept: true,
                 fingerprint_before: digest("before"),
                 fingerprint_after: digest("after"),
+                fingerprints: Vec::new(),
                 changes: BTreeMap::from([
                     ("tables_modified".to_owned(), 2),
                     ("columns_added".to_owned(), 5),
@@ -307,7 +308,11 @@ impl Story {
 
     /// The way back, with rows written meanwhile.
     pub(crate) fn taken_back(&mut self) {
-        let loss = Loss { written: BTreeMap::from([("public.orders".to_owned(), 3)]), missing: BTreeMap::new() };
+        let loss = Loss {
+            written: BTreeMap::from([("public.orders".to_owned(), 3)]),
+            missing: BTreeMap::new(),
+            schema: false,
+        };
         self.does(Effect::AssessLoss, Outcome::Loss(loss));
         let saved = Backup { path: format!("{DIR}/before-rollback.dump"), ..self.run.backup.clone().unwrap() };
         self.does(Effect::Dump { purpose: DumpPurpose::BeforeRollback }, Outcome::Dump(Box::new(saved)));
