@@ -24,7 +24,7 @@ mod standing;
 mod statement;
 mod tokens;
 
-pub use batch::{batched, tables_of};
+pub use batch::{batched, columns_set, tables_of};
 pub use split::{SplitError, session_settings, split, split_at};
 pub use standing::{Checksum, Entry, standing};
 pub use tokens::{shown_text, tokens_digest};
