@@ -14,6 +14,7 @@ fn owners() -> Option<PathBuf> {
 }
 
 /// The program, unless it is not there.
+#[allow(clippy::print_stderr, reason = "whoever switched this on should know what was passed over")]
 fn there(path: PathBuf) -> Option<PathBuf> {
     let found = path.exists();
     if !found {
