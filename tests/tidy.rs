@@ -179,6 +179,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("dotenvy", &["src/config/"]),
     ("toml", &["src/config/", "tests/"]),
     ("toml_edit", &["src/config/"]),
+    ("zstd", &["src/engine/keep.rs"]),
 ];
 
 #[test]

@@ -99,6 +99,8 @@ pub struct Run {
     pub preflight: Option<Preflight>,
     /// The texts of the pending migrations, as blobs, in the order of [`Preflight::pending`].
     pub texts: Vec<String>,
+    /// The catalog the target was left with, as a blob; none in runs older than the keeping of it.
+    pub left: Option<String>,
     /// The dump the target can go back to.
     pub backup: Option<Backup>,
     /// When that dump was taken.
@@ -175,6 +177,7 @@ impl Run {
             checks: Vec::new(),
             preflight: None,
             texts: Vec::new(),
+            left: None,
             backup: None,
             backup_ms: 0,
             saved: None,
@@ -437,6 +440,7 @@ impl Run {
             (Effect::Migrate { .. }, Outcome::Step(report)) => self.committed.push(report.clone()),
             (Effect::CheckSchema | Effect::CheckRestored, Outcome::Fingerprint { fingerprint, xid }) => {
                 self.verified = Some((fingerprint.clone(), xid.clone()));
+                self.left = recorded.refs.first().cloned();
             }
             (Effect::AssessLoss, Outcome::Loss(loss)) => self.loss = Some(loss.clone()),
             _ => {}

@@ -12,6 +12,7 @@
 //! Nothing leaves before its intent is durable; if the journal cannot be written, the effect does not start. An event that the fold
 //! would refuse is never appended.
 
+pub mod keep;
 mod perform;
 mod preflight;
 mod reconcile;

@@ -1,5 +1,6 @@
 //! Carrying out one effect: which ports are called, in which order. No decision about the run is made here.
 
+use super::keep;
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
@@ -10,6 +11,7 @@ use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, Migration, UnitMode};
 use crate::domain::plan::PlanStep;
+use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
@@ -53,12 +55,12 @@ impl Runner<'_> {
             }
             Effect::PrepareTarget => self.prepare_target().await,
             Effect::Migrate { step } => self.migrate(effect, step, id).await,
-            Effect::CheckSchema => self.check_schema().await,
+            Effect::CheckSchema => return self.check_schema().await.unwrap_or_else(Done::from),
             Effect::RunVerify => return self.run_verify(id).await,
             Effect::CheckHealth => self.check_health().await,
             Effect::AssessLoss => self.assess_loss().await,
             Effect::Restore => self.restore(effect, id).await,
-            Effect::CheckRestored => self.check_restored().await,
+            Effect::CheckRestored => return self.check_restored().await.unwrap_or_else(Done::from),
         };
         match result {
             Ok(outcome) => outcome.into(),
@@ -413,7 +415,7 @@ impl Runner<'_> {
         })
     }
 
-    async fn check_schema(&mut self) -> Result<Outcome, Failure> {
+    async fn check_schema(&mut self) -> Result<Done, Failure> {
         let world = self.world;
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
         let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
@@ -431,7 +433,7 @@ impl Runner<'_> {
                 "somebody may have changed the target meanwhile, or a migration depends on data or on the clock",
             ));
         }
-        Ok(Outcome::Fingerprint { fingerprint: found, xid: world.database.next_xid(&world.target).await? })
+        self.left(&catalog, found).await
     }
 
     async fn check_health(&mut self) -> Result<Outcome, Failure> {
@@ -507,7 +509,13 @@ impl Runner<'_> {
         }
     }
 
-    async fn check_restored(&mut self) -> Result<Outcome, Failure> {
+    /// What the run leaves on the target, the whole catalog beside its fingerprint: the next look at drift starts from it.
+    async fn left(&self, catalog: &Catalog, fingerprint: Digest) -> Result<Done, Failure> {
+        let xid = self.world.database.next_xid(&self.world.target).await?;
+        Ok(Done::Yes(Outcome::Fingerprint { fingerprint, xid }, vec![keep::pack(catalog)?]))
+    }
+
+    async fn check_restored(&mut self) -> Result<Done, Failure> {
         let world = self.world;
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
@@ -518,7 +526,7 @@ impl Runner<'_> {
                 .hint("compare it with the backup, then decide by hand");
             return Err(failure);
         }
-        Ok(Outcome::Fingerprint { fingerprint: found, xid: world.database.next_xid(&world.target).await? })
+        self.left(&catalog, found).await
     }
 }
 

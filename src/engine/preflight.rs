@@ -398,7 +398,8 @@ impl Runner<'_> {
                     Some((run, left)) => Found::warning(
                         Failure::new(Code::Drifted, format!("the target's schema is not what {run} left"))
                             .cause(format!("left {}, found {}", left.short(), print.short()))
-                            .hint("somebody changed it by another way; the rehearsal works on what is there now"),
+                            .hint("somebody changed it by another way; the rehearsal works on what is there now")
+                            .hint(format!("`dbd drift {}` names what", self.run.id.environment())),
                     ),
                 };
                 (Some(print), found)

@@ -8,9 +8,11 @@ use crate::domain::migration::{AppliedRow, Tracking, Unit};
 use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
 use crate::domain::schema::catalog::Catalog;
+use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// A snapshot that lasts as long as this value: what is dumped at it and what is read through it are the same.
 pub struct Snapshot {
@@ -201,6 +203,23 @@ pub trait Database {
 
     /// The catalog, without dbd's own schema and without `tracking`.
     async fn catalog(&self, url: &ConnectionUrl, tracking: &[&str]) -> Result<Catalog, Failure>;
+
+    /// When each of `tables` was last changed by DDL, RFC 3339, as far as the server knows: it does with `track_commit_timestamp` on. Those it
+    /// does not know of are left out.
+    async fn last_changed(&self, url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure>;
+
+    /// Compares the rows of `tables` within `budget`: over a connection to each side, or in the source's database through `postgres_fdw`.
+    ///
+    /// # Errors
+    /// [`CannotCompare`](crate::domain::code::Code::CannotCompare) where `postgres_fdw` cannot be used.
+    async fn compare_data(
+        &self,
+        source: &ConnectionUrl,
+        target: &ConnectionUrl,
+        tables: &[Comparable],
+        through_fdw: bool,
+        budget: Duration,
+    ) -> Result<DataComparison, Failure>;
 
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;

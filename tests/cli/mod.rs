@@ -1,3 +1,5 @@
 //! Commands as a user calls them.
 
+mod compare;
 mod demo;
+mod drift;

@@ -282,6 +282,11 @@ impl Project {
         )
     }
 
+    /// The target's URL for the server's superuser, who needs no password.
+    pub fn superuser_url(&self) -> String {
+        format!("postgres://{}@localhost/{}?host={}", pg::USER, self.database, self.server().socket.display())
+    }
+
     /// Runs statements on the target, as the role that owns it.
     #[track_caller]
     pub fn sql(&self, sql: &str) {

@@ -9,6 +9,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::domain::migration::{AppliedRow, Proof, SEEN, ToolLock, Tracking, formats};
 use crate::ports::database::Hold;
+use std::collections::BTreeMap;
 
 /// Connects and asks.
 pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
@@ -452,4 +453,34 @@ pub async fn act_like(url: &ConnectionUrl, facts: &ServerFacts) -> Result<(), Fa
     session.client.batch_execute(&sql).await.map_err(|error| failed(&error))?;
     session.close().await;
     Ok(())
+}
+
+/// When each of `tables` was last changed by DDL, by the newest commit time of its rows in the catalogs.
+///
+/// Rows that were frozen, or whose time was forgotten, have none.
+pub async fn last_changed(url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let session = look(url, "dbd").await?;
+    let failed = |error: tokio_postgres::Error| query_failed(url, "asking when tables were changed", &error);
+    let tracked = session.client.query_one("SELECT pg_catalog.current_setting('track_commit_timestamp') = 'on'", &[]);
+    let mut changed = BTreeMap::new();
+    if tracked.await.map_err(failed)?.get(0) {
+        let sql = "SELECT t.name, pg_catalog.to_char(pg_catalog.timezone('UTC', max(pg_catalog.pg_xact_commit_timestamp(x.xmin))), \
+                     'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') \
+             FROM pg_catalog.unnest($1::text[]) AS t (name), \
+                  LATERAL (SELECT pg_catalog.to_regclass(t.name)::oid AS oid) r, \
+                  LATERAL (SELECT xmin FROM pg_catalog.pg_class WHERE oid = r.oid \
+                           UNION ALL SELECT xmin FROM pg_catalog.pg_attribute WHERE attrelid = r.oid AND attnum > 0 \
+                           UNION ALL SELECT xmin FROM pg_catalog.pg_constraint WHERE conrelid = r.oid \
+                           UNION ALL SELECT xmin FROM pg_catalog.pg_trigger WHERE tgrelid = r.oid \
+                           UNION ALL SELECT c.xmin FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
+                             WHERE i.indrelid = r.oid) x \
+             GROUP BY t.name";
+        for row in session.client.query(sql, &[&tables]).await.map_err(failed)? {
+            if let Some(at) = row.get::<_, Option<String>>(1) {
+                changed.insert(row.get(0), at);
+            }
+        }
+    }
+    session.close().await;
+    Ok(changed)
 }

@@ -6,6 +6,7 @@ mod blockers;
 pub mod catalog;
 mod catalog_queries;
 mod connect;
+mod data;
 mod facts;
 mod ledger;
 mod observe;
@@ -17,6 +18,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
+use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
     Anchor, Applied, ApplyOrder, Blocker, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript, Snapshot,
     Standing,
@@ -26,6 +28,7 @@ use async_trait::async_trait;
 use catalog::Exclude;
 use connect::{connect, connect_to_look, query_failed};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// PostgreSQL over the wire.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +65,25 @@ impl Database for Postgres {
             .map_err(|error| query_failed(url, "reading the catalog", &error))?;
         session.close().await;
         Ok(catalog)
+    }
+
+    async fn last_changed(&self, url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+        facts::last_changed(url, tables).await
+    }
+
+    async fn compare_data(
+        &self,
+        source: &ConnectionUrl,
+        target: &ConnectionUrl,
+        tables: &[Comparable],
+        through_fdw: bool,
+        budget: Duration,
+    ) -> Result<DataComparison, Failure> {
+        if through_fdw {
+            data::through_fdw(source, target, tables, budget).await
+        } else {
+            data::direct(source, target, tables, budget).await
+        }
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {

@@ -1,7 +1,8 @@
 //! `dbd compare`.
 
 use crate::cli::exit::ExitCode;
-use crate::cli::{Context, Outcome, render};
+use crate::cli::render::comparison::Told;
+use crate::cli::{Context, Outcome};
 use crate::config::Config;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
@@ -10,8 +11,10 @@ use crate::domain::failure::Failure;
 use crate::domain::migration::formats;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::comparison::Comparison;
+use crate::domain::schema::data::{DataComparison, comparable};
 use clap::ValueEnum;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Say what deploying one schema over another would change
 ///
@@ -25,6 +28,28 @@ pub struct Args {
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Compare the rows, too: counts, content, and rows that refer to nothing
+    #[arg(long)]
+    data: bool,
+    /// How the rows are brought together
+    #[arg(long, value_enum, default_value_t = Via::Direct, requires = "data")]
+    via: Via,
+    /// How long comparing the rows may take; what there is no time for is sampled, or said not to be known
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration, requires = "data")]
+    budget: Duration,
+}
+
+/// How two sides are brought together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Via {
+    /// A connection to each side; hashes of whole tables are compared
+    Direct,
+    /// The source's server sees the target through postgres_fdw; rows are joined by key, and those that differ are named
+    Fdw,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::duration::parse(text)
 }
 
 /// How a comparison is printed.
@@ -33,24 +58,46 @@ enum Format {
     Text,
     Json,
     Markdown,
+    Html,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     let config = context.load()?;
-    let source = catalog(context, &config, &args.source).await?;
-    let target = catalog(context, &config, &args.target).await?;
+    let source = side(context, &config, &args.source).await?;
+    let target = side(context, &config, &args.target).await?;
+    let urls = match (&source, &target) {
+        _ if !args.data => None,
+        (Side::Database(source), Side::Database(target)) => Some((source.clone(), target.clone())),
+        _ => {
+            return Err(Failure::new(Code::BadArgument, "rows are compared between databases, not with a .sql file")
+                .hint("load the file into a database and name that, or leave --data out")
+                .into());
+        }
+    };
+    let (source, target) = tokio::try_join!(source.catalog(&config), target.catalog(&config))?;
     let comparison = Comparison::new(&label(&args.source), &source, &label(&args.target), &target);
+    let data = match &urls {
+        None => None,
+        Some((from, to)) => {
+            let tables = comparable(&source, &target);
+            let through_fdw = args.via == Via::Fdw;
+            Some(crate::wire::database().compare_data(from, to, &tables, through_fdw, args.budget).await?)
+        }
+    };
+    let same_data = data.as_ref().is_none_or(DataComparison::nothing_found);
     let mut shell = context.shell.borrow_mut();
+    let told = Told { comparison: &comparison, data: data.as_ref() };
     match args.format {
-        _ if shell.is_json() => shell.result_json(&render::comparison::json(&comparison))?,
-        Format::Json => shell.result_json(&render::comparison::json(&comparison))?,
-        Format::Markdown => shell.result(&render::comparison::markdown(&comparison))?,
+        _ if shell.is_json() => shell.result_json(&told.json())?,
+        Format::Json => shell.result_json(&told.json())?,
+        Format::Markdown => shell.result(&told.markdown())?,
+        Format::Html => shell.result(&told.html())?,
         Format::Text => {
             let color = shell.out_has_color();
-            shell.result(&render::comparison::text(&comparison, color))?;
+            shell.result(&told.text(color))?;
         }
     }
-    Ok(if comparison.identical() { ExitCode::Ok } else { ExitCode::Differences })
+    Ok(if comparison.identical() && same_data { ExitCode::Ok } else { ExitCode::Differences })
 }
 
 /// What people call a side; a URL without its password.
@@ -61,33 +108,55 @@ fn label(side: &str) -> String {
     }
 }
 
-async fn catalog(context: &Context, config: &Config, side: &str) -> Result<Catalog, Failure> {
-    let named = |failure: Failure| match failure.code {
-        Code::UnknownEnvironment | Code::NoDatabaseUrl => failure,
-        _ => failure,
-    };
+/// One side, resolved.
+enum Side {
+    /// A database.
+    Database(ConnectionUrl),
+    /// A file, and where it is.
+    File(PathBuf),
+}
+
+impl Side {
+    async fn catalog(&self, config: &Config) -> Result<Catalog, Failure> {
+        match self {
+            Self::Database(url) => read(url).await,
+            Self::File(path) => of_file(config, path).await,
+        }
+    }
+}
+
+async fn side(context: &Context, config: &Config, side: &str) -> Result<Side, Failure> {
     if let Some(id) = side.strip_prefix("sandbox:") {
         let found = crate::wire::sandboxes(config)?.find(id).await?;
         let url = found.ok_or_else(|| {
             Failure::new(Code::CannotCompare, format!("there is no sandbox `{id}`"))
                 .hint("`dbd sandbox list` shows them")
         })?;
-        return read(&url).await;
+        return Ok(Side::Database(url));
     }
     if side.starts_with("postgres://") || side.starts_with("postgresql://") {
         let user = config.variable("PGUSER").or_else(|| config.variable("USER"));
-        return read(&ConnectionUrl::parse_with_default_user(side, user)?).await;
+        return Ok(Side::Database(ConnectionUrl::parse_with_default_user(side, user)?));
     }
     if side.ends_with(".sql") {
-        return of_file(config, &context.directory.join(side)).await;
+        return Ok(Side::File(context.directory.join(side)));
     }
-    read(&config.environment(side).map_err(named)?.database_url).await
+    Ok(Side::Database(config.environment(side)?.database_url))
+}
+
+/// The tables in which tools that dbd knows note what is applied.
+fn bookkeeping() -> Vec<&'static str> {
+    formats().iter().map(|format| format.tracking().table).collect()
 }
 
 /// The catalog, without the bookkeeping of any tool dbd knows.
-async fn read(url: &ConnectionUrl) -> Result<Catalog, Failure> {
-    let tracking: Vec<&str> = formats().iter().map(|format| format.tracking().table).collect();
-    crate::wire::database().catalog(url, &tracking).await
+pub(super) async fn read(url: &ConnectionUrl) -> Result<Catalog, Failure> {
+    crate::wire::database().catalog(url, &bookkeeping()).await
+}
+
+/// A catalog that was read with the bookkeeping of some, without that of any.
+pub(super) fn without_bookkeeping(catalog: &Catalog) -> Catalog {
+    catalog.without_tables(&bookkeeping())
 }
 
 /// A file is loaded into a sandbox of its own, which is removed again.

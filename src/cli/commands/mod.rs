@@ -7,6 +7,7 @@ pub mod completions;
 pub mod decide;
 pub mod demo;
 pub mod doctor;
+pub mod drift;
 mod drive;
 pub mod explain;
 pub mod init;

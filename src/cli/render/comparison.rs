@@ -1,6 +1,9 @@
 //! A comparison as text for people, as Markdown for reports, and as JSON (`dbd.compare/1`) for programs.
 
+use super::document::{self, Block, Document};
+use super::table::Tone;
 use crate::domain::schema::catalog::parts;
+use crate::domain::schema::data::DataComparison;
 use crate::domain::schema::{Breaking, ChangeKind, Comparison, Judged, Kind, ObjectKey, Recommendation};
 use anstyle::{AnsiColor, Style};
 use serde_json::{Map, Value, json};
@@ -119,6 +122,108 @@ impl Pen {
     }
 }
 
+/// A comparison of schemas and, where it was asked for, of rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// The schemas.
+    pub comparison: &'a Comparison,
+    /// The rows.
+    pub data: Option<&'a DataComparison>,
+}
+
+impl Told<'_> {
+    /// As `dbd.compare/1`, with `data`.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let mut document = json(self.comparison);
+        if let (Some(object), Some(data)) = (document.as_object_mut(), self.data) {
+            object.insert("data".to_owned(), json!(data));
+        }
+        document
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self, color: bool) -> String {
+        let mut out = text(self.comparison, color);
+        if let Some(data) = self.data {
+            out.push('\n');
+            let pen = Pen { color };
+            line(&mut out, &pen.bold("DATA:"));
+            data_lines(data).iter().for_each(|one| line(&mut out, &format!("  {one}")));
+        }
+        out
+    }
+
+    /// As Markdown.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut out = markdown(self.comparison);
+        if let Some(data) = self.data {
+            out.push_str("\n### Data\n\n");
+            data_lines(data).iter().for_each(|one| line(&mut out, &format!("- {}", escape(one))));
+        }
+        out
+    }
+
+    /// As a page.
+    #[must_use]
+    pub fn html(&self) -> String {
+        let mut page = page(self.comparison);
+        if let Some(data) = self.data {
+            let lines = data_lines(data).into_iter().map(document::text).collect();
+            page.section("Data", vec![Block::List(lines)]);
+        }
+        document::html(&page)
+    }
+}
+
+/// What was found in the rows, a sentence each; what is the same in one.
+fn data_lines(data: &DataComparison) -> Vec<String> {
+    let rows = |rows: Option<i64>| rows.map_or_else(|| "?".to_owned(), |rows| rows.to_string());
+    let mut lines = Vec::new();
+    for table in data.tables.iter().filter(|table| table.same != Some(true)) {
+        let state = if table.same.is_some() { "differs" } else { "is not known" };
+        let counted = match (table.source_rows, table.target_rows) {
+            (None, None) => String::new(),
+            (source, target) => format!(", {} rows in the source and {} in the target", rows(source), rows(target)),
+        };
+        lines.push(format!("{} {state}{counted} (by {})", table.table, table.how));
+        if let Some(found) = &table.rows {
+            lines.push(format!(
+                "  {} only in the source, {} only in the target, {} not the same: {}",
+                found.only_in_source,
+                found.only_in_target,
+                found.differing,
+                found.keys.join(" ")
+            ));
+        }
+    }
+    let same = data.tables.iter().filter(|table| table.same == Some(true));
+    let sampled = same.clone().filter(|table| table.sampled.is_some()).count();
+    let narrower = data.tables.iter().filter(|table| table.columns_left_out > 0).count();
+    lines.push(format!(
+        "{} the same{}",
+        plural(same.count(), "table holds", "tables hold"),
+        if sampled > 0 { format!(", {sampled} of them as far as was sampled") } else { String::new() }
+    ));
+    if narrower > 0 {
+        lines.push(format!("{} compared by the columns both sides have", plural(narrower, "table was", "tables were")));
+    }
+    for orphans in &data.orphans {
+        lines.push(match orphans.rows {
+            Some(found) => {
+                format!("{}: {found} rows of {} refer to nothing ({})", orphans.side, orphans.table, orphans.constraint)
+            }
+            None => format!("{}: {} of {} could not be checked", orphans.side, orphans.constraint, orphans.table),
+        });
+    }
+    let how = if data.via == "fdw" { "in the source's database, through postgres_fdw" } else { "over two connections" };
+    let whole = if data.complete { "everything was looked at" } else { "not everything was looked at" };
+    lines.push(format!("compared {how}; {whole}"));
+    lines
+}
+
 /// The comparison for people, ending in a newline. `color` says whether it goes to a terminal that shows colours and pictures.
 #[must_use]
 pub fn text(comparison: &Comparison, color: bool) -> String {
@@ -231,6 +336,36 @@ pub fn markdown(comparison: &Comparison) -> String {
     line(&mut out, "");
     line(&mut out, &format!("**Recommendation: {}**", comparison.recommendation().as_str()));
     out
+}
+
+/// The comparison as a page.
+fn page(comparison: &Comparison) -> Document {
+    let tone = match comparison.recommendation() {
+        Recommendation::Safe => Tone::Good,
+        Recommendation::Review => Tone::Odd,
+        Recommendation::Unsafe => Tone::Bad,
+    };
+    let mut page = Document {
+        title: format!("{} over {}", comparison.source, comparison.target),
+        badge: (tone, comparison.recommendation().as_str().to_owned()),
+        lead: if comparison.identical() {
+            "Both sides are the same.".to_owned()
+        } else {
+            format!("What deploying {} over {} would change.", comparison.source, comparison.target)
+        },
+        sections: Vec::new(),
+        foot: String::new(),
+    };
+    let tables = summary_lines(comparison, &Pen { color: false });
+    let tables = tables.iter().map(|line| document::text(line[2..].trim_start())).collect();
+    page.section("Tables", vec![Block::List(tables)]);
+    page.section("Differences", blocks(comparison));
+    page
+}
+
+/// What differs, as a table.
+pub(super) fn blocks(comparison: &Comparison) -> Vec<Block> {
+    super::report::compared(&json(comparison))
 }
 
 fn line(out: &mut String, text: &str) {

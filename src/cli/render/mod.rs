@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod comparison;
 pub mod document;
+pub mod drift;
 pub mod facts;
 pub mod list;
 pub mod log;

@@ -227,7 +227,8 @@ fn schema(run: &Run, comparison: Option<&Value>) -> Vec<Block> {
     all
 }
 
-fn compared(comparison: &Value) -> Vec<Block> {
+/// What differs, as a table, from a comparison as JSON.
+pub(super) fn compared(comparison: &Value) -> Vec<Block> {
     let all: Vec<&Value> = comparison["changes"].as_array().into_iter().flatten().collect();
     let shown: Vec<&&Value> = all.iter().filter(|change| change["nested"] != true).collect();
     let word = |change: &Value, key: &str| change[key].as_str().unwrap_or_default().to_owned();
@@ -254,7 +255,7 @@ fn compared(comparison: &Value) -> Vec<Block> {
     let rest = shown.len().saturating_sub(NAMED) as u64;
     if rest > 0 {
         blocks.push(Block::Text(text(format!(
-            "{} in schema-comparison.json",
+            "{} in the comparison as JSON",
             plural(rest, "more change", "more changes")
         ))));
     }

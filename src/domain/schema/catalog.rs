@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 macro_rules! kinds {
@@ -308,6 +308,18 @@ impl Catalog {
         self.objects.iter().filter(move |(_, object)| object.parent.as_ref() == Some(parent))
     }
 
+    /// The objects that come and go with each parent, directly: [`Catalog::children`] of many at once.
+    #[must_use]
+    pub fn families(&self) -> BTreeMap<&ObjectKey, Vec<(&ObjectKey, &Object)>> {
+        let mut families: BTreeMap<&ObjectKey, Vec<(&ObjectKey, &Object)>> = BTreeMap::new();
+        for (key, object) in &self.objects {
+            if let Some(parent) = &object.parent {
+                families.entry(parent).or_default().push((key, object));
+            }
+        }
+        families
+    }
+
     /// The chain of parents of an object, nearest first. Ends at a parent that is not in the catalog.
     pub fn ancestors<'a>(&'a self, key: &'a ObjectKey) -> impl Iterator<Item = &'a ObjectKey> {
         // A chain is at most comment -> default -> column -> table long; the bound keeps a damaged catalog finite.
@@ -328,6 +340,64 @@ impl Catalog {
             (key.clone(), object)
         });
         Self { objects: objects.collect() }
+    }
+}
+
+impl Catalog {
+    /// The same catalog without `tables` (as `schema.table`) and what hangs on them, nor a schema that held nothing else: the
+    /// bookkeeping of tools.
+    #[must_use]
+    pub fn without_tables(&self, tables: &[&str]) -> Self {
+        let table = |key: &ObjectKey| key.kind == Kind::Table && tables.contains(&key.name.as_str());
+        let gone = |key: &ObjectKey, object: &Object| {
+            table(key)
+                || self.ancestors(key).any(table)
+                || object
+                    .text("owned_by")
+                    .and_then(|column| column.rsplit_once('.'))
+                    .is_some_and(|(owner, _)| tables.contains(&owner))
+        };
+        let mut kept: BTreeMap<ObjectKey, Object> = BTreeMap::new();
+        let mut emptied: BTreeSet<String> = BTreeSet::new();
+        for (key, object) in &self.objects {
+            if gone(key, object) {
+                emptied.extend(parts(&key.name).first().map(|schema| (*schema).to_owned()));
+            } else {
+                kept.insert(key.clone(), object.clone());
+            }
+        }
+        emptied.retain(|schema| {
+            schema != "public" && !kept.keys().any(|key| parts(&key.name).len() > 1 && parts(&key.name)[0] == schema)
+        });
+        let in_emptied = |key: &ObjectKey| key.kind == Kind::Schema && emptied.contains(&key.name);
+        let hangs = |object: &Object| object.parent.as_ref().is_some_and(in_emptied);
+        kept.retain(|key, object| !in_emptied(key) && !hangs(object));
+        Self { objects: kept }
+    }
+
+    /// Every role the catalog speaks of, as SQL writes it: owners, and who is granted what.
+    #[must_use]
+    pub fn roles(&self) -> BTreeSet<String> {
+        let mut roles = BTreeSet::new();
+        for (key, object) in &self.objects {
+            roles.extend(object.text("owner").map(crate::domain::sql::quote_ident));
+            let mut granted =
+                |name: Option<&str>| roles.extend(name.filter(|name| *name != "PUBLIC").map(str::to_owned));
+            match key.kind {
+                Kind::Privilege | Kind::PrivilegeRevoked => granted(key.name.rsplit(':').nth(1)),
+                Kind::DefaultPrivilege => {
+                    granted(key.name.split(':').next());
+                    granted(key.name.rsplit(':').nth(1));
+                }
+                Kind::Policy => {
+                    for role in object.get("roles").as_array().into_iter().flatten() {
+                        granted(role.as_str());
+                    }
+                }
+                _ => {}
+            }
+        }
+        roles
     }
 }
 

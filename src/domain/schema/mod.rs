@@ -7,6 +7,7 @@
 //! compat       what that breaks        [Change] -> [Judged]
 //! fingerprint  one digest for it all   Catalog -> b3:...
 //! script       how to get there      (from, to) -> Script
+//! data         what both hold           DataComparison
 //! comparison   the report of two sides (source, target) -> Comparison
 //! ```
 //!
@@ -16,6 +17,7 @@
 pub mod catalog;
 pub mod comparison;
 pub mod compat;
+pub mod data;
 pub mod diff;
 pub mod fingerprint;
 pub mod script;

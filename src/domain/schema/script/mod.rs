@@ -145,17 +145,26 @@ impl Builder<'_> {
                 _ => {}
             }
         }
-        // Columns of a view that changes its columns change the view's definition too, so the view is among these already.
+        let mut standing: Vec<(&ObjectKey, &Object, String)> = self
+            .from
+            .objects
+            .iter()
+            .filter(|(key, _)| rests(key.kind) && self.to.get(key).is_some())
+            .map(|(key, object)| (key, object, spoken(key, object, self.from)))
+            .collect();
         while let Some(key) = going.pop() {
-            for (other, object) in &self.from.objects {
-                if self.again.contains(other) || self.gone.contains(other) || self.to.get(other).is_none() {
-                    continue;
+            let table = self.from.get(&key).and_then(|object| object.parent.as_ref());
+            standing.retain(|(other, object, text)| {
+                if self.again.contains(*other) {
+                    return false;
                 }
-                if built_on(other, object, &key, self.from) {
-                    self.again.insert(other.clone());
-                    going.push(other.clone());
+                let falls = **other != key && built_on(other, object, text, &key, table);
+                if falls {
+                    self.again.insert((*other).clone());
+                    going.push((*other).clone());
                 }
-            }
+                !falls
+            });
         }
         // What hangs on something that goes, goes with it, and has to come again with it.
         let children: Vec<ObjectKey> = self
@@ -434,10 +443,10 @@ impl Builder<'_> {
     }
 }
 
-/// Whether `other` could not stand if `key` went: PostgreSQL would refuse, or take it along.
-fn built_on(other: &ObjectKey, object: &Object, key: &ObjectKey, catalog: &Catalog) -> bool {
-    let rests = matches!(
-        other.kind,
+/// Whether things of this kind are built on others in a way that PostgreSQL knows of.
+fn rests(kind: Kind) -> bool {
+    matches!(
+        kind,
         Kind::View
             | Kind::MaterializedView
             | Kind::Rule
@@ -452,11 +461,11 @@ fn built_on(other: &ObjectKey, object: &Object, key: &ObjectKey, catalog: &Catal
             | Kind::DomainConstraint
             | Kind::Statistics
             | Kind::EventTrigger
-    );
-    if !rests {
-        return false;
-    }
-    let text = spoken(other, object, catalog);
+    )
+}
+
+/// Whether `other`, which speaks of `text`, could not stand if `key` of `table` went: PostgreSQL would refuse, or take it along.
+fn built_on(other: &ObjectKey, object: &Object, text: &str, key: &ObjectKey, table: Option<&ObjectKey>) -> bool {
     match key.kind {
         Kind::View
         | Kind::MaterializedView
@@ -471,18 +480,18 @@ fn built_on(other: &ObjectKey, object: &Object, key: &ObjectKey, catalog: &Catal
         | Kind::RangeType
         | Kind::BaseType
         | Kind::Collation
-        | Kind::Operator => mentions(&text, &key.name),
+        | Kind::Operator => mentions(text, &key.name),
         // Constraints, indexes and defaults of a column are turned with it, or were dropped with it.
         Kind::Column => {
             matches!(
                 other.kind,
                 Kind::View | Kind::MaterializedView | Kind::Rule | Kind::Policy | Kind::Trigger | Kind::Function
-            ) && (mentions(&text, name::above(&key.name)))
+            ) && mentions(text, name::above(&key.name))
                 && text.contains(key.last_part())
         }
         // A foreign key rests on the unique constraint or index of the table it refers to.
         Kind::Constraint | Kind::Index => {
-            let Some(table) = catalog.get(key).and_then(|object| object.parent.as_ref()) else { return false };
+            let Some(table) = table else { return false };
             other.kind == Kind::Constraint
                 && object.text("definition").is_some_and(|definition| {
                     definition
