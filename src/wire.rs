@@ -1,5 +1,6 @@
 //! The composition root: the only place that names concrete adapters.
 
+use crate::adapters::audit_key::KeyFile;
 use crate::adapters::commands::Shell as UserShell;
 use crate::adapters::files::{MigrationCommand, MigrationsFolder, RunFolder};
 use crate::adapters::git::GitTree;
@@ -64,6 +65,28 @@ pub fn journal(config: &Config) -> Result<OpenJournal, Failure> {
 /// A [`Failure`] with a code of 08xx.
 pub fn journal_for_reading(config: &Config) -> Result<Option<OpenJournal>, Failure> {
     SqliteJournal::open_read_only(&config.journal.path, &host())
+}
+
+/// The event of a run, from how it stands in a journal or an evidence bundle.
+///
+/// # Errors
+/// A sentence that says why this version cannot read it.
+pub fn recorded(entry: dbd_journal::Seen<'_>) -> Result<crate::domain::event::Recorded, String> {
+    crate::adapters::journal::recorded(entry)
+}
+
+/// The event of the audit stream, from how it stands in a journal or an evidence bundle.
+///
+/// # Errors
+/// A sentence that says why this version cannot read it.
+pub fn audit_recorded(entry: &dbd_journal::Entry) -> Result<crate::domain::audit::AuditRecorded, String> {
+    crate::adapters::journal::audit_recorded(entry)
+}
+
+/// The file of the key that signs evidence.
+#[must_use]
+pub fn audit_key_file(config: &Config) -> KeyFile {
+    KeyFile::new(&config.journal.audit_key_file)
 }
 
 /// PostgreSQL over the wire.

@@ -162,8 +162,20 @@ const HOMES: &[(&str, &[&str])] = &[
     ("statig", &["src/domain/machine.rs"]),
     ("pg_query", &["src/domain/migration/", "src/domain/sql.rs", "src/domain/finding.rs"]),
     ("rusqlite", &["journal/src/", "journal/tests/"]),
-    // The command that verifies a journal prints a hash the way the store does.
-    ("dbd_journal", &["src/adapters/journal.rs", "src/cli/commands/audit.rs", "journal/", "tests/"]),
+    // Evidence is made of the store's own lines, roots and notes.
+    (
+        "dbd_journal",
+        &[
+            "src/adapters/journal.rs",
+            "src/wire.rs",
+            "src/cli/commands/mod.rs",
+            "src/cli/commands/audit.rs",
+            "src/cli/evidence/",
+            "journal/",
+            "tests/",
+        ],
+    ),
+    ("ed25519_dalek", &["journal/src/note.rs"]),
     ("tokio_postgres", &["src/adapters/postgres/", "tests/"]),
     ("tokio_postgres_rustls", &["src/adapters/postgres/"]),
     ("rustls", &["src/adapters/postgres/"]),

@@ -5,6 +5,7 @@ use crate::chain::Hash;
 use crate::error::AppendError;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// The largest body of an event, in bytes of JSON text: 1 MiB. Larger content belongs in a blob.
 pub const MAX_BODY_LEN: usize = 1 << 20;
@@ -132,6 +133,50 @@ pub struct Entry {
     pub rec: String,
 }
 
+/// An event of the journal while it is looked at: what an [`Entry`] holds, lent.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'r> {
+    /// Its place in the journal, from 1, without gaps.
+    pub seq: u64,
+    /// Its place in its run, from 1, without gaps.
+    pub rseq: u64,
+    /// When it happened, in unix milliseconds.
+    pub ts_ms: i64,
+    /// What kind of event it is.
+    pub kind: &'r str,
+    /// The version of the body's shape.
+    pub v: u32,
+    /// The epoch of the lease its writer held.
+    pub epoch: u64,
+    /// Who did it, as JSON.
+    pub actor: &'r str,
+    /// What happened, as JSON.
+    pub body: &'r str,
+    /// The blobs stored with it.
+    pub refs: &'r [BlobRef],
+    /// Its hash.
+    pub hash: Hash,
+}
+
+impl Entry {
+    /// The same event, lent.
+    #[must_use]
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            seq: self.seq,
+            rseq: self.rseq,
+            ts_ms: self.ts_ms,
+            kind: &self.kind,
+            v: self.v,
+            epoch: self.epoch,
+            actor: self.actor.get(),
+            body: self.body.get(),
+            refs: &self.refs,
+            hash: self.hash,
+        }
+    }
+}
+
 /// The last event of a journal: `seq` 0 and the genesis while there is none.
 ///
 /// Written down elsewhere, it shows whether a journal lost its tail since.
@@ -189,25 +234,71 @@ impl RecordOut<'_> {
     }
 }
 
-/// The record as it is read. Fields a later version may add are ignored.
+/// The record as it is read, borrowed from its text. Fields a later version may add are ignored.
 #[derive(Deserialize)]
-pub(crate) struct RecordIn {
+pub(crate) struct RecordIn<'a> {
     pub(crate) ev: u32,
     pub(crate) seq: u64,
-    pub(crate) origin: String,
-    pub(crate) run: String,
+    #[serde(borrow)]
+    pub(crate) origin: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) run: Cow<'a, str>,
     pub(crate) rseq: u64,
     pub(crate) ts: i64,
     #[serde(default)]
     pub(crate) clock_back_ms: Option<u64>,
-    pub(crate) kind: String,
+    #[serde(borrow)]
+    pub(crate) kind: Cow<'a, str>,
     pub(crate) v: u32,
     pub(crate) cause: Option<u64>,
     pub(crate) epoch: u64,
-    pub(crate) actor: Box<RawValue>,
-    pub(crate) by: Box<RawValue>,
-    pub(crate) body: Box<RawValue>,
+    #[serde(borrow)]
+    pub(crate) actor: &'a RawValue,
+    #[serde(borrow)]
+    pub(crate) by: &'a RawValue,
+    #[serde(borrow)]
+    pub(crate) body: &'a RawValue,
     pub(crate) refs: Vec<BlobRef>,
+}
+
+impl RecordIn<'_> {
+    /// The event, lent.
+    pub(crate) fn seen(&self, hash: Hash) -> Seen<'_> {
+        Seen {
+            seq: self.seq,
+            rseq: self.rseq,
+            ts_ms: self.ts,
+            kind: &self.kind,
+            v: self.v,
+            epoch: self.epoch,
+            actor: self.actor.get(),
+            body: self.body.get(),
+            refs: &self.refs,
+            hash,
+        }
+    }
+
+    /// The event, with a copy of everything.
+    pub(crate) fn entry(self, hash: Hash, prev: Hash, rec: &str) -> Entry {
+        Entry {
+            seq: self.seq,
+            run: self.run.into_owned(),
+            rseq: self.rseq,
+            ts_ms: self.ts,
+            clock_back_ms: self.clock_back_ms,
+            kind: self.kind.into_owned(),
+            v: self.v,
+            cause: self.cause,
+            epoch: self.epoch,
+            actor: self.actor.to_owned(),
+            by: self.by.to_owned(),
+            body: self.body.to_owned(),
+            refs: self.refs,
+            hash,
+            prev,
+            rec: rec.to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -25,14 +25,17 @@ mod blob;
 pub mod chain;
 mod entry;
 mod error;
+pub mod export;
 mod lease;
+pub mod merkle;
+pub mod note;
 mod open;
 mod schema;
 mod store;
 mod verify;
 
 pub use blob::{BlobRef, MAX_BLOB_LEN};
-pub use entry::{Appended, Entry, Head, MAX_ACTOR_LEN, MAX_BODY_LEN, MAX_NAME_LEN, NewEvent, RunHead};
+pub use entry::{Appended, Entry, Head, MAX_ACTOR_LEN, MAX_BODY_LEN, MAX_NAME_LEN, NewEvent, RunHead, Seen};
 pub use error::{
     AppendError, BlobError, CheckpointError, LeaseError, LockError, OpenError, PurgeError, ReadError, Unusable,
 };

@@ -2,13 +2,13 @@
 
 use crate::blob::Sealed;
 use crate::chain;
-use crate::entry::{Appended, ENVELOPE, Entry, Head, NewEvent, RecordOut, RunHead};
+use crate::entry::{Appended, ENVELOPE, Entry, Head, NewEvent, RecordOut, RunHead, Seen};
 use crate::error::{AppendError, CheckpointError, ReadError, Unusable, WriteError};
 use crate::open;
 use crate::schema::Identity;
 use crate::verify::{self, Bad, Why};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Params, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Params, TransactionBehavior};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -123,6 +123,37 @@ impl Journal {
         Ok(entries)
     }
 
+    /// Lends the events of a run to `visit`, in order, until it breaks. Checks what [`Journal::events`] checks and copies nothing.
+    ///
+    /// # Errors
+    /// As [`Journal::events`].
+    pub fn look_at(&self, run: &str, mut visit: impl FnMut(Seen<'_>) -> ControlFlow<()>) -> Result<(), ReadError> {
+        self.readable()?;
+        let mut statement =
+            self.conn.prepare_cached(&format!("{}WHERE e.run_id = ?1 ORDER BY e.run_seq", verify::SELECT))?;
+        let mut hash_at = self.conn.prepare_cached("SELECT hash FROM event WHERE seq = ?1")?;
+        let mut rows = statement.query([run])?;
+        let (mut last, mut rseq) = (Head { seq: 0, hash: self.identity.genesis }, 0);
+        while let Some(row) = rows.next()? {
+            let seq = verify::place(row)?;
+            // A run's events mostly stand together, and then the one before was just looked at.
+            let before = if seq == last.seq + 1 {
+                Some(last.hash)
+            } else {
+                hash_at.query_row([seq.saturating_sub(1) as i64], |row| row.get(0)).optional()?
+            };
+            let (record, hash, _) = verify::look(row, &self.identity, before)??;
+            if record.rseq != rseq + 1 || seq <= last.seq {
+                return Err(Bad { seq, why: Why::RunGap { expected: rseq + 1, found: record.rseq } }.into());
+            }
+            (last, rseq) = (Head { seq, hash }, record.rseq);
+            if visit(record.seen(hash)).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The event at a place, if there is one.
     ///
     /// # Errors
@@ -142,14 +173,49 @@ impl Journal {
     pub fn scan(&self, from_seq: u64, mut visit: impl FnMut(Entry) -> ControlFlow<()>) -> Result<(), ReadError> {
         let from_seq = from_seq.max(1);
         let Ok(start) = i64::try_from(from_seq) else { return Ok(()) };
+        self.readable()?;
+        let snapshot = self.conn.unchecked_transaction()?;
         let mut expected = from_seq;
-        self.each("WHERE e.seq >= ?1 ORDER BY e.seq", [start], |entry| {
-            if entry.seq != expected {
-                return Err(Bad { seq: entry.seq, why: Why::Gap { expected } });
+        let mut before = match from_seq {
+            1 => Some(self.identity.genesis),
+            _ => snapshot
+                .query_row("SELECT hash FROM event WHERE seq = ?1", [start - 1], |row| row.get(0))
+                .optional()?
+                .unwrap_or_default(),
+        };
+        let mut statement = snapshot.prepare_cached(&format!("{} WHERE e.seq >= ?1 ORDER BY e.seq", verify::SELECT))?;
+        let mut rows = statement.query([start])?;
+        while let Some(row) = rows.next()? {
+            let entry = verify::place(row)?;
+            if entry != expected {
+                return Err(Bad { seq: entry, why: Why::Gap { expected } }.into());
             }
+            let entry = verify::read(row, &self.identity, before)??;
+            before = Some(entry.hash);
             expected += 1;
-            Ok(visit(entry))
-        })
+            if visit(entry).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first event at or after `ts_ms`; one more than there are events if there is none. Times never decrease along a journal, so that a
+    /// few looks find it.
+    ///
+    /// # Errors
+    /// See [`ReadError`]. What is looked at is not verified.
+    pub fn first_at(&self, ts_ms: i64) -> Result<u64, ReadError> {
+        self.readable()?;
+        let last: i64 = self.conn.query_row("SELECT coalesce(max(seq), 0) FROM event", [], |row| row.get(0))?;
+        let mut statement = self.conn.prepare_cached("SELECT ts FROM event WHERE seq = ?1")?;
+        let (mut low, mut high) = (1, last + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let ts: Option<i64> = statement.query_row([middle], |row| row.get(0)).optional()?;
+            if ts.is_some_and(|ts| ts < ts_ms) { low = middle + 1 } else { high = middle }
+        }
+        Ok(low as u64)
     }
 
     /// All runs, in the order of their first events.
@@ -192,6 +258,12 @@ impl Journal {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.identity.origin
+    }
+
+    /// The hash before the first event.
+    #[must_use]
+    pub fn genesis(&self) -> chain::Hash {
+        self.identity.genesis
     }
 
     /// When this journal was created, in unix milliseconds.
@@ -289,10 +361,10 @@ impl Journal {
         mut visit: impl FnMut(Entry) -> Result<ControlFlow<()>, Bad>,
     ) -> Result<(), ReadError> {
         self.readable()?;
-        let mut statement = self.conn.prepare_cached(&format!("{}{tail}", verify::SELECT))?;
+        let mut statement = self.conn.prepare_cached(&format!("{}{tail}", verify::SELECT_APART))?;
         let mut rows = statement.query(params)?;
         while let Some(row) = rows.next()? {
-            if visit(verify::read(row, &self.identity)??)?.is_break() {
+            if visit(verify::read(row, &self.identity, verify::before(row, &self.identity)?)??)?.is_break() {
                 break;
             }
         }
@@ -307,9 +379,9 @@ fn one(
     tail: &str,
     params: impl Params,
 ) -> rusqlite::Result<Option<Result<Entry, Bad>>> {
-    let mut statement = conn.prepare_cached(&format!("{}{tail}", verify::SELECT))?;
+    let mut statement = conn.prepare_cached(&format!("{}{tail}", verify::SELECT_APART))?;
     let mut rows = statement.query(params)?;
-    rows.next()?.map(|row| verify::read(row, identity)).transpose()
+    rows.next()?.map(|row| verify::read(row, identity, verify::before(row, identity)?)).transpose()
 }
 
 fn last_rseq(conn: &Connection, run: &str) -> rusqlite::Result<u64> {

@@ -4,6 +4,7 @@ use crate::blob::{self, BlobRef, Condition};
 use crate::chain::{self, Hash};
 use crate::entry::{ENVELOPE, Entry, Head, RecordIn};
 use crate::error::ReadError;
+use crate::merkle::{self, Tree};
 use crate::open;
 use crate::schema::Identity;
 use crate::store::Journal;
@@ -72,6 +73,17 @@ pub enum Why {
     /// A blob it names says something else than when it was written.
     #[error("the content of its blob {0} was altered")]
     BlobAltered(BlobRef),
+    /// The events up to it do not give the root that was written down over them.
+    #[error("the events up to it do not give the root that was signed over them")]
+    Root,
+    /// A root was written down over more events than there are.
+    #[error("a root was signed over {expected} events, and there are {found}: the newest are missing")]
+    Short {
+        /// How many there were.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
     /// The file is damaged where it should be.
     #[error("the file is damaged there: {0}")]
     Unreadable(String),
@@ -100,81 +112,92 @@ impl Verdict {
     }
 }
 
-/// The columns [`read`] expects; append `WHERE` and `ORDER BY`. The last one is the hash of the event before.
-pub(crate) const SELECT: &str = "SELECT e.seq, e.prev, e.hash, e.run_id, e.run_seq, e.kind, e.ts, e.rec, \
+/// The columns [`read`] expects; append `WHERE` and `ORDER BY`.
+pub(crate) const SELECT: &str = "SELECT e.seq, e.prev, e.hash, e.run_id, e.run_seq, e.kind, e.ts, e.rec FROM event e ";
+
+/// As [`SELECT`], with the hash of the event before as the last column, for reading that skips events.
+pub(crate) const SELECT_APART: &str = "SELECT e.seq, e.prev, e.hash, e.run_id, e.run_seq, e.kind, e.ts, e.rec, \
      (SELECT p.hash FROM event p WHERE p.seq = e.seq - 1) FROM event e ";
 
-/// Reads a row of [`SELECT`] and checks all that can be checked about one event: its link, its hash, its record, its columns.
+/// The last column of [`SELECT_APART`]: what the event has to link to, if there is anything.
+pub(crate) fn before(row: &Row<'_>, identity: &Identity) -> rusqlite::Result<Option<Hash>> {
+    Ok(match row.get_ref(8)? {
+        ValueRef::Null if place(row)? == 1 => Some(identity.genesis),
+        value => hash(value),
+    })
+}
+
+/// Checks the text of the event at `seq` against the hash it is stored with, `before` it being the hash it has to link to.
+pub(crate) fn understand<'r>(
+    seq: u64,
+    stored: (Option<Hash>, Option<Hash>),
+    rec: &'r [u8],
+    before: Option<Hash>,
+    origin: &str,
+) -> Result<(RecordIn<'r>, Hash, &'r str), Why> {
+    let (prev, claimed) = stored;
+    let Some(before) = before.filter(|before| prev == Some(*before)) else { return Err(Why::Link) };
+    let hash = chain::link(&before, rec);
+    if claimed != Some(hash) {
+        return Err(Why::Hash);
+    }
+    let text = str::from_utf8(rec).map_err(|_| Why::Record("it is not UTF-8".to_owned()))?;
+    // Only where and what kind: the text of the error could quote the record.
+    let record: RecordIn<'r> = serde_json::from_str(text)
+        .map_err(|error| Why::Record(format!("{:?} error at byte {}", error.classify(), error.column())))?;
+    if record.ev != ENVELOPE {
+        return Err(Why::Envelope(record.ev));
+    }
+    if record.seq != seq {
+        return Err(Why::Column("seq"));
+    }
+    if record.origin != origin {
+        return Err(Why::Origin);
+    }
+    if let Some(cause) = record.cause.filter(|cause| *cause == 0 || *cause >= seq) {
+        return Err(Why::Cause(cause));
+    }
+    Ok((record, hash, text))
+}
+
+/// What a row of [`SELECT`] holds, borrowed from it: the record, its hash, its text.
+pub(crate) type Looked<'r> = Result<(RecordIn<'r>, Hash, &'r str), Bad>;
+
+/// Looks at a row of [`SELECT`] and checks all that can be checked about one event: its link, its hash, its record, its columns.
 ///
 /// Types are checked by hand, because a file that was tampered with may hold anything anywhere.
-pub(crate) fn read(row: &Row<'_>, identity: &Identity) -> rusqlite::Result<Result<Entry, Bad>> {
+pub(crate) fn look<'r>(row: &'r Row<'_>, identity: &Identity, before: Option<Hash>) -> rusqlite::Result<Looked<'r>> {
     let seq = place(row)?;
-    let before = match row.get_ref(8)? {
-        ValueRef::Null if seq == 1 => Some(identity.genesis),
-        value => hash(value),
+    let stored = (hash(row.get_ref(1)?), hash(row.get_ref(2)?));
+    let understood = match understand(seq, stored, bytes(row.get_ref(7)?), before, &identity.origin) {
+        Ok(understood) => understood,
+        Err(why) => return Ok(Err(Bad { seq, why })),
     };
-    let prev = hash(row.get_ref(1)?);
-    let stored = hash(row.get_ref(2)?);
-    let rec = bytes(row.get_ref(7)?);
-    let bad = |why| Ok(Err(Bad { seq, why }));
-
-    let Some(before) = before else { return bad(Why::Link) };
-    if prev != Some(before) {
-        return bad(Why::Link);
-    }
-    let hash = chain::link(&before, rec);
-    if stored != Some(hash) {
-        return bad(Why::Hash);
-    }
-    let Ok(rec) = str::from_utf8(rec) else { return bad(Why::Record("it is not UTF-8".to_owned())) };
-    let record: RecordIn = match serde_json::from_str(rec) {
-        Ok(record) => record,
-        // Only where and what kind: the text of the error could quote the record.
-        Err(error) => return bad(Why::Record(format!("{:?} error at byte {}", error.classify(), error.column()))),
-    };
-    if record.ev != ENVELOPE {
-        return bad(Why::Envelope(record.ev));
-    }
+    let record = &understood.0;
     let integer = |index, value: i64| row.get_ref(index).map(|found| found == ValueRef::Integer(value));
     let text = |index, value: &str| row.get_ref(index).map(|found| found == ValueRef::Text(value.as_bytes()));
     let columns = [
-        ("seq", record.seq == seq),
         ("run_id", text(3, &record.run)?),
         ("run_seq", i64::try_from(record.rseq).is_ok_and(|rseq| integer(4, rseq).unwrap_or(false))),
         ("kind", text(5, &record.kind)?),
         ("ts", integer(6, record.ts)?),
     ];
-    if let Some((name, _)) = columns.iter().find(|(_, same)| !same) {
-        return bad(Why::Column(name));
-    }
-    if record.origin != identity.origin {
-        return bad(Why::Origin);
-    }
-    if let Some(cause) = record.cause.filter(|cause| *cause == 0 || *cause >= seq) {
-        return bad(Why::Cause(cause));
-    }
-    Ok(Ok(Entry {
-        seq,
-        run: record.run,
-        rseq: record.rseq,
-        ts_ms: record.ts,
-        clock_back_ms: record.clock_back_ms,
-        kind: record.kind,
-        v: record.v,
-        cause: record.cause,
-        epoch: record.epoch,
-        actor: record.actor,
-        by: record.by,
-        body: record.body,
-        refs: record.refs,
-        hash,
-        prev: before,
-        rec: rec.to_owned(),
+    Ok(match columns.iter().find(|(_, same)| !same) {
+        Some((name, _)) => Err(Bad { seq, why: Why::Column(name) }),
+        None => Ok(understood),
+    })
+}
+
+/// As [`look`], with a copy of everything.
+pub(crate) fn read(row: &Row<'_>, identity: &Identity, before: Option<Hash>) -> rusqlite::Result<Result<Entry, Bad>> {
+    Ok(look(row, identity, before)?.map(|(record, hash, text)| {
+        // A record that was understood links to what comes before it.
+        record.entry(hash, before.unwrap_or_default(), text)
     }))
 }
 
 /// The place a row claims; 0, which no event has, for what cannot be one.
-fn place(row: &Row<'_>) -> rusqlite::Result<u64> {
+pub(crate) fn place(row: &Row<'_>) -> rusqlite::Result<u64> {
     Ok(row.get_ref(0)?.as_i64().ok().and_then(|seq| u64::try_from(seq).ok()).unwrap_or(0))
 }
 
@@ -196,20 +219,30 @@ struct Walk<'a> {
     /// The last `rseq` of each run: the only thing that grows, by a run and not by an event.
     runs: HashMap<String, u64>,
     purged: u64,
+    /// Only where there is a root to compare with.
+    tree: Option<Tree>,
+    /// The roots that were written down, by the number of events they are over.
+    sizes: HashMap<u64, Vec<merkle::Hash>>,
     conn: &'a rusqlite::Connection,
 }
 
 impl Walk<'_> {
-    fn step(&mut self, entry: Entry) -> rusqlite::Result<Result<(), Bad>> {
-        let bad = |why| Ok(Err(Bad { seq: entry.seq, why }));
-        if entry.ts_ms < self.ts_ms {
+    fn step(&mut self, record: &RecordIn<'_>, hash: Hash, rec: &str) -> rusqlite::Result<Result<(), Bad>> {
+        let bad = |why| Ok(Err(Bad { seq: record.seq, why }));
+        if record.ts < self.ts_ms {
             return bad(Why::Time);
         }
-        let expected = self.runs.get(&entry.run).map_or(1, |last| last + 1);
-        if entry.rseq != expected {
-            return bad(Why::RunGap { expected, found: entry.rseq });
+        match self.runs.get_mut(record.run.as_ref()) {
+            Some(last) if record.rseq == *last + 1 => *last += 1,
+            None if record.rseq == 1 => {
+                self.runs.insert(record.run.clone().into_owned(), 1);
+            }
+            last => {
+                let expected = last.map_or(1, |last| *last + 1);
+                return bad(Why::RunGap { expected, found: record.rseq });
+            }
         }
-        for blob in &entry.refs {
+        for blob in &record.refs {
             match blob::look(self.conn, blob, |_| ())? {
                 Condition::Sound => {}
                 Condition::Purged => self.purged += 1,
@@ -217,9 +250,17 @@ impl Walk<'_> {
                 Condition::Altered => return bad(Why::BlobAltered(*blob)),
             }
         }
-        self.head = Head { seq: entry.seq, hash: entry.hash };
-        self.ts_ms = entry.ts_ms;
-        self.runs.insert(entry.run, entry.rseq);
+        self.head = Head { seq: record.seq, hash };
+        self.ts_ms = record.ts;
+        if let Some(tree) = &mut self.tree {
+            tree.push(merkle::leaf(rec.as_bytes()));
+            if let Some(known) = self.sizes.get(&record.seq) {
+                let root = tree.root();
+                if known.iter().any(|known| *known != root) {
+                    return bad(Why::Root);
+                }
+            }
+        }
         Ok(Ok(()))
     }
 }
@@ -233,11 +274,26 @@ impl Journal {
     /// # Errors
     /// Only when the file cannot be read at all. What is wrong with the journal is in the verdict.
     pub fn verify(&self) -> Result<Verdict, ReadError> {
+        self.verify_against(&[])
+    }
+
+    /// As [`Journal::verify`], and holds the events against roots that were written down earlier: each over the first so many events.
+    ///
+    /// # Errors
+    /// As [`Journal::verify`].
+    pub fn verify_against(&self, roots: &[(u64, merkle::Hash)]) -> Result<Verdict, ReadError> {
         self.readable()?;
+        let mut sizes: HashMap<u64, Vec<merkle::Hash>> = HashMap::new();
+        for (size, root) in roots {
+            sizes.entry(*size).or_default().push(*root);
+        }
+        let last = sizes.keys().copied().max().unwrap_or(0);
         let snapshot = self.conn.unchecked_transaction()?;
         let identity = Identity::read(&snapshot)?;
         let head = Head { seq: 0, hash: identity.genesis };
-        let mut walk = Walk { head, ts_ms: i64::MIN, runs: HashMap::new(), purged: 0, conn: &snapshot };
+        let tree = (!sizes.is_empty()).then(Tree::default);
+        let (runs, ts_ms) = (HashMap::new(), i64::MIN);
+        let mut walk = Walk { head, ts_ms, runs, purged: 0, tree, sizes, conn: &snapshot };
         let mut first_bad = (!identity.holds()).then_some(Bad { seq: 0, why: Why::Genesis });
         if first_bad.is_none() {
             first_bad = match self.walk(&identity, &mut walk) {
@@ -247,6 +303,10 @@ impl Journal {
                 }
                 Err(error) => return Err(error.into()),
             };
+        }
+        if first_bad.is_none() && walk.head.seq < last {
+            let seq = walk.head.seq + 1;
+            first_bad = Some(Bad { seq, why: Why::Short { expected: last, found: walk.head.seq } });
         }
         // The quick check leaves the indexes out, and a run is read along one.
         let damage = match open::integrity_check(&snapshot) {
@@ -266,9 +326,9 @@ impl Journal {
             if seq != walk.head.seq + 1 {
                 return Ok(Some(Bad { seq, why: Why::Gap { expected: walk.head.seq + 1 } }));
             }
-            match read(row, identity)? {
-                Ok(entry) => {
-                    if let Err(bad) = walk.step(entry)? {
+            match look(row, identity, Some(walk.head.hash))? {
+                Ok((record, hash, text)) => {
+                    if let Err(bad) = walk.step(&record, hash, text)? {
                         return Ok(Some(bad));
                     }
                 }

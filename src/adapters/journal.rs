@@ -2,14 +2,16 @@
 //!
 //! Appends run on the caller's thread: the loop waits for each one anyway, as nothing may leave before its intent is durable.
 
+use crate::domain::audit::{self, AuditEvent, AuditRecorded, Trail};
 use crate::domain::code::Code;
 use crate::domain::codec;
-use crate::domain::event::Recorded;
+use crate::domain::event::{Actor, Recorded};
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::ports::journal::{self, AppendFailure, Journal, RunHead};
 use dbd_journal::{
-    AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Unusable, chain, lock_target,
+    AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Seen, Unusable, chain,
+    lock_target,
 };
 use serde_json::value::{RawValue, to_raw_value};
 use std::path::{Path, PathBuf};
@@ -81,21 +83,121 @@ impl SqliteJournal {
     }
 
     fn recorded(&self, entry: &Entry) -> Result<Recorded, Failure> {
-        let what = format!("event {} cannot be read", entry.seq);
-        let event =
-            codec::decode(&entry.kind, entry.v, entry.body.get()).map_err(|error| self.broken(&what, &error))?;
-        let actor = serde_json::from_str(entry.actor.get()).map_err(|error| self.broken(&what, &error))?;
-        Ok(Recorded {
-            seq: entry.seq,
-            rseq: entry.rseq,
-            ts_ms: entry.ts_ms,
-            epoch: entry.epoch,
-            actor,
-            event,
-            refs: entry.refs.iter().map(ToString::to_string).collect(),
-            hash: chain::printed(&entry.hash),
+        recorded(entry.seen()).map_err(|why| {
+            Failure::new(Code::JournalBroken, format!("{}: event {} cannot be read", self.path.display(), entry.seq))
+                .cause(why)
+                .hint("`dbd audit verify` says which event is the first bad one and what is still provable before it")
         })
     }
+
+    /// What the stream about the record itself adds up to.
+    ///
+    /// # Errors
+    /// [`JournalBroken`](Code::JournalBroken), or [`IllegalHistory`](Code::IllegalHistory) if its events do not fit each other.
+    pub fn trail(&self) -> Result<Trail, Failure> {
+        let entries = self.store.events(audit::STREAM).map_err(|error| self.broken("it cannot be trusted", &error))?;
+        let mut trail = Trail::default();
+        for entry in &entries {
+            let recorded = audit_recorded(entry).map_err(|why| {
+                Failure::new(
+                    Code::JournalBroken,
+                    format!("{}: event {} cannot be read", self.path.display(), entry.seq),
+                )
+                .cause(why)
+            })?;
+            trail.take(&recorded).map_err(|misfit| {
+                Failure::new(Code::IllegalHistory, "the history of the audit stream is not legal").source(&misfit)
+            })?;
+        }
+        Ok(trail)
+    }
+
+    /// Appends to the stream about the record itself, whose last event the caller knows as `trail`, and makes it durable.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]; [`AppendFailure::Stale`] when somebody else appended meanwhile.
+    pub fn append_audit(
+        &mut self,
+        trail: &mut Trail,
+        event: &AuditEvent,
+        actor: &Actor,
+        now_ms: i64,
+    ) -> Result<u64, AppendFailure> {
+        let new = NewEvent {
+            run: audit::STREAM.to_owned(),
+            expected_rseq: trail.rseq,
+            ts_ms: now_ms,
+            kind: event.kind().to_owned(),
+            v: audit::VERSION,
+            cause: None,
+            epoch: 0,
+            actor: to_raw_value(actor).unwrap_or_default(),
+            by: self.by.clone(),
+            body: RawValue::from_string(event.encode()).unwrap_or_default(),
+            blobs: Vec::new(),
+        };
+        let appended = self.store.append(new).map_err(|error| self.not_appended(error))?;
+        let recorded = AuditRecorded {
+            seq: appended.seq,
+            rseq: appended.rseq,
+            ts_ms: appended.ts_ms,
+            actor: actor.clone(),
+            event: event.clone(),
+        };
+        trail.take(&recorded).map_err(|misfit| {
+            AppendFailure::Broken(
+                Failure::new(Code::Bug, "an event was recorded that does not fit its stream").source(&misfit),
+            )
+        })?;
+        Ok(appended.seq)
+    }
+
+    fn not_appended(&self, error: AppendError) -> AppendFailure {
+        match error {
+            AppendError::Conflict { .. } => AppendFailure::Stale,
+            AppendError::StaleEpoch { .. } => AppendFailure::Superseded,
+            error @ AppendError::Unusable(Unusable::Newer { .. }) => {
+                let failure =
+                    Failure::new(Code::JournalNewer, format!("{} was written by a newer dbd", self.path.display()));
+                AppendFailure::Broken(failure.source(&error).hint("use that version, or newer"))
+            }
+            error @ AppendError::Broken(_) => AppendFailure::Broken(self.broken("its last event is damaged", &error)),
+            error => AppendFailure::Broken(self.unusable("it could not be written", &error)),
+        }
+    }
+}
+
+/// The event of a run as the domain knows it; `Err` says why this version cannot read it.
+///
+/// # Errors
+/// A sentence that quotes nothing of the event.
+pub fn recorded(entry: Seen<'_>) -> Result<Recorded, String> {
+    let event = codec::decode(entry.kind, entry.v, entry.body).map_err(|error| match error {
+        codec::DecodeError::Body { kind, source } => format!("the body of `{kind}` cannot be read: {source}"),
+        error => error.to_string(),
+    })?;
+    let actor = serde_json::from_str(entry.actor).map_err(|error| format!("its actor cannot be read: {error}"))?;
+    Ok(Recorded {
+        seq: entry.seq,
+        rseq: entry.rseq,
+        ts_ms: entry.ts_ms,
+        epoch: entry.epoch,
+        actor,
+        event,
+        refs: entry.refs.iter().map(ToString::to_string).collect(),
+        hash: chain::printed(&entry.hash),
+    })
+}
+
+/// The event of the audit stream as the domain knows it; `Err` says why this version cannot read it.
+///
+/// # Errors
+/// A sentence that quotes nothing of the event.
+pub fn audit_recorded(entry: &Entry) -> Result<AuditRecorded, String> {
+    let event = AuditEvent::decode(&entry.kind, entry.v, entry.body.get())?;
+    let actor =
+        serde_json::from_str(entry.actor.get()).map_err(|error| format!("its actor cannot be read: {error}"))?;
+    Ok(AuditRecorded { seq: entry.seq, rseq: entry.rseq, ts_ms: entry.ts_ms, actor, event })
 }
 
 /// A name for a new journal: the host, and what tells it from another journal of that host.
@@ -154,17 +256,7 @@ impl Journal for SqliteJournal {
                 refs: appended.refs.iter().map(ToString::to_string).collect(),
                 hash: chain::printed(&appended.hash),
             }),
-            Err(AppendError::Conflict { .. }) => Err(AppendFailure::Stale),
-            Err(AppendError::StaleEpoch { .. }) => Err(AppendFailure::Superseded),
-            Err(error @ AppendError::Unusable(Unusable::Newer { .. })) => {
-                let failure =
-                    Failure::new(Code::JournalNewer, format!("{} was written by a newer dbd", self.path.display()));
-                Err(AppendFailure::Broken(failure.source(&error).hint("use that version, or newer")))
-            }
-            Err(error @ AppendError::Broken(_)) => {
-                Err(AppendFailure::Broken(self.broken("its last event is damaged", &error)))
-            }
-            Err(error) => Err(AppendFailure::Broken(self.unusable("it could not be written", &error))),
+            Err(error) => Err(self.not_appended(error)),
         }
     }
 
@@ -178,7 +270,13 @@ impl Journal for SqliteJournal {
         Ok(heads
             .into_iter()
             .filter_map(|head| {
-                RunId::parse(&head.run).map(|run| RunHead { run, first_ms: head.first_ts_ms, last_ms: head.last_ts_ms })
+                RunId::parse(&head.run).map(|run| RunHead {
+                    run,
+                    first_ms: head.first_ts_ms,
+                    last_ms: head.last_ts_ms,
+                    first_seq: head.first_seq,
+                    last_seq: head.last_seq,
+                })
             })
             .collect())
     }

@@ -1,5 +1,6 @@
 //! The rim that only acts: each adapter does one kind of thing to the world, knows none of the others, and decides nothing.
 
+pub mod audit_key;
 pub mod commands;
 pub mod files;
 pub mod git;

@@ -80,6 +80,15 @@ impl ExitCode {
             | Code::DumpFailed
             | Code::DumpDamaged
             | Code::CannotCompare
+            | Code::BundleFiles
+            | Code::BadSignature
+            | Code::StrangeKey
+            | Code::EventsChanged
+            | Code::RootDiffers
+            | Code::HistoryRewritten
+            | Code::WindowDiffers
+            | Code::ReportDiffers
+            | Code::LedgerDiffers
             | Code::Bug => Self::Failed,
 
             Code::BadConfig
@@ -93,6 +102,8 @@ impl ExitCode {
             | Code::BadArgument
             | Code::SecretInFile
             | Code::AlreadyThere
+            | Code::NoBundle
+            | Code::AuditKeyUnusable
             | Code::UnknownCode
             | Code::NotAwaiting
             | Code::AlreadySettled => Self::Usage,

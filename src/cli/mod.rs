@@ -2,6 +2,7 @@
 
 mod commands;
 pub mod error;
+mod evidence;
 pub mod exit;
 mod progress;
 #[cfg(test)]
@@ -235,7 +236,7 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::Show(args) => commands::look::show(context, &args),
         Command::Logs(args) => commands::look::logs(context, args).await,
         Command::Drift(args) => commands::drift::run(context, args).await,
-        Command::Audit(args) => commands::audit::run(context, args),
+        Command::Audit(args) => commands::audit::run(context, args).await,
         Command::Compare(args) => commands::compare::run(context, args).await,
         Command::Doctor(args) => commands::doctor::run(context, args).await,
         Command::Migrations(args) => commands::migrations::run(context, args).await,

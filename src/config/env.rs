@@ -57,6 +57,8 @@ variables! {
     VERCEL_TOKEN since "0.1.0";
     /// The token for GitHub's API.
     GITHUB_TOKEN since "0.1.0";
+    /// The private key that signs evidence bundles, instead of a file.
+    DBD_AUDIT_KEY since "0.1.0";
     /// Who is named as the actor in the journal; else `SUDO_USER`, `USER`, `LOGNAME`.
     DBD_ACTOR since "0.1.0";
     /// The person behind `sudo`.

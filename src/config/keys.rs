@@ -336,6 +336,21 @@ pub const KEYS: &[Key] = &[
         "A journal that a team shares, in PostgreSQL. Not available yet.",
     ),
     key(
+        "journal.audit_key",
+        Kind::Secret,
+        Default::None("the key in `journal.audit_key_file`"),
+        "{ env = \"DBD_AUDIT_KEY\" }",
+        "The private key that signs evidence bundles, as `PRIVATE+KEY+...`; where it is set, no file is read or written.",
+    )
+    .or_variable(env::DBD_AUDIT_KEY),
+    key(
+        "journal.audit_key_file",
+        Kind::Path,
+        Default::Is(".dbd/audit.key"),
+        "\".dbd/audit.key\"",
+        "The file of that key, readable by its owner alone; made when it is first needed.",
+    ),
+    key(
         "artifacts.dir",
         Kind::Path,
         Default::Is(".deployments"),
@@ -575,7 +590,7 @@ mod tests {
         assert!(find("environments.lock_timeout").is_none());
         assert!(is_section("environments") && is_section("environments.dev") && is_section("environments.dev.verify"));
         assert!(!is_section("journal.path") && !is_section("jurnal"));
-        assert_eq!(names_in("journal"), ["path", "url"]);
+        assert_eq!(names_in("journal"), ["path", "url", "audit_key", "audit_key_file"]);
         assert_eq!(names_in("environments.dev.verify"), ["command", "timeout"]);
         assert_eq!(names_in("")[..2], ["migrations", "environments"]);
     }

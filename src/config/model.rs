@@ -54,6 +54,10 @@ pub struct Migrations {
 pub struct Journal {
     /// The journal's file, absolute.
     pub path: PathBuf,
+    /// The key that signs evidence, if it does not come from a file.
+    pub audit_key: Option<Secret>,
+    /// The file of that key, absolute.
+    pub audit_key_file: PathBuf,
 }
 
 /// `[artifacts]`.
@@ -209,6 +213,8 @@ impl Config {
                     Some(path) => path,
                     None => read.required(path("journal.path")?, "journal.path")?,
                 },
+                audit_key: read.secret("journal.audit_key")?,
+                audit_key_file: read.required(path("journal.audit_key_file")?, "journal.audit_key_file")?,
             },
             artifacts: Artifacts {
                 dir: read.required(path("artifacts.dir")?, "artifacts.dir")?,

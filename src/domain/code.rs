@@ -128,6 +128,18 @@ codes! {
     JournalNewer = "DBD-0805", "the journal was written by a newer dbd";
     // 09xx: comparison
     CannotCompare = "DBD-0901", "a side of the comparison cannot be read";
+    // 10xx: evidence for auditors
+    NoBundle = "DBD-1001", "this is no evidence bundle";
+    AuditKeyUnusable = "DBD-1002", "the audit key cannot be used";
+    BundleFiles = "DBD-1003", "a file of the bundle is missing, unknown or changed";
+    BadSignature = "DBD-1004", "a signature does not verify";
+    StrangeKey = "DBD-1005", "the bundle is signed by another key";
+    EventsChanged = "DBD-1006", "an event was changed, moved, taken out or put in";
+    RootDiffers = "DBD-1007", "the events do not give the signed root";
+    HistoryRewritten = "DBD-1008", "the journal does not continue an earlier checkpoint";
+    WindowDiffers = "DBD-1009", "the bundle does not hold the window it names";
+    ReportDiffers = "DBD-1010", "the report is not what the events say";
+    LedgerDiffers = "DBD-1011", "the journal and a target's ledger differ";
     // 99xx
     Bug = "DBD-9999", "a bug in dbd";
 }

@@ -4,7 +4,7 @@
 //! ever written can still be read. Kinds are never removed.
 
 use super::event::Event;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The number of the shapes written today.
 pub const VERSION: u32 = 1;
@@ -55,7 +55,10 @@ pub fn decode(kind: &str, version: u32, body: &str) -> Result<Event, DecodeError
         return Err(DecodeError::UnknownKind(kind.to_owned()));
     }
     let failed = |source| DecodeError::Body { kind: kind.to_owned(), source };
-    let body: Value = serde_json::from_str(body).map_err(failed)?;
-    let whole = if body.is_null() { json!({"kind": kind}) } else { json!({"kind": kind, "body": body}) };
-    serde_json::from_value(whole).map_err(failed)
+    // The kind comes first, so that the body is read straight into its shape: a journal of a million events is read often.
+    let whole = match body.trim() {
+        "null" => format!("{{\"kind\":\"{kind}\"}}"),
+        body => format!("{{\"kind\":\"{kind}\",\"body\":{body}}}"),
+    };
+    serde_json::from_str(&whole).map_err(failed)
 }

@@ -9,7 +9,7 @@ use super::finding::{Allowance, Finding};
 use super::ids::{EffectId, EnvironmentName};
 use super::migration::Migration;
 use super::plan::Plan;
-use super::rehearsal::{Forecast, MigrationTiming};
+use super::rehearsal::{Forecast, MigrationTiming, Reverse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -242,6 +242,9 @@ pub struct Rehearsal {
     pub findings: Vec<Finding>,
     /// The locks the target will see.
     pub forecast: Vec<Forecast>,
+    /// Whether the migrations can be taken back in place, and what that would lose; none in runs older than the looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverse: Option<Reverse>,
     /// Files written beside the run.
     pub artifacts: Vec<Artifact>,
 }

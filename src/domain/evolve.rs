@@ -36,15 +36,21 @@ pub enum Misfit {
 /// # Errors
 /// [`Misfit`] if the event is not the next of the run or not legal; the run given is untouched.
 pub fn evolve(run: &Run, recorded: &Recorded) -> Result<Run, Misfit> {
+    let mut next = run.clone();
+    advance(&mut next, recorded)?;
+    Ok(next)
+}
+
+/// As [`evolve`], in place: a run that is folded from its beginning is not copied for each of its events. After an error it is worth nothing.
+fn advance(run: &mut Run, recorded: &Recorded) -> Result<(), Misfit> {
     if recorded.rseq != run.rseq + 1 {
         return Err(Misfit::Gap { seq: recorded.seq, found: recorded.rseq, expected: run.rseq + 1 });
     }
-    let mut next = run.clone();
-    next.absorb(recorded);
+    let before = run.facts();
+    run.absorb(recorded);
     // What an event brings counts for where it leads: a plan its steps, a preflight whether there is anything to do. The effect in
     // flight and what has failed are read from before, as the event is the answer to them.
-    let mut facts = next.facts();
-    let before = run.facts();
+    let mut facts = run.facts();
     facts.flight = before.flight;
     facts.failed = before.failed;
     facts.cancelled = before.cancelled;
@@ -52,9 +58,10 @@ pub fn evolve(run: &Run, recorded: &Recorded) -> Result<Run, Misfit> {
     facts.approval_missing = before.approval_missing;
     facts.stale_backup = before.stale_backup;
     facts.poisoned = before.poisoned;
-    next.state = machine::transition(&run.state, &facts, &recorded.event)
+    // Absorbing an event leaves the state as it was.
+    run.state = machine::transition(&run.state, &facts, &recorded.event)
         .map_err(|illegal| Misfit::Illegal { seq: recorded.seq, illegal })?;
-    Ok(next)
+    Ok(())
 }
 
 /// The run that `events` add up to.
@@ -62,5 +69,9 @@ pub fn evolve(run: &Run, recorded: &Recorded) -> Result<Run, Misfit> {
 /// # Errors
 /// [`Misfit`] at the first event that does not fit.
 pub fn fold<'a>(id: &RunId, events: impl IntoIterator<Item = &'a Recorded>) -> Result<Run, Misfit> {
-    events.into_iter().try_fold(Run::blank(id.clone()), |run, recorded| evolve(&run, recorded))
+    let mut run = Run::blank(id.clone());
+    for recorded in events {
+        advance(&mut run, recorded)?;
+    }
+    Ok(run)
 }

@@ -3,6 +3,7 @@
 //! Absent on purpose: files, sockets, clocks, randomness, environment variables, SQL drivers, printing, async. Time and ids come
 //! in as values, so that the same history always gives the same answer, on any machine and on any day.
 
+pub mod audit;
 pub mod code;
 pub mod codec;
 pub mod connection;
@@ -14,6 +15,7 @@ pub mod evolve;
 pub mod failure;
 pub mod finding;
 pub mod ids;
+pub mod ledger;
 pub mod machine;
 pub mod migration;
 pub mod next;

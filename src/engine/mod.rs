@@ -17,6 +17,7 @@ mod perform;
 mod preflight;
 mod reconcile;
 mod rehearse;
+mod reverse;
 pub mod runner;
 pub mod stop;
 pub mod watch;

@@ -9,7 +9,7 @@ use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, UnitMode};
-use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, StatementTrace, forecast};
+use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, Reverse, StatementTrace, forecast};
 use crate::domain::schema::catalog::{Catalog, Kind};
 use crate::domain::schema::comparison::{Comparison, counts};
 use crate::domain::schema::compat::{Breaking, Judged};
@@ -49,6 +49,7 @@ impl Runner<'_> {
         world.database.prepare(&url, Some(&tracking), &self.holder()).await?;
         let rows_before = world.database.row_counts(&sandbox.url, tracking.table).await?;
 
+        let contents = self.contents_before(&url, &before).await;
         let trace = self.apply_all(effect, &url, id).await?;
         let transactions: Vec<Vec<&StatementTrace>> =
             trace.transactions.iter().map(|one| one.iter().collect()).collect();
@@ -56,20 +57,24 @@ impl Runner<'_> {
         let kinds = [Kind::Table, Kind::MaterializedView, Kind::View, Kind::ForeignTable, Kind::Sequence];
         let existed = |name: &str| kinds.iter().any(|kind| before.find(*kind, name).is_some());
         let forecast: Vec<_> = forecast(&transactions).into_iter().filter(|one| existed(&one.object)).collect();
-        let document = serde_json::json!({
-            "schema": "dbd.rehearsal/1",
-            "migrations": trace.migrations,
-            "forecast": forecast,
-            "reverse": {"proven": false, "method": "none", "loses": []},
-        });
-        let mut artifacts = vec![self.write_json("rehearsal.json", &document)?];
-        if let Some(failure) = trace.failure {
+        let document = |reverse: &Reverse| {
+            serde_json::json!({
+                "schema": "dbd.rehearsal/1",
+                "migrations": trace.migrations,
+                "forecast": forecast,
+                "reverse": reverse,
+            })
+        };
+        if let Some(failure) = trace.failure.clone() {
+            self.write_json("rehearsal.json", &document(&Reverse::none("the migrations did not get to their end")))?;
             return Ok(Done::No { failure, partial: None });
         }
 
+        let after = world.database.catalog(&sandbox.url, &[tracking.table]).await?;
+        let reverse = self.reverse(&url, &before, &after, contents).await?;
+        let mut artifacts = vec![self.write_json("rehearsal.json", &document(&reverse))?];
         let seen = |catalog: Catalog| if self.roles_kept { catalog } else { catalog.without_roles() };
-        let before = seen(before);
-        let after = seen(world.database.catalog(&sandbox.url, &[tracking.table]).await?);
+        let (before, after) = (seen(before), seen(after));
         let rows_after = world.database.row_counts(&sandbox.url, tracking.table).await?;
         let comparison = Comparison::new("after the migrations", &after, "before", &before);
         artifacts.push(self.write_json("schema-comparison.json", &(world.comparison_json)(&comparison))?);
@@ -96,6 +101,7 @@ impl Runner<'_> {
             changes: counts(&changes),
             findings,
             forecast,
+            reverse: Some(reverse),
             artifacts,
         }))
         .into())

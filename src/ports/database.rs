@@ -4,6 +4,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::{Loss, ServerFacts, StepReport};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
+use crate::domain::ledger::LedgerRow;
 use crate::domain::migration::{AppliedRow, Tracking, Unit};
 use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
@@ -13,6 +14,9 @@ use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// What tables hold: how many rows, and the sum of their hashes.
+pub type Contents = BTreeMap<String, (i64, String)>;
 
 /// A snapshot that lasts as long as this value: what is dumped at it and what is read through it are the same.
 pub struct Snapshot {
@@ -221,6 +225,21 @@ pub trait Database {
         budget: Duration,
     ) -> Result<DataComparison, Failure>;
 
+    /// The rows of each of `tables`: how many, and the sum of their hashes, which no order changes.
+    async fn contents(&self, url: &ConnectionUrl, tables: &[Comparable]) -> Result<Contents, Failure>;
+
+    /// Runs a script in a transaction that is rolled back, and tells the catalog and the rows of `tables` as they were at its end.
+    ///
+    /// # Errors
+    /// What PostgreSQL said of the script.
+    async fn try_script(
+        &self,
+        url: &ConnectionUrl,
+        script: &str,
+        tracking: &str,
+        tables: &[Comparable],
+    ) -> Result<(Catalog, Contents), Failure>;
+
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;
 
@@ -291,6 +310,9 @@ pub trait Database {
 
     /// The anchors of `run` in the ledger: place and hash of every intent written there.
     async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure>;
+
+    /// Every row that the journal `origin` wrote into the ledger, by place; empty where there is no ledger.
+    async fn ledger(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure>;
 
     /// What a restore of a dump taken at `xid` with `rows` would forget, apart from what the transactions `known` wrote.
     async fn loss(

@@ -43,6 +43,10 @@ pub struct RunHead {
     pub first_ms: i64,
     /// When its last event was recorded.
     pub last_ms: i64,
+    /// The place of its first event.
+    pub first_seq: u64,
+    /// The place of its last event.
+    pub last_seq: u64,
 }
 
 /// The record of everything. One process writes at a time; several may read.

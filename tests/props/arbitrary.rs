@@ -269,6 +269,7 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
                 changes,
                 findings,
                 forecast,
+                reverse: None,
                 artifacts,
             },
         )

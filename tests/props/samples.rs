@@ -183,6 +183,7 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         changes: BTreeMap::from([("tables_modified".into(), 1)]),
         findings: case.findings.clone(),
         forecast: vec![],
+        reverse: None,
         artifacts: vec![artifact("rehearsal.json")],
     }
 }

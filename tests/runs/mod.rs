@@ -4,6 +4,7 @@
 //! (an event in the journal, a lock, a file), with a deadline far away.
 
 mod decisions;
+mod evidence;
 mod formats;
 mod good;
 mod journal;
@@ -11,5 +12,6 @@ mod killed;
 mod locks;
 mod owners;
 mod refused;
+mod reverse;
 mod rolled_back;
 mod stopped;

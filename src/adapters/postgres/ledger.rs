@@ -1,10 +1,11 @@
 //! dbd's own schema inside a target: the lease, the ledger, the fence and the probe.
 
-use super::connect::{Session, connect, lost, query_failed};
+use super::connect::{Session, connect, connect_to_look, lost, query_failed};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::{EffectId, RunId};
+use crate::domain::ledger::LedgerRow;
 use crate::domain::migration::{AloneProbe, Tracking, UnitMode};
 use crate::domain::plan::PlanStep;
 use crate::ports::database::{Anchor, Holder, ProbeOrder, Standing};
@@ -210,6 +211,48 @@ pub async fn anchors(url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Fa
             origin: row.get(0),
             seq: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0),
             hash: row.get(2),
+        })
+        .collect())
+}
+
+/// Every row that the journal `origin` wrote, by place.
+pub async fn rows(url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure> {
+    let session = connect_to_look(url, "dbd audit").await?;
+    let failed = |error: &tokio_postgres::Error| query_failed(url, "reading dbd's ledger", error);
+    let exists: bool = session
+        .client
+        .query_one("SELECT pg_catalog.to_regclass('dbd.ledger') IS NOT NULL", &[])
+        .await
+        .map_err(|error| failed(&error))?
+        .get(0);
+    let rows = if exists {
+        session
+            .client
+            .query(
+                "SELECT effect_id, phase, run_id, step, digest, seq, hash, role, xid, \
+                 (extract(epoch FROM at) * 1000)::bigint FROM dbd.ledger WHERE origin = $1 ORDER BY seq, effect_id, phase",
+                &[&origin],
+            )
+            .await
+            .map_err(|error| failed(&error))?
+    } else {
+        Vec::new()
+    };
+    session.close().await;
+    Ok(rows
+        .iter()
+        .map(|row| LedgerRow {
+            effect: row.get(0),
+            phase: row.get(1),
+            run: row.get(2),
+            step: row.get(3),
+            digest: row.get(4),
+            // A place that cannot be one matches no event.
+            seq: u64::try_from(row.get::<_, i64>(5)).unwrap_or(0),
+            hash: row.get(6),
+            role: row.get(7),
+            xid: row.get(8),
+            at_ms: row.get(9),
         })
         .collect())
 }

@@ -16,12 +16,13 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::{Loss, ServerFacts};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
+use crate::domain::ledger::LedgerRow;
 use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
-    Anchor, Applied, ApplyOrder, Blocker, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript, Snapshot,
-    Standing,
+    Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript,
+    Snapshot, Standing,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -84,6 +85,20 @@ impl Database for Postgres {
         } else {
             data::direct(source, target, tables, budget).await
         }
+    }
+
+    async fn contents(&self, url: &ConnectionUrl, tables: &[Comparable]) -> Result<Contents, Failure> {
+        data::contents(url, tables).await
+    }
+
+    async fn try_script(
+        &self,
+        url: &ConnectionUrl,
+        script: &str,
+        tracking: &str,
+        tables: &[Comparable],
+    ) -> Result<(Catalog, Contents), Failure> {
+        data::try_script(url, script, &exclude(tracking), tables).await
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {
@@ -193,6 +208,10 @@ impl Database for Postgres {
 
     async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure> {
         ledger::anchors(url, run).await
+    }
+
+    async fn ledger(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure> {
+        ledger::rows(url, origin).await
     }
 
     async fn loss(

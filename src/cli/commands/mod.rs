@@ -86,6 +86,17 @@ pub(super) fn journal_to_write(config: &Config) -> Result<OpenJournal, Failure> 
     crate::wire::journal(config)
 }
 
+/// What the store under the journal has to say, as a failure.
+pub(crate) fn journal_problem(error: &dbd_journal::ReadError) -> Failure {
+    let code = match error {
+        dbd_journal::ReadError::Broken(_) => Code::JournalBroken,
+        _ => Code::JournalUnusable,
+    };
+    Failure::new(code, "the journal cannot be read")
+        .source(error)
+        .hint("`dbd audit verify` says which event is the first bad one and what is still provable before it")
+}
+
 /// Asks a yes-or-no question on the terminal; `None` if there is nobody to ask.
 pub(super) fn ask(question: &str) -> Option<bool> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());

@@ -9,6 +9,8 @@ use super::report::hosts;
 use super::run::command_json;
 use super::table::{Pen, plain, table as drawn};
 use super::words::{count, digest, duration, plural};
+use crate::domain::audit::Review;
+use crate::domain::effect::Effect;
 use crate::domain::event::{CommandReport, Event, Recorded};
 use crate::domain::run::{Decision, Run};
 use crate::domain::time::rfc3339;
@@ -18,10 +20,12 @@ use std::fmt::Write as _;
 /// The period, and what was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
-    /// The beginning, in milliseconds since 1970; runs requested at or after it are in.
+    /// The beginning, in milliseconds since 1970: events at or after it are in, and so is every run one of them belongs to.
     pub since_ms: i64,
-    /// The end, in milliseconds since 1970; runs requested before it are in.
+    /// The end, in milliseconds since 1970: events before it are in, and runs are told as they stood then.
     pub until_ms: i64,
+    /// The first and the last event of the period; `None` if it has none. Between the two nothing is left out.
+    pub events: Option<(u64, u64)>,
     /// When the record was made.
     pub now_ms: i64,
     /// What else was asked for, as name and value, like `env` and `prod`.
@@ -98,6 +102,8 @@ pub struct Entry {
     pub approval_required: Option<bool>,
     /// What people decided afterwards, in order.
     pub rulings: Vec<Ruling>,
+    /// Who carried it out: those whose processes worked on it.
+    pub executed_by: Vec<String>,
     /// The hosts whose processes carried it out.
     pub executed_on: Vec<String>,
     /// The commit checked out.
@@ -118,8 +124,28 @@ pub struct Entry {
     pub tests: Option<CommandReport>,
     /// The rows a rollback forgot or would forget.
     pub rows_lost: Option<i64>,
+    /// When the rehearsal on a copy of the target went well, in milliseconds since 1970.
+    pub rehearsed_ms: Option<i64>,
+    /// When the tests on that copy passed, in milliseconds since 1970.
+    pub tested_ms: Option<i64>,
+    /// When the target was first about to be changed, in milliseconds since 1970; `None` if it never was.
+    pub changed_ms: Option<i64>,
+    /// The plan's digest: what an approval was about.
+    pub plan_digest: Option<String>,
+    /// How it would be or was taken back, if there was a plan.
+    pub rollback_plan: Option<String>,
+    /// The backup's file.
+    pub backup_path: Option<String>,
+    /// When the backup was taken, in milliseconds since 1970.
+    pub backup_ms: Option<i64>,
     /// The backup's digest.
     pub backup_digest: Option<String>,
+    /// When the target was found to be back at its checkpoint, in milliseconds since 1970.
+    pub taken_back_ms: Option<i64>,
+    /// What makes it an emergency change, one sentence each; empty for an ordinary one.
+    pub emergency: Vec<String>,
+    /// Who looked at it afterwards.
+    pub reviews: Vec<Review>,
     /// The target's schema fingerprint before.
     pub fingerprint_before: Option<String>,
     /// The target's schema fingerprint afterwards, as it was checked.
@@ -140,11 +166,72 @@ impl Entry {
     fn ruling(&self, what: &str) -> Option<&Ruling> {
         self.rulings.iter().rev().find(|ruling| ruling.what == what)
     }
+
+    /// Whether the approver is somebody else than the requester; `None` if nobody approved.
+    fn approver_differs(&self) -> Option<bool> {
+        Some(self.ruling("approved")?.by.as_str() != self.requested_by.as_deref()?)
+    }
+
+    /// Whether everybody who carried it out is somebody else than the requester; `None` if nobody did.
+    fn executor_differs(&self) -> Option<bool> {
+        let requester = self.requested_by.as_deref()?;
+        (!self.executed_by.is_empty()).then(|| self.executed_by.iter().all(|by| by != requester))
+    }
+
+    /// As [`Entry::executor_differs`], from the approver.
+    fn executor_is_no_approver(&self) -> Option<bool> {
+        let approver = self.ruling("approved")?.by.as_str();
+        (!self.executed_by.is_empty()).then(|| self.executed_by.iter().all(|by| by != approver))
+    }
+
+    /// Whether `what` was done before the target was first changed; `None` if the target never was.
+    fn before_the_change(&self, what: Option<i64>) -> Option<bool> {
+        self.changed_ms.map(|changed| what.is_some_and(|at| at <= changed))
+    }
+
+    fn independent(&self, review: &Review) -> bool {
+        self.requested_by.as_deref() != Some(review.by.as_str()) && !self.executed_by.contains(&review.by)
+    }
 }
 
-/// The entry of `run`, whose events are all of `events`, in order.
+/// What makes a run an emergency change: a rule was set aside for it, or a person's word took the place of a proof.
+fn emergency(run: &Run, rulings: &[Ruling]) -> Vec<String> {
+    let mut why = Vec::new();
+    let requester = run.requested.as_ref().map(|requested| requested.actor.id.as_str());
+    let allowed = facts::allowed(run).len() as u64;
+    if allowed > 0 {
+        why.push(format!("{} let pass", plural(allowed, "finding", "findings")));
+    }
+    let approval = run.request.as_ref().is_some_and(|request| request.settings.approval);
+    if run.id.environment().as_str() == "prod" && run.request.is_some() && !approval {
+        why.push("approval was switched off for prod".to_owned());
+    }
+    let approved = rulings.iter().rev().find(|ruling| ruling.what == "approved");
+    if approved.is_some_and(|ruling| Some(ruling.by.as_str()) == requester) {
+        why.push("it was approved by its requester".to_owned());
+    }
+    if rulings.iter().any(|ruling| ruling.what.starts_with("ruled")) {
+        why.push("a person ruled on an effect in doubt".to_owned());
+    }
+    if rulings.iter().any(|ruling| ruling.what == "abandoned") {
+        why.push("it was given up where it stood".to_owned());
+    }
+    why
+}
+
+/// The entry of `run`, whose events are all of `events`, in order, with what was said of it afterwards.
 #[must_use]
-pub fn entry(run: &Run, events: &[Recorded]) -> Entry {
+pub fn entry(run: &Run, events: &[Recorded], reviews: &[Review]) -> Entry {
+    let went_well = |wanted: fn(Effect) -> bool| {
+        run.past.iter().rev().find(|past| past.ok && wanted(past.effect)).map(|past| past.until_ms)
+    };
+    let rulings: Vec<Ruling> = events.iter().filter_map(ruling).collect();
+    let mut executed_by: Vec<String> = Vec::new();
+    for event in events.iter().filter(|event| matches!(event.event, Event::LeaseTaken { .. })) {
+        if !executed_by.contains(&event.actor.id) {
+            executed_by.push(event.actor.id.clone());
+        }
+    }
     let requested = run.requested.as_ref();
     let git = run.preflight.as_ref().and_then(|preflight| preflight.git.as_ref());
     let actor = |of: fn(&Decision) -> &String| requested.map(|requested| of(requested).clone());
@@ -160,7 +247,9 @@ pub fn entry(run: &Run, events: &[Recorded]) -> Entry {
         requested_host: actor(|requested| &requested.actor.host),
         reason: requested.and_then(|requested| requested.reason.clone()),
         approval_required: run.plan.as_ref().map(|plan| plan.approval_required),
-        rulings: events.iter().filter_map(ruling).collect(),
+        emergency: emergency(run, &rulings),
+        rulings,
+        executed_by,
         executed_on: hosts(events),
         git_commit: git.map(|git| git.commit.clone()),
         git_branch: git.and_then(|git| git.branch.clone()),
@@ -182,7 +271,22 @@ pub fn entry(run: &Run, events: &[Recorded]) -> Entry {
         findings: count(&run.findings),
         tests: run.tests.clone(),
         rows_lost: run.loss.as_ref().map(crate::domain::event::Loss::rows),
+        rehearsed_ms: went_well(|effect| effect == Effect::Rehearse),
+        tested_ms: went_well(|effect| effect == Effect::RunTests),
+        changed_ms: events
+            .iter()
+            .find(|event| matches!(event.event, Event::Intended { effect: Effect::Migrate { .. }, .. }))
+            .map(|event| event.ts_ms),
+        plan_digest: run.plan_digest.as_ref().map(|digest| digest.as_str().to_owned()),
+        rollback_plan: run.plan.as_ref().and(run.backup.as_ref()).map(|_| {
+            "the backup is restored in one transaction, proven by its row counts and by the schema fingerprint"
+                .to_owned()
+        }),
+        backup_path: run.backup.as_ref().map(|backup| backup.path.clone()),
+        backup_ms: run.backup.as_ref().map(|_| run.backup_ms),
         backup_digest: run.backup.as_ref().map(|backup| backup.digest.as_str().to_owned()),
+        taken_back_ms: went_well(|effect| effect == Effect::CheckRestored),
+        reviews: reviews.to_vec(),
         fingerprint_before: run.preflight.as_ref().map(|preflight| preflight.fingerprint.as_str().to_owned()),
         fingerprint_after: facts::fingerprint(run).map(str::to_owned),
         settled_ms: run.settled_ms,
@@ -287,7 +391,14 @@ pub fn json(entries: &[Entry], window: &Window) -> Value {
     json!({
         "schema": "dbd.audit/1",
         "generated_at": rfc3339(window.now_ms),
-        "window": {"since": rfc3339(window.since_ms), "until": rfc3339(window.until_ms)},
+        "window": {
+            "since": rfc3339(window.since_ms),
+            "until": rfc3339(window.until_ms),
+            "first_seq": window.events.map(|(first, _)| first),
+            "last_seq": window.events.map(|(_, last)| last),
+        },
+        "emergencies": entries.iter().filter(|entry| !entry.emergency.is_empty()).count(),
+        "emergencies_without_review": entries.iter().filter(|entry| !entry.emergency.is_empty() && entry.reviews.is_empty()).count(),
         "parameters": parameters,
         "runs": entries.len(),
         "counts": by_outcome,
@@ -325,7 +436,37 @@ fn entry_json(entry: &Entry) -> Value {
             "at": rfc3339(ruling.at_ms),
             "reason": ruling.reason,
         })).collect::<Vec<_>>(),
+        "executed_by": entry.executed_by,
         "executed_on": entry.executed_on,
+        "duties": {
+            "approver_is_not_requester": entry.approver_differs(),
+            "executor_is_not_requester": entry.executor_differs(),
+            "executor_is_not_approver": entry.executor_is_no_approver(),
+        },
+        "preparation": {
+            "rehearsed_at": entry.rehearsed_ms.map(rfc3339),
+            "tested_at": entry.tested_ms.map(rfc3339),
+            "backup_at": entry.backup_ms.map(rfc3339),
+            "changed_at": entry.changed_ms.map(rfc3339),
+            "rehearsed_before_the_change": entry.before_the_change(entry.rehearsed_ms),
+            "tested_before_the_change": entry.before_the_change(entry.tested_ms),
+            "backup_before_the_change": entry.before_the_change(entry.backup_ms),
+            "plan_digest": entry.plan_digest,
+            "rollback_plan": entry.rollback_plan,
+            "backup": entry.backup_path,
+        },
+        "emergency": {
+            "is": !entry.emergency.is_empty(),
+            "why": entry.emergency,
+            "reviews": entry.reviews.iter().map(|review| json!({
+                "by": review.by,
+                "at": rfc3339(review.ts_ms),
+                "reason": review.reason,
+                "independent": entry.independent(review),
+                "seq": review.seq,
+            })).collect::<Vec<_>>(),
+        },
+        "taken_back_at": entry.taken_back_ms.map(rfc3339),
         "git": {"commit": entry.git_commit, "branch": entry.git_branch, "author": entry.git_author},
         "migrations": entry.migrations.iter().map(|one| json!({
             "id": one.id,
@@ -388,6 +529,19 @@ const COLUMNS: &[&str] = &[
     "first_seq",
     "last_seq",
     "head",
+    "executed_by",
+    "approver_is_not_requester",
+    "executor_is_not_requester",
+    "rehearsed_at",
+    "tested_at",
+    "backup_at",
+    "changed_at",
+    "plan_digest",
+    "rollback_plan",
+    "taken_back_at",
+    "emergency",
+    "reviewed_by",
+    "reviewed_at",
 ];
 
 /// The record as CSV (RFC 4180): a header, then a row for each run. What is many is joined by `; `. The window has no place in it and is
@@ -397,12 +551,25 @@ const COLUMNS: &[&str] = &[
 /// others.
 #[must_use]
 pub fn csv(entries: &[Entry], _window: &Window) -> String {
+    entries.iter().fold(csv_head(), |text, entry| text + &csv_row(entry))
+}
+
+/// The header of [`csv`], for a record that is written as it is made.
+#[must_use]
+pub fn csv_head() -> String {
+    csv_line(COLUMNS.iter().map(|name| (*name).to_owned()))
+}
+
+/// One row of [`csv`].
+#[must_use]
+pub fn csv_row(entry: &Entry) -> String {
+    csv_line(row(entry).iter().map(|field| inert(field)))
+}
+
+fn csv_line(fields: impl Iterator<Item = String>) -> String {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    // Writing to memory cannot fail, and every row has as many fields as the header.
-    let _ = writer.write_record(COLUMNS);
-    for entry in entries {
-        let _ = writer.write_record(row(entry).iter().map(|field| inert(field)));
-    }
+    // Writing to memory cannot fail.
+    let _ = writer.write_record(fields.map(String::into_bytes));
     writer.into_inner().map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -453,6 +620,19 @@ fn row(entry: &Entry) -> [String; COLUMNS.len()] {
         entry.first_seq.to_string(),
         entry.last_seq.to_string(),
         entry.head.clone(),
+        joined(entry.executed_by.clone()),
+        entry.approver_differs().map(|differs| differs.to_string()).unwrap_or_default(),
+        entry.executor_differs().map(|differs| differs.to_string()).unwrap_or_default(),
+        time(entry.rehearsed_ms),
+        time(entry.tested_ms),
+        time(entry.backup_ms),
+        time(entry.changed_ms),
+        some(&entry.plan_digest),
+        some(&entry.rollback_plan),
+        time(entry.taken_back_ms),
+        joined(entry.emergency.clone()),
+        joined(entry.reviews.iter().map(|review| review.by.clone()).collect()),
+        joined(entry.reviews.iter().map(|review| rfc3339(review.ts_ms)).collect()),
     ]
 }
 
@@ -494,6 +674,9 @@ fn record(entries: &[Entry], window: &Window) -> Document {
         ("journal", code(window.origin.as_str())),
         ("journal head", code(format!("{} {}", window.head_seq, window.head))),
     ];
+    if let Some((first, last)) = window.events {
+        facts.push(("events of the period", text(format!("{first} to {last}, without a gap"))));
+    }
     if let Some((first, last)) = reach(entries) {
         facts.push(("events of these runs", text(format!("between {first} and {last}"))));
     }
@@ -542,7 +725,9 @@ fn entry_facts(entry: &Entry) -> Vec<(&'static str, Line)> {
     let needed = entry.approval_required.map(|required| if required { "needed" } else { "not needed" }.to_owned());
     put("approval", needed);
     put("decisions", Some(entry.rulings.iter().map(decided).collect::<Vec<_>>().join("; ")));
+    put("carried out by", Some(entry.executed_by.join(", ")));
     put("carried out on", Some(entry.executed_on.join(", ")));
+    put("duties", Some(duties(entry)));
     let author = entry.git_author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
     let branch = entry.git_branch.as_ref().map_or_else(String::new, |branch| format!(" on {branch}"));
     put("commit", entry.git_commit.as_ref().map(|commit| format!("{commit}{branch}{author}")));
@@ -556,8 +741,24 @@ fn entry_facts(entry: &Entry) -> Vec<(&'static str, Line)> {
     });
     put("findings allowed", Some(allowed.collect::<Vec<_>>().join("; ")));
     put("tests", entry.tests.as_ref().map(facts::tests));
+    put("rehearsed", entry.rehearsed_ms.map(rfc3339));
+    put("tests passed", entry.tested_ms.map(rfc3339));
+    put("plan", entry.plan_digest.clone());
+    let taken = entry.backup_ms.map_or_else(String::new, |at| format!(", taken {}", rfc3339(at)));
+    put("backup", entry.backup_digest.as_ref().map(|digest| format!("{digest}{taken}")));
+    put("rollback plan", entry.rollback_plan.clone());
+    put("target changed from", entry.changed_ms.map(rfc3339));
+    put("taken back", entry.taken_back_ms.map(rfc3339));
     put("rows lost", entry.rows_lost.map(|rows| rows.to_string()));
-    put("backup", entry.backup_digest.clone());
+    put("emergency", Some(entry.emergency.join("; ")));
+    let reviews = entry.reviews.iter().map(|review| {
+        let whose = if entry.independent(review) { "" } else { " (who took part in it)" };
+        format!("by {}{whose} at {}, \"{}\"", review.by, rfc3339(review.ts_ms), review.reason)
+    });
+    put("reviewed", Some(reviews.collect::<Vec<_>>().join("; ")));
+    if !entry.emergency.is_empty() && entry.reviews.is_empty() {
+        put("reviewed", Some("not yet".to_owned()));
+    }
     put("schema before", entry.fingerprint_before.clone());
     put("schema afterwards", entry.fingerprint_after.clone());
     put("settled", entry.settled_ms.map(rfc3339));
@@ -567,13 +768,31 @@ fn entry_facts(entry: &Entry) -> Vec<(&'static str, Line)> {
     facts
 }
 
+/// Whether those who asked, approved and did it are different people.
+fn duties(entry: &Entry) -> String {
+    let told = |differs: Option<bool>, pair: &str| {
+        differs.map(|differs| format!("{pair} {}", if differs { "differ" } else { "are the same" }))
+    };
+    let told = [
+        told(entry.approver_differs(), "requester and approver"),
+        told(entry.executor_differs(), "requester and executor"),
+        told(entry.executor_is_no_approver(), "approver and executor"),
+    ];
+    told.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{self, SECRET, all};
     use super::*;
 
     fn entries() -> Vec<Entry> {
-        all().iter().map(|(_, story)| entry(&story.run, &story.events)).collect()
+        all().iter().map(|(_, story)| entry(&story.run, &story.events, &[])).collect()
+    }
+
+    fn review() -> Review {
+        let reason = "the column was read by nobody".to_owned();
+        Review { seq: 80, by: "dora".to_owned(), ts_ms: 1_728_200_000_000, reason }
     }
 
     fn window() -> Window {
@@ -581,6 +800,7 @@ mod tests {
             since_ms: 1_728_000_000_000,
             until_ms: 1_730_000_000_000,
             now_ms: 1_730_000_000_001,
+            events: Some((40, 90)),
             filters: vec![("env".to_owned(), "prod".to_owned())],
             origin: "j-7f3a".to_owned(),
             head_seq: 97,
@@ -615,7 +835,7 @@ mod tests {
     #[test]
     fn an_entry_says_who_what_when_why_and_how_it_came_out() {
         let story = testing::good();
-        insta::assert_snapshot!(format!("{:#}", entry_json(&entry(&story.run, &story.events))), @r#"
+        insta::assert_snapshot!(format!("{:#}", entry_json(&entry(&story.run, &story.events, &[review()]))), @r#"
         {
           "approval_reason": "looked at it",
           "approval_required": true,
@@ -632,7 +852,30 @@ mod tests {
           ],
           "dry_run": false,
           "duration_ms": 29000,
+          "duties": {
+            "approver_is_not_requester": true,
+            "executor_is_not_approver": true,
+            "executor_is_not_requester": false
+          },
+          "emergency": {
+            "is": true,
+            "reviews": [
+              {
+                "at": "2024-10-06T07:33:20.000Z",
+                "by": "dora",
+                "independent": true,
+                "reason": "the column was read by nobody",
+                "seq": 80
+              }
+            ],
+            "why": [
+              "1 finding let pass"
+            ]
+          },
           "environment": "prod",
+          "executed_by": [
+            "alice"
+          ],
           "executed_on": [
             "build-7"
           ],
@@ -670,6 +913,18 @@ mod tests {
             }
           ],
           "outcome": "succeeded",
+          "preparation": {
+            "backup": ".deployments/deploy-prod-1728149445123/backup.dump",
+            "backup_at": "2024-10-05T17:30:50.123Z",
+            "backup_before_the_change": true,
+            "changed_at": "2024-10-05T17:31:06.123Z",
+            "plan_digest": "b3:292eed40f761f48677d42719062359d7ddc0222afefca2ddfbfd43ac3d5ecd5c",
+            "rehearsed_at": "2024-10-05T17:30:56.123Z",
+            "rehearsed_before_the_change": true,
+            "rollback_plan": "the backup is restored in one transaction, proven by its row counts and by the schema fingerprint",
+            "tested_at": "2024-10-05T17:30:58.123Z",
+            "tested_before_the_change": true
+          },
           "reason": "nobody reads old_price",
           "reasons": [],
           "requested_at": "2024-10-05T17:30:45.123Z",
@@ -679,6 +934,7 @@ mod tests {
           "rows_lost": null,
           "run": "deploy-prod-1728149445123",
           "settled_at": "2024-10-05T17:31:14.123Z",
+          "taken_back_at": null,
           "target": "db.example.com:5432/shop",
           "tests": {
             "failed": 0,
@@ -750,7 +1006,7 @@ mod tests {
     #[test]
     fn giving_up_is_a_decision_with_a_name_and_a_reason() {
         let story = testing::abandoned();
-        let entry = entry(&story.run, &story.events);
+        let entry = entry(&story.run, &story.events, &[]);
         let last = entry.rulings.last().unwrap();
         assert_eq!(
             (last.what, last.by.as_str(), last.reason.as_deref()),

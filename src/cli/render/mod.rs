@@ -12,5 +12,5 @@ pub mod run;
 pub mod show;
 pub mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod words;

@@ -17,20 +17,23 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// What must never be shown.
-pub(super) const SECRET: &str = "hunter2";
+pub(crate) const SECRET: &str = "hunter2";
+
+/// When every run here was asked for, in milliseconds since 1970.
+pub(crate) const START: i64 = 1_728_149_445_123;
 
 /// The folder of the artifacts.
-pub(super) const DIR: &str = ".deployments/deploy-prod-1728149445123";
+pub(crate) const DIR: &str = ".deployments/deploy-prod-1728149445123";
 
 /// A run being told, event by event.
-pub(super) struct Story {
-    pub(super) run: Run,
-    pub(super) events: Vec<Recorded>,
+pub(crate) struct Story {
+    pub(crate) run: Run,
+    pub(crate) events: Vec<Recorded>,
     now_ms: i64,
     actor: Actor,
 }
 
-pub(super) fn digest(text: &str) -> Digest {
+pub(crate) fn digest(text: &str) -> Digest {
     Digest::of(text)
 }
 
@@ -66,7 +69,7 @@ fn migration(id: &str, statements: usize) -> Migration {
     }
 }
 
-pub(super) fn finding(code: &str, severity: Severity) -> Finding {
+pub(crate) fn finding(code: &str, severity: Severity) -> Finding {
     Finding {
         code: code.to_owned(),
         severity,
@@ -76,15 +79,15 @@ pub(super) fn finding(code: &str, severity: Severity) -> Finding {
     }
 }
 
-pub(super) fn passed() -> CommandReport {
+pub(crate) fn passed() -> CommandReport {
     CommandReport { status: Some(0), counts: Some(TestCounts { passed: 127, failed: 0, skipped: 2 }), output: None }
 }
 
 impl Story {
     /// A run of `prod`, requested by alice; `approval` says whether the plan needs one.
-    pub(super) fn begin(approval: bool, allow: &[&str]) -> Self {
+    pub(crate) fn begin(approval: bool, allow: &[&str]) -> Self {
         let environment = EnvironmentName::parse("prod").unwrap();
-        let start = 1_728_149_445_123;
+        let start = START;
         let id = RunId::new(&environment, start);
         let mut story = Self { run: Run::blank(id), events: Vec::new(), now_ms: start, actor: actor("alice") };
         story.push(Event::Requested(Box::new(Request {
@@ -102,7 +105,7 @@ impl Story {
     }
 
     /// A dry run instead, from its beginning.
-    pub(super) fn dry() -> Self {
+    pub(crate) fn dry() -> Self {
         let mut story = Self::begin(false, &[]);
         let Event::Requested(request) = &mut story.events[0].event else { panic!("the first event is the request") };
         request.dry_run = true;
@@ -111,7 +114,7 @@ impl Story {
     }
 
     /// Records one event, a second after the last.
-    pub(super) fn push(&mut self, event: Event) {
+    pub(crate) fn push(&mut self, event: Event) {
         let seq = 40 + self.events.len() as u64;
         let recorded = Recorded {
             seq,
@@ -129,7 +132,7 @@ impl Story {
     }
 
     /// Somebody else records the next decision.
-    pub(super) fn decided(&mut self, by: &str, command: Command) {
+    pub(crate) fn decided(&mut self, by: &str, command: Command) {
         self.actor = actor(by);
         let event = decide(&self.run, command).unwrap();
         self.push(event);
@@ -137,7 +140,7 @@ impl Story {
     }
 
     /// Records the intent of what is next, which must be `effect`.
-    pub(super) fn intend(&mut self, effect: Effect) -> EffectId {
+    pub(crate) fn intend(&mut self, effect: Effect) -> EffectId {
         assert_eq!(next(&self.run), Next::Perform(effect));
         let id = EffectId::derive("o", &self.run.id, &effect.name(), self.run.rollbacks.to_string().as_bytes());
         self.push(Event::Intended { effect, id: id.clone(), attempt: 1 });
@@ -145,24 +148,24 @@ impl Story {
     }
 
     /// What is next happens.
-    pub(super) fn does(&mut self, effect: Effect, outcome: Outcome) {
+    pub(crate) fn does(&mut self, effect: Effect, outcome: Outcome) {
         let id = self.intend(effect);
         self.push(Event::Succeeded { id, outcome, duration_ms: 900 });
     }
 
     /// What is next fails.
-    pub(super) fn fails(&mut self, effect: Effect, failure: Failure, partial: Option<Outcome>) {
+    pub(crate) fn fails(&mut self, effect: Effect, failure: Failure, partial: Option<Outcome>) {
         let id = self.intend(effect);
         self.push(Event::Failed { id, failure, partial, duration_ms: 900 });
     }
 
     /// Records what follows by itself.
-    pub(super) fn follows(&mut self) {
+    pub(crate) fn follows(&mut self) {
         let Next::Record(event) = next(&self.run) else { panic!("nothing follows from {:?}", self.run.state) };
         self.push(event);
     }
 
-    pub(super) fn preflight(&mut self, pending: &[(&str, usize)]) {
+    pub(crate) fn preflight(&mut self, pending: &[(&str, usize)]) {
         let check = |name: &str, status, message: &str| Check {
             name: name.to_owned(),
             status,
@@ -219,7 +222,7 @@ impl Story {
         );
     }
 
-    pub(super) fn sandbox(&mut self) {
+    pub(crate) fn sandbox(&mut self) {
         self.does(
             Effect::Dump { purpose: DumpPurpose::Checkpoint },
             Outcome::Dump(Box::new(Backup {
@@ -237,7 +240,7 @@ impl Story {
         self.does(Effect::FillSandbox, Outcome::Done);
     }
 
-    pub(super) fn rehearsed(&mut self, findings: Vec<Finding>) {
+    pub(crate) fn rehearsed(&mut self, findings: Vec<Finding>) {
         let pending = self.run.preflight.as_ref().unwrap().pending.clone();
         self.does(
             Effect::Rehearse,
@@ -259,6 +262,7 @@ impl Story {
                     ("indexes_added".to_owned(), 1),
                 ]),
                 findings,
+                reverse: None,
                 forecast: vec![Forecast {
                     object: "public.orders".to_owned(),
                     lock: "AccessExclusiveLock".to_owned(),
@@ -275,7 +279,7 @@ impl Story {
     }
 
     /// Everything up to the judgement, two migrations pending.
-    pub(super) fn prepared(&mut self, findings: Vec<Finding>) {
+    pub(crate) fn prepared(&mut self, findings: Vec<Finding>) {
         self.preflight(&[("0003_add_price", 4), ("0004_drop_old_price", 1)]);
         self.sandbox();
         self.rehearsed(findings);
@@ -284,16 +288,16 @@ impl Story {
         self.follows();
     }
 
-    pub(super) fn step(duration_ms: u64, tries: u32) -> Outcome {
+    pub(crate) fn step(duration_ms: u64, tries: u32) -> Outcome {
         Outcome::Step(StepReport { duration_ms, tries, xid: Some("901".to_owned()) })
     }
 
-    pub(super) fn matches(text: &str) -> Outcome {
+    pub(crate) fn matches(text: &str) -> Outcome {
         Outcome::Fingerprint { fingerprint: digest(text), xid: "902".to_owned() }
     }
 
     /// Up to the verified target; the health check is next.
-    pub(super) fn deployed(&mut self) {
+    pub(crate) fn deployed(&mut self) {
         self.does(Effect::PrepareTarget, Outcome::Done);
         self.does(Effect::Migrate { step: 0 }, Self::step(12, 1));
         self.does(Effect::Migrate { step: 1 }, Self::step(1_500, 3));
@@ -301,7 +305,7 @@ impl Story {
     }
 
     /// The way back, with rows written meanwhile.
-    pub(super) fn taken_back(&mut self) {
+    pub(crate) fn taken_back(&mut self) {
         let loss = Loss { written: BTreeMap::from([("public.orders".to_owned(), 3)]), missing: BTreeMap::new() };
         self.does(Effect::AssessLoss, Outcome::Loss(loss));
         let saved = Backup { path: format!("{DIR}/before-rollback.dump"), ..self.run.backup.clone().unwrap() };
@@ -315,7 +319,7 @@ fn unhealthy() -> Failure {
 }
 
 /// Deployed, with one finding allowed and one warning, approved by carol.
-pub(super) fn good() -> Story {
+pub(crate) fn good() -> Story {
     let mut story = Story::begin(true, &["column_removed"]);
     let warning =
         Finding { message: "index public.i removed".to_owned(), ..finding("index_removed", Severity::Warning) };
@@ -331,14 +335,14 @@ pub(super) fn good() -> Story {
 }
 
 /// Refused for a finding nobody allowed.
-pub(super) fn refused() -> Story {
+pub(crate) fn refused() -> Story {
     let mut story = Story::begin(false, &[]);
     story.prepared(vec![finding("column_removed", Severity::Error)]);
     story
 }
 
 /// Refused as the preflight failed.
-pub(super) fn not_ready() -> Story {
+pub(crate) fn not_ready() -> Story {
     let mut story = Story::begin(false, &[]);
     let failure = Failure::new(Code::CannotConnect, "db.example.com:5432 does not answer").hint("is it running?");
     let check = Check {
@@ -354,7 +358,7 @@ pub(super) fn not_ready() -> Story {
 }
 
 /// Deployed, found unhealthy, taken back; three rows written meanwhile are kept apart.
-pub(super) fn rolled_back() -> Story {
+pub(crate) fn rolled_back() -> Story {
     let mut story = Story::begin(false, &[]);
     story.prepared(Vec::new());
     story.deployed();
@@ -367,7 +371,7 @@ pub(super) fn rolled_back() -> Story {
 }
 
 /// Waiting for an approval.
-pub(super) fn waiting() -> Story {
+pub(crate) fn waiting() -> Story {
     let mut story = Story::begin(true, &[]);
     story.prepared(Vec::new());
     story.push(Event::Paused { why: Pause::AwaitingApproval });
@@ -375,7 +379,7 @@ pub(super) fn waiting() -> Story {
 }
 
 /// Halted: the restore failed.
-pub(super) fn halted() -> Story {
+pub(crate) fn halted() -> Story {
     let mut story = Story::begin(false, &[]);
     story.prepared(Vec::new());
     story.deployed();
@@ -392,7 +396,7 @@ pub(super) fn halted() -> Story {
 }
 
 /// Halted: nobody can tell whether the second step happened.
-pub(super) fn in_doubt() -> Story {
+pub(crate) fn in_doubt() -> Story {
     let mut story = interrupted();
     let id = story.run.flight.clone().unwrap().id;
     story.push(Event::LeaseTaken { host: "build-8".to_owned(), pid: 12, epoch: 4 });
@@ -404,7 +408,7 @@ pub(super) fn in_doubt() -> Story {
 }
 
 /// Killed with the second step in flight.
-pub(super) fn interrupted() -> Story {
+pub(crate) fn interrupted() -> Story {
     let mut story = Story::begin(false, &[]);
     story.prepared(Vec::new());
     story.does(Effect::PrepareTarget, Outcome::Done);
@@ -414,7 +418,7 @@ pub(super) fn interrupted() -> Story {
 }
 
 /// A dry run that came to its end.
-pub(super) fn planned() -> Story {
+pub(crate) fn planned() -> Story {
     let mut story = Story::dry();
     story.prepared(vec![finding("column_type_changed", Severity::Warning)]);
     story.follows();
@@ -422,7 +426,7 @@ pub(super) fn planned() -> Story {
 }
 
 /// Nothing was pending.
-pub(super) fn nothing() -> Story {
+pub(crate) fn nothing() -> Story {
     let mut story = Story::begin(false, &[]);
     story.preflight(&[]);
     story.follows();
@@ -430,14 +434,14 @@ pub(super) fn nothing() -> Story {
 }
 
 /// Given up after it was halted.
-pub(super) fn abandoned() -> Story {
+pub(crate) fn abandoned() -> Story {
     let mut story = halted();
     story.decided("carol", Command::Cancel { reason: Some("restored by hand".to_owned()) });
     story
 }
 
 /// One of each, by name.
-pub(super) fn all() -> Vec<(&'static str, Story)> {
+pub(crate) fn all() -> Vec<(&'static str, Story)> {
     vec![
         ("good", good()),
         ("refused", refused()),

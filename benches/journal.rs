@@ -1,0 +1,188 @@
+//! The journal's speed as ratios, measured side by side in one run: `cargo bench --bench journal`.
+//!
+//! - an append beside a raw `write` and `fdatasync` of as many bytes;
+//! - `dbd audit` and `dbd audit verify` over a million events beside a plain `SELECT` of the same rows in a process of its own, with the
+//!   peak memory of each.
+//!
+//! Rounds are interleaved, so that whatever else the machine does falls on all of them alike; medians are compared. `DBD_BENCH_EVENTS` and
+//! `DBD_BENCH_ROUNDS` set other sizes. The journal is made once, below the target folder, and kept.
+
+#![allow(missing_docs, clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used)]
+
+use dbd_journal::{Journal, NewEvent, OpenOptions, RawValue, chain};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// One run of a deployment, event by event, as it stands in a journal.
+const RUN: &str = include_str!("run.jsonl");
+
+/// When the first run begins, in milliseconds since 1970.
+const START: i64 = 1_728_149_445_123;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.get(1).is_some_and(|argument| argument == "select") {
+        return select(Path::new(&arguments[2]));
+    }
+    let number = |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
+    let (events, rounds) = (number("DBD_BENCH_EVENTS", 1_000_000), number("DBD_BENCH_ROUNDS", 5));
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench-journal");
+    fs_err::create_dir_all(&folder).unwrap();
+    appends(&folder, rounds);
+    million(&folder, events, rounds);
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times[times.len() / 2].as_secs_f64()
+}
+
+/// 100 appends beside 100 raw writes with fdatasync, each round.
+fn appends(folder: &Path, rounds: u64) {
+    let place = tempfile::tempdir_in(folder).unwrap();
+    let mut journal = Journal::open(place.path().join("journal.db"), &OpenOptions::new("bench", START)).unwrap();
+    let mut raw = fs_err::File::create(place.path().join("raw")).unwrap();
+    let body = format!("{{\"text\":\"{}\"}}", "x".repeat(500));
+    let json = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+    let (mut ours, mut plain, mut rseq) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..rounds * 100 {
+        let begun = Instant::now();
+        journal
+            .append(NewEvent {
+                run: "deploy-dev-1".to_owned(),
+                expected_rseq: rseq,
+                ts_ms: START,
+                kind: "step.succeeded".to_owned(),
+                v: 1,
+                cause: None,
+                epoch: 0,
+                actor: json("{}"),
+                by: json("{}"),
+                body: json(&body),
+                blobs: Vec::new(),
+            })
+            .unwrap();
+        ours.push(begun.elapsed());
+        rseq += 1;
+        let begun = Instant::now();
+        raw.write_all(body.as_bytes()).unwrap();
+        raw.sync_data().unwrap();
+        plain.push(begun.elapsed());
+    }
+    let (ours, plain) = (median(ours), median(plain));
+    println!("append        {:8.3} ms", ours * 1e3);
+    println!("raw fdatasync {:8.3} ms   append / raw = {:.2}", plain * 1e3, ours / plain);
+}
+
+fn million(folder: &Path, events: u64, rounds: u64) {
+    let project = folder.join(format!("{events}"));
+    let journal = project.join(".dbd/journal.db");
+    if !project.join("whole").exists() {
+        fill(&journal, events);
+        fs_err::write(project.join("dbd.toml"), "").unwrap();
+        fs_err::write(project.join("whole"), "").unwrap();
+    }
+    let dbd = env!("CARGO_BIN_EXE_dbd");
+    let own = std::env::current_exe().unwrap();
+    let at = project.to_str().unwrap();
+    let audit = |format: &'static str| {
+        ["-C", at, "audit", "--since", "2020-01-01", "--format", format].map(str::to_owned).to_vec()
+    };
+    let cases: Vec<(&str, PathBuf, Vec<String>)> = vec![
+        ("plain SELECT", own, vec!["select".to_owned(), journal.to_str().unwrap().to_owned()]),
+        ("audit verify", dbd.into(), ["-C", at, "audit", "verify"].map(str::to_owned).to_vec()),
+        ("audit (csv)", dbd.into(), audit("csv")),
+    ];
+    let mut times = vec![Vec::new(); cases.len()];
+    let mut memory = vec![0; cases.len()];
+    for _ in 0..rounds {
+        for (at, (name, program, arguments)) in cases.iter().enumerate() {
+            let begun = Instant::now();
+            let mut child = Command::new(program).args(arguments).stdout(Stdio::null()).spawn().unwrap();
+            let (code, peak) = wait(&mut child);
+            assert_eq!(code, Some(0), "{name}");
+            times[at].push(begun.elapsed());
+            memory[at] = memory[at].max(peak);
+        }
+    }
+    println!("{events} events, {} MB", fs_err::metadata(&journal).unwrap().len() >> 20);
+    let plain = median(times[0].clone());
+    for ((name, ..), (times, memory)) in cases.iter().zip(times.into_iter().zip(memory)) {
+        let took = median(times);
+        println!("{name:13} {took:8.3} s    / SELECT = {:.2}   peak {} MB", took / plain, memory >> 10);
+    }
+}
+
+/// Waits for a child; its status and its peak memory in KB, as the kernel counts it.
+fn wait(child: &mut std::process::Child) -> (Option<i32>, u64) {
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        if let Ok(text) = fs_err::read_to_string(&status) {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            peak = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0).max(peak);
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status.code(), peak);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reads every column of every event and does nothing with it.
+fn select(path: &Path) {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = rusqlite::Connection::open_with_flags(path, flags).unwrap();
+    let mut statement =
+        conn.prepare("SELECT seq, prev, hash, run_id, run_seq, kind, ts, rec FROM event ORDER BY seq").unwrap();
+    let mut rows = statement.query([]).unwrap();
+    let mut bytes = 0;
+    while let Some(row) = rows.next().unwrap() {
+        for column in 0..8 {
+            bytes += match row.get_ref(column).unwrap() {
+                rusqlite::types::ValueRef::Text(text) | rusqlite::types::ValueRef::Blob(text) => text.len(),
+                _ => 8,
+            };
+        }
+    }
+    assert!(std::hint::black_box(bytes) > 0);
+}
+
+/// A journal of `events` events: the same run again and again, a minute apart. Written without waiting for the disk, in one transaction.
+fn fill(path: &Path, events: u64) {
+    let _ = fs_err::remove_dir_all(path.parent().unwrap());
+    let journal = Journal::open(path, &OpenOptions::new("bench/million", START)).unwrap();
+    let (mut head, origin) = (journal.genesis(), journal.origin().to_owned());
+    drop(journal);
+    let mut conn = rusqlite::Connection::open(path).unwrap();
+    conn.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY; PRAGMA cache_size = -200000").unwrap();
+    let template: Vec<serde_json::Value> = RUN.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let tx = conn.transaction().unwrap();
+    {
+        let mut insert = tx.prepare("INSERT INTO event (seq, prev, hash, rec) VALUES (?1, ?2, ?3, ?4)").unwrap();
+        for at in 0..events {
+            let (round, step) = (at as i64 / template.len() as i64, at as usize % template.len());
+            let event = &template[step];
+            let raw = |name: &str| serde_json::to_string(&event[name]).unwrap();
+            let rec = format!(
+                "{{\"ev\":1,\"seq\":{},\"origin\":\"{origin}\",\"run\":\"{{run}}\",\"rseq\":{},\"ts\":{},\"kind\":{},\"v\":1,\"cause\":null,\"epoch\":{},\"actor\":{},\"by\":{},\"body\":{},\"refs\":[]}}",
+                at + 1,
+                step + 1,
+                event["ts"].as_i64().unwrap() + round * 60_000,
+                raw("kind"),
+                raw("epoch"),
+                raw("actor"),
+                raw("by"),
+                raw("body"),
+            )
+            .replace("{run}", &format!("deploy-prod-{}", START + round * 60_000));
+            let hash = chain::link(&head, rec.as_bytes());
+            insert.execute((at as i64 + 1, head, hash, &rec)).unwrap();
+            head = hash;
+        }
+    }
+    tx.commit().unwrap();
+    conn.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+}
