@@ -110,7 +110,8 @@ pub fn split_at(text: &str, separator: &str) -> Result<Vec<Unit>, SplitError> {
 /// Like [`split`], the way a tool cuts its files.
 pub(super) fn cut(text: &str, cut: &Cut<'_>) -> Result<Vec<Unit>, SplitError> {
     let mut all = Vec::new();
-    for piece in cut.pieces.clone().unwrap_or_else(|| vec![after_mark(text)..text.len()]) {
+    let whole = || std::iter::once(after_mark(text)..text.len()).collect();
+    for piece in cut.pieces.clone().unwrap_or_else(whole) {
         let mut start = piece.start;
         while start <= piece.end {
             let end = cut.separator.and_then(|separator| text[start..piece.end].find(separator)).map(|at| start + at);
