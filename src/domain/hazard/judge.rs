@@ -132,7 +132,7 @@ fn judge(facts: &mut Facts, file: &str, text: &str, known: Option<&[Unit]>, styl
         for act in &statement.acts {
             walk.act(act, 0);
         }
-        walk.leave();
+        walk.leave(statement);
         merge(&mut found.hits);
         judgements.extend(found.hits.into_iter().map(|hit| Judgement {
             danger: hit.danger,
@@ -246,8 +246,12 @@ impl Walk<'_> {
     }
 
     /// A statement ends.
-    fn leave(&mut self) {
+    fn leave(&mut self, statement: &Statement) {
         self.scene.nested = false;
+        // Only actions of ALTER TABLE can share their work.
+        if !statement.acts.iter().all(|act| matches!(act, Act::Alter { .. })) {
+            return;
+        }
         for hit in &self.found.hits {
             if let (Some(rel), Some(_)) = (&hit.rel, hit.danger) {
                 self.scene.worked.insert(rel.clone());

@@ -180,7 +180,7 @@ fn statements(text: &str, piece: Range<usize>, no_transaction: bool) -> Result<V
             Some(Ok(directive)) => directives.push((at, directive)),
             Some(Err(message)) => {
                 let found = error(at, Code::UnreadableMigration, &message);
-                return Err(found.hint("dbd knows `-- dbd: no-transaction` and `-- dbd: batch size=5000 pause=100ms`"));
+                return Err(found.hint("dbd knows `-- dbd: no-transaction`, `-- dbd: batch size=5000 pause=100ms` and `-- dbd: allow CODE reason=...`"));
             }
             None => {}
         }
