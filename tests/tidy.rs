@@ -161,7 +161,7 @@ fn the_import_rule_notices_what_it_is_there_for() {
 const HOMES: &[(&str, &[&str])] = &[
     ("statig", &["src/domain/machine.rs"]),
     ("pg_query", &["src/domain/migration/", "src/domain/hazard/", "src/domain/sql.rs", "src/domain/finding.rs"]),
-    ("rusqlite", &["journal/src/", "journal/tests/"]),
+    ("rusqlite", &["journal/src/", "journal/tests/", "journal/benches/"]),
     // Evidence is made of the store's own lines, roots and notes.
     (
         "dbd_journal",

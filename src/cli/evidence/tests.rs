@@ -672,7 +672,7 @@ fn a_journal_that_does_not_continue_what_was_signed_is_not_signed_again() {
     assert_eq!(failure.code, Code::JournalBroken);
 }
 
-/// The run that `benches/journal.rs` repeats: a deployment that went well, as it stands in a journal.
+/// The run that `journal/benches/journal.rs` repeats: a deployment that went well, as it stands in a journal.
 #[test]
 #[ignore = "writes benches/run.jsonl"]
 fn write_the_run_for_the_benchmark() {

@@ -1,34 +1,42 @@
-//! The journal's speed as ratios, measured side by side in one run: `cargo bench --bench journal`.
+//! The journal's speed as ratios, measured side by side in one run: `cargo bench -p dbd-journal`.
 //!
 //! - an append beside a raw `write` and `fdatasync` of as many bytes;
-//! - `dbd audit` and `dbd audit verify` over a million events beside a plain `SELECT` of the same rows in a process of its own, with the
-//!   peak memory of each.
+//! - the verification and a scan of a million events beside a plain `SELECT` of the same rows, each in a process of its own, with its peak
+//!   memory.
 //!
 //! Rounds are interleaved, so that whatever else the machine does falls on all of them alike; medians are compared. `DBD_BENCH_EVENTS` and
-//! `DBD_BENCH_ROUNDS` set other sizes. The journal is made once, below the target folder, and kept.
+//! `DBD_BENCH_ROUNDS` set other sizes. The journal is made once, below the target folder, and kept; `benches/audit.rs` beside the program
+//! reads it too.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use dbd_journal::{Journal, NewEvent, OpenOptions, RawValue, chain};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// One run of a deployment, event by event, as it stands in a journal.
-const RUN: &str = include_str!("run.jsonl");
+const RUN: &str = include_str!("../../benches/run.jsonl");
 
 /// When the first run begins, in milliseconds since 1970.
 const START: i64 = 1_728_149_445_123;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).is_some_and(|argument| argument == "select") {
-        return select(Path::new(&arguments[2]));
+    match arguments.get(1).map(String::as_str) {
+        Some("select") => return select(Path::new(&arguments[2])),
+        Some("verify") => return assert!(Journal::open_read_only(&arguments[2]).unwrap().verify().unwrap().is_sound()),
+        Some("scan") => {
+            let journal = Journal::open_read_only(&arguments[2]).unwrap();
+            return journal.scan(1, |_| ControlFlow::Continue(())).unwrap();
+        }
+        _ => {}
     }
     let number = |name: &str, or: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
     let (events, rounds) = (number("DBD_BENCH_EVENTS", 1_000_000), number("DBD_BENCH_ROUNDS", 5));
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench-journal");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-journal");
     fs_err::create_dir_all(&folder).unwrap();
     appends(&folder, rounds);
     million(&folder, events, rounds);
@@ -84,23 +92,13 @@ fn million(folder: &Path, events: u64, rounds: u64) {
         fs_err::write(project.join("dbd.toml"), "").unwrap();
         fs_err::write(project.join("whole"), "").unwrap();
     }
-    let dbd = env!("CARGO_BIN_EXE_dbd");
     let own = std::env::current_exe().unwrap();
-    let at = project.to_str().unwrap();
-    let audit = |format: &'static str| {
-        ["-C", at, "audit", "--since", "2020-01-01", "--format", format].map(str::to_owned).to_vec()
-    };
-    let cases: Vec<(&str, PathBuf, Vec<String>)> = vec![
-        ("plain SELECT", own, vec!["select".to_owned(), journal.to_str().unwrap().to_owned()]),
-        ("audit verify", dbd.into(), ["-C", at, "audit", "verify"].map(str::to_owned).to_vec()),
-        ("audit (csv)", dbd.into(), audit("csv")),
-    ];
-    let mut times = vec![Vec::new(); cases.len()];
-    let mut memory = vec![0; cases.len()];
+    let cases = [("plain SELECT", "select"), ("verify", "verify"), ("scan", "scan")];
+    let (mut times, mut memory) = (vec![Vec::new(); cases.len()], vec![0; cases.len()]);
     for _ in 0..rounds {
-        for (at, (name, program, arguments)) in cases.iter().enumerate() {
+        for (at, (name, argument)) in cases.iter().enumerate() {
             let begun = Instant::now();
-            let mut child = Command::new(program).args(arguments).stdout(Stdio::null()).spawn().unwrap();
+            let mut child = Command::new(&own).arg(argument).arg(&journal).stdout(Stdio::null()).spawn().unwrap();
             let (code, peak) = wait(&mut child);
             assert_eq!(code, Some(0), "{name}");
             times[at].push(begun.elapsed());
@@ -109,7 +107,7 @@ fn million(folder: &Path, events: u64, rounds: u64) {
     }
     println!("{events} events, {} MB", fs_err::metadata(&journal).unwrap().len() >> 20);
     let plain = median(times[0].clone());
-    for ((name, ..), (times, memory)) in cases.iter().zip(times.into_iter().zip(memory)) {
+    for ((name, _), (times, memory)) in cases.iter().zip(times.into_iter().zip(memory)) {
         let took = median(times);
         println!("{name:13} {took:8.3} s    / SELECT = {:.2}   peak {} MB", took / plain, memory >> 10);
     }
