@@ -113,7 +113,7 @@ pub fn units(facts: &mut Facts, file: &str, text: &str, units: &[Unit], style: b
 fn judge(facts: &mut Facts, file: &str, text: &str, known: Option<&[Unit]>, style: bool) -> Verdict {
     if text.len() > MOST_BYTES {
         let message =
-            format!("{file} has {} MiB; what has more than {} MiB is not judged", text.len() >> 20, MOST_BYTES >> 20);
+            format!("{file} has more than {} MiB, and what is as large as that is not judged", MOST_BYTES >> 20);
         return Verdict { judgements: vec![unreadable(file, (1, 1), message)], ..Verdict::default() };
     }
     let basis = if facts.complete { Basis::Catalog } else { Basis::Text };
