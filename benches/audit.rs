@@ -1,13 +1,13 @@
 //! The speed of `dbd audit` as ratios: `cargo bench -p dbd-journal`, which makes the journal of a million events, then `cargo bench --bench audit`.
 //!
 //! `dbd audit` and `dbd audit verify` beside a plain `SELECT` of the same rows in a process of its own, with the peak memory of each. Rounds
-//! are interleaved and medians compared. `DBD_BENCH_EVENTS` and `DBD_BENCH_ROUNDS` set other sizes.
+//! are interleaved and medians of processor time compared, so that other work on the machine counts for nothing. `DBD_BENCH_EVENTS` and `DBD_BENCH_ROUNDS` set other sizes.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -44,11 +44,10 @@ fn million(folder: &Path, events: u64, rounds: u64) {
     let mut memory = vec![0; cases.len()];
     for _ in 0..rounds {
         for (at, (name, program, arguments)) in cases.iter().enumerate() {
-            let begun = Instant::now();
             let mut child = Command::new(program).args(arguments).stdout(Stdio::null()).spawn().unwrap();
-            let (code, peak) = wait(&mut child);
+            let (code, took, peak) = wait(&mut child);
             assert_eq!(code, Some(0), "{name}");
-            times[at].push(begun.elapsed());
+            times[at].push(took);
             memory[at] = memory[at].max(peak);
         }
     }
@@ -56,21 +55,26 @@ fn million(folder: &Path, events: u64, rounds: u64) {
     let plain = median(times[0].clone());
     for ((name, ..), (times, memory)) in cases.iter().zip(times.into_iter().zip(memory)) {
         let took = median(times);
-        println!("{name:13} {took:8.3} s    / SELECT = {:.2}   peak {} MB", took / plain, memory >> 10);
+        println!("{name:13} {took:8.2} s    / SELECT = {:.2}   peak {} MB", took / plain, memory >> 10);
     }
 }
 
-/// Waits for a child; its status and its peak memory in KB, as the kernel counts it.
-fn wait(child: &mut std::process::Child) -> (Option<i32>, u64) {
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
+/// Waits for a child; its status, the processor time it took and its peak memory in KB, both as the kernel counts them.
+fn wait(child: &mut std::process::Child) -> (Option<i32>, Duration, u64) {
+    let place = format!("/proc/{}", child.id());
+    let (mut peak, mut ticks) = (0, 0);
     loop {
-        if let Ok(text) = fs_err::read_to_string(&status) {
+        if let Ok(text) = fs_err::read_to_string(format!("{place}/status")) {
             let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             peak = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0).max(peak);
         }
+        // Fields 14 and 15 of the line, counted behind the name in parentheses: user and system time in hundredths of a second.
+        if let Ok(text) = fs_err::read_to_string(format!("{place}/stat")) {
+            let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+            ticks = fields.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>().max(ticks);
+        }
         if let Some(status) = child.try_wait().unwrap() {
-            return (status.code(), peak);
+            return (status.code(), Duration::from_millis(ticks * 10), peak);
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -160,6 +160,12 @@ pub(crate) fn integrity_check(conn: &Connection) -> rusqlite::Result<Option<Stri
     Ok((answer != "ok").then_some(answer))
 }
 
+/// As [`integrity_check`], of one table and its indexes.
+pub(crate) fn integrity_check_of(conn: &Connection, table: &str) -> rusqlite::Result<Option<String>> {
+    let answer: String = conn.query_row(&format!("PRAGMA integrity_check({table})"), [], |row| row.get(0))?;
+    Ok((answer != "ok").then_some(answer))
+}
+
 /// The settings that belong to the connection and leave the file alone.
 fn settings(conn: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
     conn.busy_timeout(busy_timeout)?;

@@ -219,6 +219,8 @@ struct Walk<'a> {
     /// The last `rseq` of each run: the only thing that grows, by a run and not by an event.
     runs: HashMap<String, u64>,
     purged: u64,
+    /// What the index along which runs are read has to add up to, and the index of hashes.
+    indexed: (Sum, Sum),
     /// Only where there is a root to compare with.
     tree: Option<Tree>,
     /// The roots that were written down, by the number of events they are over.
@@ -252,6 +254,8 @@ impl Walk<'_> {
         }
         self.head = Head { seq: record.seq, hash };
         self.ts_ms = record.ts;
+        self.indexed.0.add(record.run.as_bytes(), record.rseq, record.seq);
+        self.indexed.1.add(&hash, 0, record.seq);
         if let Some(tree) = &mut self.tree {
             tree.push(merkle::leaf(rec.as_bytes()));
             if let Some(known) = self.sizes.get(&record.seq) {
@@ -263,6 +267,54 @@ impl Walk<'_> {
         }
         Ok(Ok(()))
     }
+}
+
+/// What the entries of an index add up to, in whichever order they come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sum(u128);
+
+impl Sum {
+    fn add(&mut self, key: &[u8], number: u64, seq: u64) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&number.to_le_bytes()).update(&seq.to_le_bytes()).update(key);
+        let mut half = [0; 16];
+        half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        self.0 = self.0.wrapping_add(u128::from_le_bytes(half));
+    }
+}
+
+/// The first thing wrong with the file beneath, if any.
+///
+/// The table of events was just read from end to end, each row against its hash, which says more of it than SQLite could. What is left are
+/// the other tables, and the indexes of the events: a run is read along one, so an entry that is missing there hides an event.
+fn damage(conn: &rusqlite::Connection, walk: Option<&Walk<'_>>) -> rusqlite::Result<Option<String>> {
+    let Some(walk) = walk else { return open::integrity_check(conn) };
+    for table in ["blob", "lease", "meta"] {
+        if let Some(damage) = open::integrity_check_of(conn, table)? {
+            return Ok(Some(damage));
+        }
+    }
+    let along = |sql| match conn.prepare(sql) {
+        Ok(statement) => Ok(Some(statement)),
+        // A file whose tables are not the ones that were made has no such index.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let by_run =
+        along("SELECT run_id, run_seq, seq FROM event INDEXED BY sqlite_autoindex_event_2 ORDER BY run_id, run_seq")?;
+    let by_hash = along("SELECT hash, seq FROM event INDEXED BY sqlite_autoindex_event_1 ORDER BY hash")?;
+    let (Some(mut by_run), Some(mut by_hash)) = (by_run, by_hash) else { return open::integrity_check(conn) };
+    let (mut runs, mut hashes) = (Sum::default(), Sum::default());
+    let mut rows = by_run.query([])?;
+    while let Some(row) = rows.next()? {
+        let number = |index| row.get_ref(index).map(|value| value.as_i64().unwrap_or(-1) as u64);
+        runs.add(bytes(row.get_ref(0)?), number(1)?, number(2)?);
+    }
+    let mut rows = by_hash.query([])?;
+    while let Some(row) = rows.next()? {
+        hashes.add(bytes(row.get_ref(0)?), 0, row.get_ref(1)?.as_i64().unwrap_or(-1) as u64);
+    }
+    Ok(((runs, hashes) != walk.indexed).then(|| "an index of the events does not match them".to_owned()))
 }
 
 impl Journal {
@@ -293,7 +345,8 @@ impl Journal {
         let head = Head { seq: 0, hash: identity.genesis };
         let tree = (!sizes.is_empty()).then(Tree::default);
         let (runs, ts_ms) = (HashMap::new(), i64::MIN);
-        let mut walk = Walk { head, ts_ms, runs, purged: 0, tree, sizes, conn: &snapshot };
+        let indexed = (Sum::default(), Sum::default());
+        let mut walk = Walk { head, ts_ms, runs, purged: 0, indexed, tree, sizes, conn: &snapshot };
         let mut first_bad = (!identity.holds()).then_some(Bad { seq: 0, why: Why::Genesis });
         if first_bad.is_none() {
             first_bad = match self.walk(&identity, &mut walk) {
@@ -308,8 +361,7 @@ impl Journal {
             let seq = walk.head.seq + 1;
             first_bad = Some(Bad { seq, why: Why::Short { expected: last, found: walk.head.seq } });
         }
-        // The quick check leaves the indexes out, and a run is read along one.
-        let damage = match open::integrity_check(&snapshot) {
+        let damage = match damage(&snapshot, first_bad.is_none().then_some(&walk)) {
             Ok(damage) => damage,
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => Some(error.to_string()),
             Err(error) => return Err(error.into()),
