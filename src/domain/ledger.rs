@@ -7,6 +7,7 @@
 use super::effect::Effect;
 use super::event::{Event, Recorded, Verdict};
 use super::ids::{EffectId, RunId};
+use super::migration::{AloneProbe, UnitMode};
 use super::run::Run;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +69,7 @@ impl Steps {
                     steps.intents.push((id.clone(), event.seq, event.hash.clone()));
                 }
                 Event::Succeeded { id, .. } | Event::Reconciled { id, verdict: Verdict::Applied { .. }, .. } => {
-                    if let Some(effect) = changes.get(id) {
+                    if let Some(effect) = changes.get(id).filter(|effect| !by_command(run, **effect)) {
                         steps.done.push((id.clone(), effect.name(), event.seq));
                     }
                 }
@@ -77,6 +78,13 @@ impl Steps {
         }
         steps
     }
+}
+
+/// Whether a step is the user's own command, which cannot write a row of the ledger in its transaction.
+fn by_command(run: &Run, effect: Effect) -> bool {
+    let Effect::Migrate { step } = effect else { return false };
+    let step = run.plan.as_ref().and_then(|plan| plan.steps.get(step));
+    step.is_some_and(|step| step.mode == UnitMode::Alone { probe: AloneProbe::UserCommand })
 }
 
 /// One thing in which the two differ.
