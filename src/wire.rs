@@ -133,6 +133,20 @@ pub fn migrations_to_make(config: &Config) -> Result<Box<dyn Migrations>, Failur
     Ok(Box::new(MigrationsFolder { root: config.root.clone(), dir: Ok(dir), shown, choice }))
 }
 
+/// A folder of migrations that the command line named.
+///
+/// # Errors
+/// As [`migrations`].
+pub fn migrations_in(config: &Config, dir: &std::path::Path) -> Result<Box<dyn Migrations>, Failure> {
+    let choice = FormatChoice::parse(&config.migrations.format)?;
+    Ok(Box::new(MigrationsFolder {
+        dir: Ok(dir.to_owned()),
+        shown: config.shown(dir),
+        choice,
+        root: config.root.clone(),
+    }))
+}
+
 /// The folder of a run's files.
 #[must_use]
 pub fn files(config: &Config, run: &str) -> RunFolder {
@@ -178,6 +192,7 @@ pub fn sandboxes(config: &Config) -> Result<Box<dyn Sandboxes>, Failure> {
         base: config.sandbox.dir.clone(),
         cache: config.cache_dir(),
         configured,
+        whose: format!("{}:{}", host(), config.root.display()),
     }))
 }
 
@@ -206,6 +221,7 @@ pub fn world(config: &Config, environment: &Environment, run: &str) -> Result<Wo
         clock: Box::new(SystemClock),
         target: environment.database_url.clone(),
         comparison_json: crate::cli::render::comparison::json,
+        waivers: config.check_allowance()?,
         app_url: environment.app_url.clone(),
         health_url: environment.health.as_ref().map(|health| health.url.clone()),
         host: host(),

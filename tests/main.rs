@@ -2,6 +2,7 @@
 
 mod cli;
 mod compat;
+mod crash;
 mod postgres;
 mod props;
 mod runs;

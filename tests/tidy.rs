@@ -160,7 +160,7 @@ fn the_import_rule_notices_what_it_is_there_for() {
 /// Packages that the rest of the program must not come to depend on, each with the one place that knows it.
 const HOMES: &[(&str, &[&str])] = &[
     ("statig", &["src/domain/machine.rs"]),
-    ("pg_query", &["src/domain/migration/", "src/domain/sql.rs", "src/domain/finding.rs"]),
+    ("pg_query", &["src/domain/migration/", "src/domain/hazard/", "src/domain/sql.rs", "src/domain/finding.rs"]),
     ("rusqlite", &["journal/src/", "journal/tests/", "journal/benches/"]),
     // Evidence is made of the store's own lines, roots and notes.
     (
@@ -235,6 +235,23 @@ fn the_machine_has_no_actions() {
     for word in ["#[action", "entry_action", "exit_action", "on_transition", "on_dispatch"] {
         assert!(!machine.contains(word), "{word}: replay would act again");
     }
+}
+
+#[test]
+fn only_what_fences_says_that_something_is_fenced() {
+    let fences = [
+        "src/adapters/commands/port.rs",
+        "src/adapters/pg_tools/port.rs",
+        "src/adapters/postgres/ledger.rs",
+        "src/engine/reconcile.rs",
+        "src/ports/fence.rs",
+    ];
+    let making: Vec<String> = files("src", &[".rs"])
+        .into_iter()
+        .filter(|path| read(path).contains("Fenced::after("))
+        .map(|path| path.to_string_lossy().replace('\\', "/"))
+        .collect();
+    assert_eq!(making, fences, "a probe could come before its fence");
 }
 
 #[test]

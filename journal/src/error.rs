@@ -3,6 +3,7 @@
 //! No message holds what an event says: bodies may be confidential, errors travel far.
 
 use crate::blob::BlobRef;
+use crate::entry::Head;
 use crate::lease::LockOwner;
 use crate::verify::Bad;
 use std::path::PathBuf;
@@ -97,6 +98,16 @@ pub enum OpenError {
         setting: &'static str,
         /// What it says instead.
         answer: String,
+    },
+    /// The journal is not the one whose head is remembered beside it: it was cut, or replaced by an older or another one.
+    #[error("the journal `{}` does not hold event {} that is remembered beside it; its last one is {}", path.display(), known.seq, head.seq)]
+    LostTail {
+        /// The file.
+        path: PathBuf,
+        /// The event that is remembered.
+        known: Head,
+        /// The journal's last event.
+        head: Head,
     },
     /// Another process kept the file locked for longer than the busy timeout.
     #[error("the journal `{}` stayed locked by another process", path.display())]

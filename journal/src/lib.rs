@@ -17,7 +17,8 @@
 //! - what is read was verified while it was read: hash, link, and columns against the record.
 //!
 //! What it cannot promise: the chain is tamper-evident, not tamper-proof, and a tail that was cut off leaves a shorter but valid
-//! chain. Keep the [`Head`] somewhere else to notice. `README.md` describes the file format for other readers.
+//! chain. So the [`Head`] is remembered in a file beside the journal and compared when the journal is opened
+//! ([`OpenError::LostTail`]); keep it somewhere else as well, for who can change one file can change two. `README.md` describes the file format for other readers.
 //!
 //! Absent on purpose: a clock (times come in as values), snapshots of state, knowledge of what is being journaled, threads.
 
@@ -33,6 +34,7 @@ mod open;
 mod schema;
 mod store;
 mod verify;
+mod witness;
 
 pub use blob::{BlobRef, MAX_BLOB_LEN};
 pub use entry::{Appended, Entry, Head, MAX_ACTOR_LEN, MAX_BODY_LEN, MAX_NAME_LEN, NewEvent, RunHead, Seen};
@@ -44,6 +46,7 @@ pub use open::OpenOptions;
 pub use schema::{APPLICATION_ID, SCHEMA_VERSION};
 pub use store::Journal;
 pub use verify::{Bad, Verdict, Why};
+pub use witness::{Witness, witness_path};
 
 /// JSON text as it was written, never parsed and printed again. Re-exported so that callers need not match the version.
 pub use serde_json::value::RawValue;

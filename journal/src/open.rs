@@ -1,9 +1,10 @@
 //! Opening a journal: everything its promises rest on is set and asked back before the first event is written.
 
-use crate::entry::name_problem;
+use crate::entry::{Head, name_problem};
 use crate::error::{OpenError, Unusable};
 use crate::schema::{self, Found, Identity, SCHEMA_VERSION};
 use crate::store::Journal;
+use crate::witness::Witness;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::os::unix::fs::PermissionsExt;
@@ -51,7 +52,19 @@ impl Journal {
         let mut conn = Connection::open_with_flags(path, flags).map_err(said(path, "opening the file"))?;
         settings(&conn, options.busy_timeout).map_err(said(path, "configuring SQLite"))?;
         // Identified before the first setting that writes, so that a stranger's file stays as it was.
+        // Before the journal is looked at: whoever writes meanwhile only adds.
+        let known = Witness::read(path);
         let found = identify(&conn, path)?;
+        if let (Found::Empty, Some(known)) = (&found, &known)
+            && known.head.seq > 0
+        {
+            // There was a journal here, and it is not for us to begin another one in its place.
+            return Err(OpenError::LostTail {
+                path: path.to_owned(),
+                known: known.head,
+                head: Head { seq: 0, hash: known.head.hash },
+            });
+        }
         if found == Found::Empty {
             // While it is empty, and by path: opening and closing the file here would drop SQLite's locks on it in this process.
             // SQLite gives the `-wal` and `-shm` files the same mode.
@@ -83,7 +96,19 @@ impl Journal {
         if let Some(detail) = quick_check(&conn).map_err(said(path, "checking the file"))? {
             return Err(OpenError::Damaged { path: path.to_owned(), detail });
         }
-        Self::from_connection(conn, path, barred)
+        let journal = Self::from_connection(conn, path, barred)?;
+        journal.hold_against(known)?;
+        Ok(journal)
+    }
+
+    /// Refuses a journal that does not hold what is remembered beside it. One whose events do not verify is for the readers to refuse:
+    /// they say which.
+    fn hold_against(&self, known: Option<Witness>) -> Result<(), OpenError> {
+        let Some(known) = known else { return Ok(()) };
+        match (self.missing(&known), self.head()) {
+            (Ok(Some(known)), Ok(head)) => Err(OpenError::LostTail { path: self.path.clone(), known, head }),
+            _ => Ok(()),
+        }
     }
 
     /// Opens the journal at `path` for reading, also while another process writes to it.

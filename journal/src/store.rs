@@ -52,7 +52,7 @@ impl Journal {
         let blobs = blobs.map_err(|source| AppendError::Random { source })?;
         let refs: Vec<_> = blobs.iter().map(|blob| blob.name).collect();
 
-        self.write(|conn, identity| {
+        let appended = self.write(|conn, identity| {
             // The last event is verified before another is hung on it.
             let last = one(conn, identity, "ORDER BY e.seq DESC LIMIT 1", [])?
                 .transpose()
@@ -103,7 +103,9 @@ impl Journal {
             conn.prepare_cached("INSERT INTO event (seq, prev, hash, rec) VALUES (?1, ?2, ?3, ?4)")?
                 .execute((seq as i64, head.hash, hash, &rec))?;
             Ok(Appended { seq, rseq, ts_ms, hash, refs })
-        })
+        })?;
+        self.remember(Head { seq: appended.seq, hash: appended.hash });
+        Ok(appended)
     }
 
     /// The events of a run in order; empty if there is no such run.

@@ -5,6 +5,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::Artifact;
 use crate::domain::failure::Failure;
 use crate::domain::migration::{Folder, Format, FormatChoice, MigrationSet, NewFile, NewName, read_folder, reader_of};
+use crate::ports::boundary::{Boundary, passed};
 use crate::ports::files::Files;
 use crate::ports::source::Migrations;
 use fs_err as fs;
@@ -76,17 +77,23 @@ impl Files for RunFolder {
         let mut file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&self.folder).map_err(fail)?;
         file.write_all(bytes).map_err(fail)?;
         file.as_file().sync_all().map_err(fail)?;
+        passed(Boundary::FileTemporary, name);
         file.persist(&path).map_err(|error| failed(&path, &error.error))?;
         // The new name is durable once its folder is.
         fs::File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(fail)?;
+        passed(Boundary::FileNamed, name);
         Ok(Artifact { name: name.to_owned(), digest: Digest::of(bytes), bytes: bytes.len() as u64 })
     }
 
     fn remove_leftovers(&self) {
         // No folder, nothing left; and a leftover that stays does no harm.
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-                let _ = fs::remove_file(entry.path());
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.strip_suffix(".partial").filter(|whole| whole.ends_with(".log")) {
+                // What a command said until it was killed is all there is to know of it.
+                Some(whole) => drop(fs::rename(entry.path(), self.folder.join(whole))),
+                None if name.contains(".partial") => drop(fs::remove_file(entry.path())),
+                None => {}
             }
         }
     }

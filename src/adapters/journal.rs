@@ -8,6 +8,7 @@ use crate::domain::codec;
 use crate::domain::event::{Actor, Recorded};
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
+use crate::ports::boundary::{Boundary, passed};
 use crate::ports::journal::{self, AppendFailure, Journal, RunHead};
 use dbd_journal::{
     AppendError, BlobRef, Entry, LockError, LockOwner, NewEvent, OpenError, OpenOptions, Seen, Unusable, chain,
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 
 /// How long a lock whose owner has ended is waited for.
 const HEIR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the name of a lock's owner is waited for.
+const NAME_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The journal of one project.
 pub struct SqliteJournal {
@@ -61,6 +65,21 @@ impl SqliteJournal {
     #[must_use]
     pub fn store(&self) -> &dbd_journal::Journal {
         &self.store
+    }
+
+    /// Holds the journal against the head that is remembered beside it. One that was opened for writing was held against it already.
+    ///
+    /// # Errors
+    /// [`Code::JournalLostTail`].
+    pub fn beside(&self) -> Result<(), Failure> {
+        let Some(known) = self.store.witness() else { return Ok(()) };
+        match self.store.missing(&known).map_err(|error| self.broken("it cannot be read", &error))? {
+            Some(missing) => {
+                let head = self.store.head().map_err(|error| self.broken("it cannot be read", &error))?;
+                Err(lost_tail(&self.path, missing.seq, head.seq))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether the owner of a lock was a process of this host that has ended.
@@ -213,6 +232,7 @@ fn opening(path: &Path, error: &OpenError) -> Failure {
                 .source(error)
                 .hint("put the journal on a local disk with [journal] path")
         }
+        OpenError::LostTail { known, head, .. } => lost_tail(path, known.seq, head.seq).source(error),
         OpenError::NotAJournal { .. } | OpenError::Damaged { .. } | OpenError::Altered { .. } => {
             Failure::new(Code::JournalBroken, format!("{shown} is no journal that can be trusted"))
                 .source(error)
@@ -222,6 +242,28 @@ fn opening(path: &Path, error: &OpenError) -> Failure {
             .source(error)
             .hint("check that the folder exists, is writable and has room"),
     }
+}
+
+/// The journal is not the one whose head was written beside it.
+fn lost_tail(path: &Path, known: u64, head: u64) -> Failure {
+    let shown = path.display();
+    let what = if known > head {
+        format!("{shown} ends with event {head}, and `{shown}.head` remembers event {known}")
+    } else {
+        format!("event {known} of {shown} is not the one that was written")
+    };
+    let provable = if known > head { head } else { known.saturating_sub(1) };
+    Failure::new(Code::JournalLostTail, what)
+        .cause(match provable {
+            0 => "nothing of it is provable".to_owned(),
+            last => format!("at most events 1 to {last} are provable; `dbd audit verify` looks at each"),
+        })
+        .hint("the journal was cut, replaced by an older copy or by another one, or is a copy that went its own way; nothing was done")
+        .hint("bring the right journal back, with its -wal and .head files, then do it again")
+        .hint(format!(
+            "if it is lost for good, move {shown} and everything that begins with its name away: a new journal begins, and the target \
+             itself tells which migrations are applied"
+        ))
 }
 
 impl Journal for SqliteJournal {
@@ -245,7 +287,10 @@ impl Journal for SqliteJournal {
             body: raw(codec::encode(event)),
             blobs,
         };
-        match self.store.append(new) {
+        passed(Boundary::BeforeAppend, event.kind());
+        let appended = self.store.append(new);
+        passed(Boundary::AfterAppend, event.kind());
+        match appended {
             Ok(appended) => Ok(Recorded {
                 seq: appended.seq,
                 rseq: appended.rseq,
@@ -294,9 +339,15 @@ impl Journal for SqliteJournal {
         Ok((head.seq, chain::printed(&head.hash)))
     }
 
+    fn hash_at(&self, seq: u64) -> Result<Option<String>, Failure> {
+        let entry = self.store.event(seq).map_err(|error| self.broken("it cannot be trusted", &error))?;
+        Ok(entry.map(|entry| chain::printed(&entry.hash)))
+    }
+
     fn lock(&self, target: &str, owner: &str) -> Result<Box<dyn std::any::Any>, Failure> {
         let who = LockOwner { pid: self.pid, host: self.host.clone(), run: owner.to_owned(), since_ms: 0 };
         let deadline = Instant::now() + HEIR_PATIENCE;
+        let named = Instant::now() + NAME_PATIENCE;
         let locked = loop {
             match lock_target(&self.path, target, &who) {
                 // A process that was killed while it started a child leaves the lock to that child, until the child has become
@@ -305,6 +356,10 @@ impl Journal for SqliteJournal {
                     if self.is_gone(&owner) && Instant::now() < deadline =>
                 {
                     std::thread::sleep(Duration::from_millis(10));
+                }
+                // Whoever took it this very moment has not said who they are yet.
+                Err(LockError::Held { owner: None, .. }) if Instant::now() < named => {
+                    std::thread::sleep(Duration::from_millis(5));
                 }
                 locked => break locked,
             }
@@ -338,6 +393,7 @@ impl Journal for SqliteJournal {
 
     fn take_epoch(&mut self, target: &str, run: &RunId, owner: &str, now_ms: i64) -> Result<u64, Failure> {
         let lease = self.store.take_lease(target, run.as_str(), owner, now_ms);
+        passed(Boundary::EpochTaken, "");
         lease.map(|lease| lease.epoch).map_err(|error| self.unusable("the lease could not be written", &error))
     }
 

@@ -15,6 +15,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
+use crate::ports::boundary::{Boundary, passed};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -141,7 +142,9 @@ async fn dump_to(
     progress(bytes);
     let dumped =
         Dumped { path: order.final_path.clone(), bytes, digest, compression, pg_dump: order.bin.version.to_string() };
+    passed(Boundary::DumpWritten, "");
     settle(&dumped, partial, &order.effect)?;
+    passed(Boundary::DumpNamed, "");
     Ok(dumped)
 }
 
@@ -195,6 +198,7 @@ fn settle(dumped: &Dumped, partial: &Path, effect: &EffectId) -> Result<(), Fail
     })();
     written.map_err(|error| files::unwritable(&dumped.path, &error))?;
     files::write_durably(&sidecar_path(&dumped.path), &text)?;
+    passed(Boundary::DumpDescribed, "");
     fs_err::rename(partial, &dumped.path)
         .and_then(|()| files::sync_folder_of(&dumped.path))
         .map_err(|error| files::unwritable(&dumped.path, &error))
@@ -672,8 +676,7 @@ pub async fn restore_in_place(
     skip: &(dyn Fn(&TocEntry) -> bool + Send + Sync),
     cancel: &Cancel,
 ) -> Result<(), Failure> {
-    let part = |name: &str| order.work_dir.join(format!("restore-{}.{name}", order.effect));
-    let (wanted, prologue, script, epilogue) = (part("list"), part("prologue.sql"), part("sql"), part("epilogue.sql"));
+    let [wanted, prologue, script, epilogue] = restore_parts(order.work_dir, &order.effect);
     let _removed = Scratch(vec![wanted.clone(), prologue.clone(), script.clone(), epilogue.clone()]);
     let write = |path: &Path, text: String| {
         files::create_private(path)
@@ -711,6 +714,22 @@ pub async fn restore_in_place(
         failure.certainty = Certainty::InDoubt;
     }
     Err(failure)
+}
+
+/// The temporary files of a restore: the list of entries, and the three parts of its script.
+fn restore_parts(work_dir: &Path, effect: &EffectId) -> [PathBuf; 4] {
+    ["list", "prologue.sql", "sql", "epilogue.sql"].map(|name| work_dir.join(format!("restore-{effect}.{name}")))
+}
+
+/// Removes what a killed restore left behind: its script holds every row of the target.
+///
+/// # Errors
+/// [`Code::FileUnwritable`].
+pub fn remove_leftovers(work_dir: &Path, effect: &EffectId) -> Result<(), Failure> {
+    for path in restore_parts(work_dir, effect) {
+        files::remove_if_there(&path).map_err(|error| files::unwritable(&path, &error))?;
+    }
+    Ok(())
 }
 
 /// Removes files when it goes.

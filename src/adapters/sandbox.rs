@@ -17,6 +17,7 @@ use super::support::psql::{query_as, quote_ident, quote_literal};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
+use crate::ports::boundary::{Boundary, passed};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub cache: PathBuf,
     /// The server the user named for sandboxes, by any of its databases.
     pub configured: Option<ConnectionUrl>,
+    /// Whose sandboxes these are, the project and its host: two projects that share a server may begin runs in the same millisecond.
+    pub whose: String,
 }
 
 /// Makes, finds and removes sandboxes.
@@ -251,6 +254,24 @@ impl Sandboxes {
         }
     }
 
+    /// Removes the database of sandbox `id` on the configured server that was made by a process killed before it could say whose it is.
+    /// One that says that it is somebody else's is left alone.
+    ///
+    /// # Errors
+    /// Those of a connection.
+    pub async fn drop_unclaimed(&self, id: &str, cancel: &Cancel) -> Result<(), Failure> {
+        let Some(server) = &self.settings.configured else { return Ok(()) };
+        let name = self.database_of(id);
+        let sql = format!(
+            "SELECT 1 FROM pg_catalog.pg_database WHERE datname = {} AND pg_catalog.shobj_description(oid, 'pg_database') IS NULL",
+            quote_literal(&name)
+        );
+        if self.ask(server, "dbd", &sql, cancel).await?.is_empty() {
+            return Ok(());
+        }
+        self.drop_database(server, &name, cancel).await
+    }
+
     /// Every sandbox of this user in the base folder, and every one on the configured server.
     ///
     /// # Errors
@@ -327,6 +348,7 @@ impl Sandboxes {
             server_settings: order.server_settings.clone(),
         };
         self.make_folder(&folder, &owner)?;
+        passed(Boundary::SandboxFolder, "");
         match self.fill(order, &folder, owner, cancel).await {
             Ok(sandbox) => Ok(sandbox),
             Err(failure) => {
@@ -363,10 +385,12 @@ impl Sandboxes {
             }
             result => result?,
         };
+        passed(Boundary::SandboxStarted, "");
         let maintenance = socket_url(folder, SUPERUSER)?;
         let notes = self
             .create_database(&maintenance, &owner.database, "dbd", owner.server_major, &order.locale, cancel)
             .await?;
+        passed(Boundary::SandboxCreated, "scratch server");
         sandbox_in(folder, &owner, notes)
     }
 
@@ -658,7 +682,7 @@ impl Sandboxes {
 
     async fn create_configured(&self, order: &CreateOrder, cancel: &Cancel) -> Result<Sandbox, Failure> {
         let server = self.configured()?;
-        let name = database_of(&order.id);
+        let name = self.database_of(&order.id);
         if let Some(comment) = self.comment_of(server, &name, cancel).await?
             && (comment.dbd_sandbox != order.id
                 || (comment.owner != Process::current() && comment.host == host() && comment.owner.is_alive()))
@@ -676,6 +700,7 @@ impl Sandboxes {
         let server_major = self.server_major(server, cancel).await?;
         // Sessions carry the database's name, so that whatever outlives us is found and ended by the next attempt.
         let notes = self.create_database(server, &name, &name, server_major, &order.locale, cancel).await?;
+        passed(Boundary::SandboxCreated, "configured server");
         let comment = Comment {
             dbd_sandbox: order.id.clone(),
             host: host(),
@@ -697,6 +722,12 @@ impl Sandboxes {
             server_major,
             notes,
         })
+    }
+
+    /// The database of sandbox `id` on the configured server.
+    #[must_use]
+    pub fn database_of(&self, id: &str) -> String {
+        database_of(id, &self.settings.whose)
     }
 
     fn configured(&self) -> Result<&ConnectionUrl, Failure> {
@@ -875,14 +906,14 @@ fn scratch_database(target: &str) -> &str {
     if target.is_empty() || ["postgres", "template0", "template1"].contains(&target) { "sandbox" } else { target }
 }
 
-/// The database of a sandbox on the configured server.
-fn database_of(id: &str) -> String {
+/// The database of a sandbox on the configured server: its id, and a hash of it and of whose it is, if that is told.
+fn database_of(id: &str, whose: &str) -> String {
     let name = format!("{DATABASE_PREFIX}{}", id.replace('-', "_").to_ascii_lowercase());
-    if name.len() <= NAME_LIMIT {
+    if whose.is_empty() && name.len() <= NAME_LIMIT {
         return name;
     }
-    let hash = &blake3::hash(id.as_bytes()).to_hex()[..12];
-    format!("{}_{hash}", &name[..NAME_LIMIT - 13])
+    let hash = &blake3::hash(format!("{whose}\0{id}").as_bytes()).to_hex()[..12];
+    format!("{}_{hash}", &name[..name.len().min(NAME_LIMIT - 13)])
 }
 
 fn host_and_port(url: &ConnectionUrl) -> String {
@@ -1052,11 +1083,13 @@ mod tests {
 
     #[test]
     fn a_database_name_fits_and_stays_apart() {
-        assert_eq!(database_of("deploy-dev-1728149445123"), "dbd_sandbox_deploy_dev_1728149445123");
+        let name = database_of("deploy-dev-1728149445123", "one");
+        assert!(name.starts_with("dbd_sandbox_deploy_dev_1728149445123_"), "{name}");
+        assert_ne!(name, database_of("deploy-dev-1728149445123", "other"), "of the same millisecond, elsewhere");
         let long = format!("deploy-{}-1728149445123", "e".repeat(40));
         let other = format!("deploy-{}-1728149445124", "e".repeat(40));
-        assert_eq!(database_of(&long).len(), NAME_LIMIT);
-        assert_ne!(database_of(&long), database_of(&other));
+        assert_eq!(database_of(&long, "").len(), NAME_LIMIT);
+        assert_ne!(database_of(&long, ""), database_of(&other, ""));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::config::nearest;
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
-use crate::domain::finding;
+use crate::domain::{finding, hazard};
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -83,16 +83,19 @@ pub fn explain(text: &str) -> Result<&'static str, Failure> {
     let wanted = text.to_ascii_uppercase();
     let number = wanted.strip_prefix("DBD").unwrap_or(&wanted).trim_start_matches('-');
     let padded = format!("DBD-{number:0>4}");
-    if let Some(page) = Code::parse(&padded).map(Code::page).or_else(|| finding::page(text)) {
+    if let Some(page) =
+        Code::parse(&padded).map(Code::page).or_else(|| finding::page(text)).or_else(|| hazard::page_of(text))
+    {
         return Ok(page);
     }
     let failure = Failure::new(Code::UnknownCode, format!("there is no code `{text}`"));
     let near_error = nearest(&padded, Code::ALL.iter().map(|code| code.as_str())).and_then(Code::parse);
-    let near_finding = nearest(&text.replace('-', "_"), finding::codes());
+    let near_finding =
+        nearest(&text.replace('-', "_"), finding::codes().chain(hazard::rules::ALL.iter().map(|one| one.code)));
     let failure = match (near_error, near_finding) {
         (Some(code), _) => failure.hint(format!("did you mean {code}: {}?", code.title())),
         (None, Some(code)) => {
-            let title = finding::page(code).map_or("", finding::title);
+            let title = finding::page(code).or_else(|| hazard::page_of(code)).map_or("", finding::title);
             failure.hint(format!("did you mean {code}: {title}?"))
         }
         (None, None) => failure,

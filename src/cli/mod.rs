@@ -81,6 +81,7 @@ enum Command {
     Drift(commands::drift::Args),
     Audit(commands::audit::Args),
     Compare(commands::compare::Args),
+    Check(commands::check::Args),
     Doctor(commands::doctor::Args),
     Migrations(commands::migrations::Args),
     Sandbox(commands::sandbox::Args),
@@ -178,6 +179,10 @@ pub fn run() -> std::process::ExitCode {
         yes: cli.global.yes,
         variables,
     };
+    if let Err(failure) = drill(&context.variables) {
+        context.shell.borrow_mut().error(&failure);
+        return ExitCode::of(failure.code).into();
+    }
     // One thread: children are tied to the thread that starts them, and must end when this process does.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
@@ -202,6 +207,22 @@ pub fn run() -> std::process::ExitCode {
             code.into()
         }
     }
+}
+
+/// Begins a crash drill, if the environment asks for one.
+fn drill(variables: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let named = |name: &str| variables.get(name).filter(|text| !text.is_empty());
+    let at = named(config::env::DBD_CRASH_AT).map(|text| {
+        text.parse().map_err(|_| {
+            Failure::new(crate::domain::code::Code::BadValue, format!("DBD_CRASH_AT is `{text}`, which is no number"))
+                .hint("name the gap to be killed in by its number, from 1, or take the variable away")
+        })
+    });
+    let (at, log) = (at.transpose()?, named(config::env::DBD_CRASH_LOG).map(PathBuf::from));
+    if at.is_some() || log.is_some() {
+        crate::ports::boundary::arm(crate::ports::boundary::Drill { at, log });
+    }
+    Ok(())
 }
 
 /// What clap has to say: help and version on stdout, everything else as an error with the status for it.
@@ -235,9 +256,10 @@ async fn dispatch(context: &Context, command: Command) -> Outcome {
         Command::List(args) => commands::look::list(context, &args),
         Command::Show(args) => commands::look::show(context, &args),
         Command::Logs(args) => commands::look::logs(context, args).await,
-        Command::Drift(args) => commands::drift::run(context, args).await,
         Command::Audit(args) => commands::audit::run(context, args).await,
+        Command::Drift(args) => commands::drift::run(context, args).await,
         Command::Compare(args) => commands::compare::run(context, args).await,
+        Command::Check(args) => commands::check::run(context, args).await,
         Command::Doctor(args) => commands::doctor::run(context, args).await,
         Command::Migrations(args) => commands::migrations::run(context, args).await,
         Command::Sandbox(args) => commands::sandbox::run(context, args).await,

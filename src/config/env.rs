@@ -85,6 +85,10 @@ variables! {
     XDG_CACHE_HOME since "0.1.0";
     /// Where programs are looked for.
     PATH since "0.1.0";
+    /// A drill: the number of the gap (see docs/crash-testing.md) in which dbd kills itself, as `kill -9` would.
+    DBD_CRASH_AT since "0.1.0";
+    /// A drill: the file that each gap passed is written to.
+    DBD_CRASH_LOG since "0.1.0";
 }
 
 /// What follows an environment's name in the variable that holds its target: `DEV_POSTGRES_URL`.

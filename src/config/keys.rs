@@ -141,6 +141,7 @@ pub const SECTIONS: &[Section] = &[
         "Asked after the deployment; an application that is not healthy takes the run back.",
     ),
     section("tests", "Run in the sandbox, after the migrations; any failure refuses the run."),
+    section("check", "What `dbd check` and the rehearsal find about migrations."),
     section("sandbox", "The throw-away copy of the target on which a run is rehearsed."),
     section("journal", "The record of every run."),
     section("artifacts", "What a run leaves behind for people: log, backup, comparison, report."),
@@ -264,6 +265,13 @@ pub const KEYS: &[Key] = &[
         "How long the command may take.",
     ),
     key(
+        "environments.*.verify.repeatable",
+        Kind::Flag,
+        Default::Is("true"),
+        "false",
+        "Whether the command may be run again when dbd was killed while it ran. `false` for one that changes something: then a person is asked, by `dbd resume <id> --ruling applied`.",
+    ),
+    key(
         "environments.*.health.url",
         Kind::WebUrl,
         Default::None("`app_url`"),
@@ -292,6 +300,20 @@ pub const KEYS: &[Key] = &[
         "A command run with `sh -c` in the project's root. It gets `DATABASE_URL` (the sandbox) and `DBD_RUN_ID`; a status other than 0 refuses the run.",
     ),
     key("tests.timeout", span(100, DAY), Default::Is("10m"), "\"10m\"", "How long the command may take."),
+    key(
+        "check.allow",
+        Kind::Text,
+        Default::None("none"),
+        "\"index_not_concurrent, wide_lock_window\"",
+        "Codes of hazards that are let pass everywhere, parted by commas; `check.reason` says why, and the record of each run names both.",
+    ),
+    key(
+        "check.reason",
+        Kind::Text,
+        Default::None("none; `check.allow` needs one"),
+        "\"deployments run at night, with the shop closed\"",
+        "Why `check.allow` lets them pass.",
+    ),
     key(
         "sandbox.server",
         Kind::Server,
@@ -591,7 +613,7 @@ mod tests {
         assert!(is_section("environments") && is_section("environments.dev") && is_section("environments.dev.verify"));
         assert!(!is_section("journal.path") && !is_section("jurnal"));
         assert_eq!(names_in("journal"), ["path", "url", "audit_key", "audit_key_file"]);
-        assert_eq!(names_in("environments.dev.verify"), ["command", "timeout"]);
+        assert_eq!(names_in("environments.dev.verify"), ["command", "timeout", "repeatable"]);
         assert_eq!(names_in("")[..2], ["migrations", "environments"]);
     }
 

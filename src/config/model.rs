@@ -7,6 +7,7 @@ use super::{FILE_NAME, below, discover, list, nearest, shown};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Failure, Place};
+use crate::domain::finding::Allowance;
 use crate::domain::ids::EnvironmentName;
 use crate::domain::secret::Secret;
 use std::path::{Path, PathBuf};
@@ -105,6 +106,8 @@ pub struct Command {
     pub command: String,
     /// How long it may take.
     pub timeout: Duration,
+    /// Whether it may be run again when nobody knows whether it ran.
+    pub repeatable: bool,
 }
 
 /// `[tools]`.
@@ -321,6 +324,23 @@ impl Config {
     /// [`Code::BadValue`] if `tests.command` names a variable that is not set: the run would go on without its tests.
     pub fn tests(&self) -> Result<Option<Command>, Failure> {
         self.reader.command("tests")
+    }
+
+    /// `[check]`: the codes of hazards that are let pass, and why; `None` if there are none.
+    ///
+    /// # Errors
+    /// [`Code::BadValue`] if no reason is given.
+    pub fn check_allowance(&self) -> Result<Option<Allowance>, Failure> {
+        let Some(codes) = self.reader.text("check.allow")? else { return Ok(None) };
+        let Some(reason) = self.reader.text("check.reason")? else {
+            return Err(Failure::new(
+                Code::BadValue,
+                "`check.allow` lets findings pass and `check.reason` does not say why",
+            )
+            .hint("add `reason = \"...\"` to the section `[check]`: the record of each run names it"));
+        };
+        let codes = codes.split([',', ' ']).filter(|code| !code.is_empty()).map(str::to_owned).collect();
+        Ok(Some(Allowance { codes, reason: Some(reason) }))
     }
 
     /// The folder of migrations, absolute: the configured one, else the first that exists of the usual places.
@@ -585,7 +605,10 @@ impl Reader {
         }
         let Some(command) = self.text(&path)? else { return Ok(None) };
         let timeout = format!("{section}.timeout");
-        Ok(Some(Command { command, timeout: self.required(self.duration(&timeout)?, &timeout)? }))
+        let repeatable = format!("{section}.repeatable");
+        // What is run in a sandbox may always be: the sandbox is made anew.
+        let repeatable = keys::find(&repeatable).is_none() || self.flag(&repeatable)?.unwrap_or(true);
+        Ok(Some(Command { command, timeout: self.required(self.duration(&timeout)?, &timeout)?, repeatable }))
     }
 
     /// A connection URL; an error names the key, the variable and the place, and repeats nothing of the URL.

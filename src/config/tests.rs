@@ -143,7 +143,10 @@ fn every_key_is_read_as_what_it_is() {
         config.sandbox,
         Sandbox { data: SandboxData::Schema, dir: root.join("scratch"), user: Some("pg".to_owned()) }
     );
-    assert_eq!(config.tests(), Ok(Some(Command { command: "npm test".to_owned(), timeout: Duration::from_secs(60) })));
+    assert_eq!(
+        config.tests(),
+        Ok(Some(Command { command: "npm test".to_owned(), timeout: Duration::from_secs(60), repeatable: true }))
+    );
     let secret = |name: &str| Some(Secret::new(format!("{name}-secret")));
     let expected = Alerts {
         slack_webhook_url: secret("SLACK"),
@@ -173,7 +176,10 @@ fn every_key_is_read_as_what_it_is() {
     assert_eq!(prod.statement_timeout, Some(Duration::from_secs(60)));
     assert_eq!((prod.migration_timeout, prod.lock_timeout), (Duration::from_secs(600), Duration::from_millis(50)));
     assert_eq!(prod.lock_budget, Duration::from_secs(5));
-    assert_eq!(prod.verify, Some(Command { command: "./smoke.sh".to_owned(), timeout: Duration::from_secs(30) }));
+    assert_eq!(
+        prod.verify,
+        Some(Command { command: "./smoke.sh".to_owned(), timeout: Duration::from_secs(30), repeatable: true })
+    );
     let health = prod.health.unwrap();
     assert_eq!(
         (health.url.expose(), health.timeout, health.retries),

@@ -141,7 +141,10 @@ pub fn judge(run: &Run) -> Event {
 pub fn weigh(run: &Run) -> Vec<Finding> {
     let found = run.rehearsal.as_ref().map(|rehearsal| rehearsal.findings.clone()).unwrap_or_default();
     let allow = run.request.as_ref().map(|request| request.allow.clone()).unwrap_or_default();
-    found.into_iter().map(|finding| Finding { allowed: allow.allows(&finding), ..finding }).collect()
+    found
+        .into_iter()
+        .map(|finding| Finding { allowed: finding.waived.is_some() || allow.allows(&finding), ..finding })
+        .collect()
 }
 
 /// The refusal of a run that failed, was cancelled or rejected before the target was touched.
@@ -265,11 +268,44 @@ pub fn why_back(run: &Run) -> Failure {
 pub fn in_doubt(run: &Run) -> Failure {
     let what =
         run.flight.as_ref().map_or_else(|| "an effect".to_owned(), |flight| format!("`{}`", flight.effect.name()));
-    Failure::new(Code::InDoubt, format!("{}: it is not known whether {what} happened", run.id))
-        .certainty(Certainty::InDoubt)
+    let mut failure = Failure::new(Code::InDoubt, format!("{}: it is not known whether {what} happened", run.id))
+        .certainty(Certainty::InDoubt);
+    failure.causes.extend(run.doubt.clone());
+    failure
         .hint("look at the target, then say what you found:")
         .hint(format!("dbd resume {} --ruling applied --reason \"what you saw\"", run.id))
         .hint(format!("dbd resume {} --ruling not-applied --reason \"what you saw\"", run.id))
+}
+
+/// The target's schema as the last recorded outcome left it, and whether roles count in it; `None` where it was not taken.
+///
+/// What it is before the first step, between two, and after the last one the plan and the rehearsal tell.
+#[must_use]
+pub fn left(run: &Run) -> Option<(&Digest, bool)> {
+    let plan = run.plan.as_ref()?;
+    let committed = run.committed.len();
+    if committed == 0 {
+        return Some((&plan.fingerprint_before, true));
+    }
+    if committed == plan.steps.len() {
+        return Some((&plan.fingerprint_after, plan.roles_compared));
+    }
+    let between = run.rehearsal.as_ref()?.fingerprints.get(committed - 1)?;
+    Some((between, plan.roles_compared))
+}
+
+/// Why a run does not go on: somebody changed the target while nobody worked on it.
+#[must_use]
+pub fn target_changed(run: &Run, expected: &Digest, found: &Digest) -> Failure {
+    Failure::new(Code::TargetChanged, format!("{}: the target is not as this run left it", run.id))
+        .cause(format!("left as {}, found {}", expected.short(), found.short()))
+        .hint("somebody changed its schema while nobody worked on the run; nothing was done to it")
+        .hint(format!("put the schema back as it was, then go on: dbd resume {}", run.id))
+        .hint(format!(
+            "or take the target back to its checkpoint, after a dump of how it is now: dbd rollback {}",
+            run.id
+        ))
+        .hint(format!("or give the run up as it stands: dbd cancel {}", run.id))
 }
 
 /// Why a rollback cannot go on by itself.

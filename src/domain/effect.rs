@@ -72,13 +72,14 @@ pub enum Effect {
     CheckSchema,
     /// Run the user's verification command against the target.
     ///
-    /// Twice: by contract it only looks, so it may. In doubt: end its process group and run it again. Undo: nothing to undo.
+    /// Twice: by contract it only looks, so it may; one that is said to change something (`repeatable = false`) never does by itself. In
+    /// doubt: end its process group and run it again, or, if it must not be, ask a person. Undo: nothing to undo.
     RunVerify,
     /// Ask the application whether it is healthy.
     ///
     /// Twice: asks twice. In doubt: ask again. Undo: nothing to undo.
     CheckHealth,
-    /// Count what a restore of the backup would forget.
+    /// Count what a restore of the backup would forget: rows of others, and whether others changed the schema.
     ///
     /// Twice: counts twice. In doubt: count again. Undo: nothing to undo.
     AssessLoss,

@@ -9,7 +9,7 @@ use super::finding::{Allowance, Finding};
 use super::ids::{EffectId, EnvironmentName};
 use super::migration::Migration;
 use super::plan::Plan;
-use super::rehearsal::{Forecast, MigrationTiming};
+use super::rehearsal::{Forecast, MigrationTiming, Reverse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -34,6 +34,9 @@ pub struct UserCommand {
     pub command: String,
     /// Milliseconds.
     pub timeout_ms: u64,
+    /// Whether it must not be run again when it is not known whether it ran: it may have changed something.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// How to ask the application whether it is healthy: an answer of 2xx or 3xx is. The address may hold a password and is not recorded.
@@ -236,12 +239,18 @@ pub struct Rehearsal {
     pub fingerprint_before: Digest,
     /// The schema fingerprint afterwards, which the target must have in the end.
     pub fingerprint_after: Digest,
+    /// The schema fingerprint after each step but the last, as far as it was taken: what a run that stopped between two steps has left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fingerprints: Vec<Digest>,
     /// Counts of what changes, like `tables_modified`.
     pub changes: BTreeMap<String, u64>,
     /// What was noticed.
     pub findings: Vec<Finding>,
     /// The locks the target will see.
     pub forecast: Vec<Forecast>,
+    /// Whether the migrations can be taken back in place, and what that would lose; none in runs older than the looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverse: Option<Reverse>,
     /// Files written beside the run.
     pub artifacts: Vec<Artifact>,
 }
@@ -297,6 +306,9 @@ pub struct Loss {
     pub written: BTreeMap<String, i64>,
     /// Rows the backup has that the target no longer has, by table. They come back.
     pub missing: BTreeMap<String, i64>,
+    /// Whether somebody else changed the schema since the last step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub schema: bool,
 }
 
 impl Loss {
@@ -304,6 +316,12 @@ impl Loss {
     #[must_use]
     pub fn rows(&self) -> i64 {
         self.written.values().fold(0, |sum, rows| sum.saturating_add(*rows))
+    }
+
+    /// Whether anything of somebody else's would be forgotten.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.rows() > 0 || self.schema
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Each code has a page under `docs/findings/`, which is what `dbd explain` shows.
 
+use super::hazard::waive::Waived;
 use serde::{Deserialize, Serialize};
 
 /// How much a finding weighs.
@@ -27,8 +28,11 @@ pub struct Finding {
     pub object: String,
     /// What was noticed, in a sentence.
     pub message: String,
-    /// Whether `--allow` let it pass.
+    /// Whether it was let pass, by `--allow` or by a waiver.
     pub allowed: bool,
+    /// The waiver in the file or in the configuration that lets it pass, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waived: Option<Waived>,
 }
 
 /// What `--allow` lets pass, and why.

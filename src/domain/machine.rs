@@ -10,6 +10,7 @@
 //! forward 0, nothing committed, the dump too old ──► preparing: dump again ► prepare target ──► forward 0
 //! rolling: save, restore, in other hands or tried in vain ──► rolling: assess, as rows may have been written meanwhile
 //! a change of the target in doubt that nobody can tell about, a failed undo, or too many take-overs ── run.halted ──► halted
+//! the target is not as the last outcome left it ── run.halted ──► halted, and back with the next take-over, which looks again
 //! halted ── step.ruled | rollback.requested ──► back
 //! settled(succeeded) ── rollback.requested ──► rolling               anything unsettled ── run.abandoned ──► settled
 //! ```
@@ -19,10 +20,11 @@
 //! The machine is statig used as a pure function: a hand-written [`State`], no entry or exit actions, and no handler that answers
 //! for an event it does not know. What no handler accepts is an [`Illegal`] value. It is never deserialised: events are the truth.
 
+use super::code::Code;
 use super::digest::Digest;
 use super::effect::{DumpPurpose, Effect, Recovery};
 use super::event::{Event, Outcome, Verdict};
-use super::failure::Certainty;
+use super::failure::{Certainty, Failure};
 use super::ids::EffectId;
 use serde::{Deserialize, Serialize};
 use statig::blocking::*;
@@ -268,6 +270,8 @@ pub struct Facts {
     pub tests: bool,
     /// Whether there is a command to verify the target with.
     pub verify: bool,
+    /// Whether that command must not be run twice.
+    pub verify_once: bool,
     /// Whether there is a health check.
     pub health: bool,
     /// Whether there is nothing to deploy.
@@ -290,6 +294,8 @@ pub struct Facts {
     pub restorable: bool,
     /// Whether it was taken over too often without a new outcome: no further effect is started by itself.
     pub poisoned: bool,
+    /// Whether it was halted because the target was not as it was left: then whoever takes it over looks again.
+    pub look_again: bool,
     /// The digest of the plan: what an approval has to name.
     pub plan: Option<Digest>,
 }
@@ -390,6 +396,7 @@ impl Machine {
                 Verdict::NotApplied => Turn::NotApplied,
                 // What only looks or can be thrown away is done again; a ruling that it "happened" would skip a check.
                 Verdict::Unknown if expected.recovery() == Recovery::ProbeLedger => Turn::Unknown,
+                Verdict::Unknown if expected == Effect::RunVerify && self.facts.verify_once => Turn::Unknown,
                 Verdict::Unknown => Turn::Other,
             },
             _ => Turn::Other,
@@ -438,7 +445,7 @@ impl Machine {
 
     fn after_undo(&self, undo: Undoing, event: &Event) -> State {
         let found_loss = match event {
-            Event::Succeeded { outcome: Outcome::Loss(loss), .. } => loss.rows() > 0,
+            Event::Succeeded { outcome: Outcome::Loss(loss), .. } => loss.is_any(),
             _ => self.facts.loss,
         };
         let undo = match undo {
@@ -460,13 +467,23 @@ impl Machine {
     /// Where the way back goes on at `undo` after it was tried in vain or changed hands: rows may have been written since they were counted,
     /// and a restore must not forget them.
     fn again(undo: Undoing) -> State {
-        let undo = if matches!(undo, Undoing::Save | Undoing::Restore) { Undoing::Assess } else { undo };
+        let undo = match undo {
+            Undoing::Save | Undoing::Restore => Undoing::Assess,
+            // What was checked was checked by somebody else, some time ago.
+            Undoing::Conclude => Undoing::Check,
+            undo => undo,
+        };
         State::Rolling { undo, flight: Flight::Ready }
     }
 
     /// Whether only a person can say how it goes on.
     fn stuck(&self, flight: Flight) -> bool {
         flight == Flight::Doubt || (flight == Flight::Ready && self.facts.poisoned)
+    }
+
+    /// Whether a run on its way forward is halted for `why`: it is stuck, or nothing is under way and the target is not as it was left.
+    fn halts_forward(&self, flight: Flight, why: &Failure) -> bool {
+        self.stuck(flight) || (flight == Flight::Ready && !self.turned_round() && why.code == Code::TargetChanged)
     }
 
     fn turned_round(&self) -> bool {
@@ -631,7 +648,7 @@ impl Machine {
             {
                 context.to(State::Preparing { stage: Stage::Refresh, flight: Flight::Out })
             }
-            Event::Halted { .. } if self.stuck(flight) => {
+            Event::Halted { why } if self.halts_forward(flight, why) => {
                 context.to(State::Halted { at: Position::Forward(step), doubt: flight == Flight::Doubt })
             }
             _ => Super,
@@ -664,7 +681,7 @@ impl Machine {
             Event::RunSucceeded if check == Checking::Conclude && flight == Flight::Ready && !self.turned_round() => {
                 context.to(State::Settled { end: End::Succeeded })
             }
-            Event::Halted { .. } if self.stuck(flight) => {
+            Event::Halted { why } if self.halts_forward(flight, why) => {
                 context.to(State::Halted { at: Position::Verifying(check), doubt: flight == Flight::Doubt })
             }
             _ => Super,
@@ -724,6 +741,15 @@ impl Machine {
                     (Position::Verifying(check), false) => State::Verifying { check, flight },
                     (Position::Rolling(undo), true) => self.after_undo(undo, event),
                     (Position::Rolling(undo), false) => Self::again(undo),
+                })
+            }
+            // The target may have been put right: whoever takes over looks again before anything is done.
+            Event::LeaseTaken { .. } if !doubt && self.facts.look_again => {
+                let flight = Flight::Ready;
+                context.to(match at {
+                    Position::Forward(step) => State::Forward { step, flight },
+                    Position::Verifying(check) => State::Verifying { check, flight },
+                    Position::Rolling(undo) => State::Rolling { undo, flight },
                 })
             }
             // Also when nothing was committed: then the target is checked against the checkpoint once more.

@@ -14,6 +14,7 @@ pub mod event;
 pub mod evolve;
 pub mod failure;
 pub mod finding;
+pub mod hazard;
 pub mod ids;
 pub mod ledger;
 pub mod machine;

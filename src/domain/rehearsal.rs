@@ -3,6 +3,28 @@
 use super::ids::MigrationId;
 use serde::{Deserialize, Serialize};
 
+/// The way back from the migrations without a restore, as far as the sandbox showed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reverse {
+    /// Whether schema and rows came back exactly.
+    pub proven: bool,
+    /// Where the statements come from: `generated`, or `none` if there is no way.
+    pub method: String,
+    /// What it throws away that was written in the new shape, for people.
+    pub loses: Vec<String>,
+    /// Why it is not proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Reverse {
+    /// No way back but the restore.
+    #[must_use]
+    pub fn none(why: &str) -> Self {
+        Self { proven: false, method: "none".to_owned(), loses: Vec::new(), why: Some(why.to_owned()) }
+    }
+}
+
 /// One statement as it ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatementTrace {

@@ -1,5 +1,6 @@
 //! Everything known about one run, built only by [`evolve`](super::evolve::evolve).
 
+use super::code::Code;
 use super::digest::Digest;
 use super::effect::{Effect, Phase};
 use super::event::{
@@ -145,6 +146,8 @@ pub struct Run {
     pub loss: Option<Loss>,
     /// Why the run is halted.
     pub halted: Option<Failure>,
+    /// What is known of the effect in flight, if nobody can tell whether it happened.
+    pub doubt: Option<String>,
     /// Whether a person ever ruled on a change of the target: their word is taken, but proves nothing.
     pub ruled: bool,
     /// Why the run was refused.
@@ -200,6 +203,7 @@ impl Run {
             rollbacks: 0,
             loss: None,
             halted: None,
+            doubt: None,
             ruled: false,
             reasons: Vec::new(),
             paused: None,
@@ -207,6 +211,12 @@ impl Run {
             artifacts: Vec::new(),
             settled_ms: None,
         }
+    }
+
+    /// Whether it is halted only because the target was not as it was left: the next take-over looks again.
+    #[must_use]
+    pub fn looks_again(&self) -> bool {
+        self.halted.as_ref().is_some_and(|why| why.code == Code::TargetChanged)
     }
 
     /// Whether somebody still has to approve the plan.
@@ -231,6 +241,7 @@ impl Run {
             committed: self.committed.len(),
             tests: settings.is_some_and(|settings| settings.tests.is_some()),
             verify: settings.is_some_and(|settings| settings.verify.is_some()),
+            verify_once: settings.and_then(|settings| settings.verify.as_ref()).is_some_and(|verify| verify.once),
             health: settings.is_some_and(|settings| settings.health.is_some()),
             nothing_to_do: self.nothing_to_do(),
             failed: self.failure.is_some(),
@@ -243,9 +254,10 @@ impl Run {
             stale_backup: self.backup.is_some()
                 && !self.ruled
                 && self.last_ms.saturating_sub(self.backup_ms) > BACKUP_AGE_MS,
-            loss: self.loss.as_ref().is_some_and(|loss| loss.rows() > 0),
+            loss: self.loss.as_ref().is_some_and(Loss::is_any),
             restorable: self.backup.is_some() && !self.committed.is_empty(),
             poisoned: self.takeovers > MAX_TAKEOVERS,
+            look_again: self.looks_again(),
             plan: self.plan_digest.clone(),
         }
     }
@@ -291,6 +303,9 @@ impl Run {
                 self.lease = Some(Lease { host: host.clone(), pid: *pid, epoch: *epoch });
                 self.takeovers = self.takeovers.saturating_add(1);
                 self.paused = None;
+                if self.looks_again() {
+                    self.halted = None;
+                }
             }
             Event::Paused { why } => {
                 self.paused = Some(*why);
@@ -310,15 +325,16 @@ impl Run {
             Event::Succeeded { outcome, .. } => self.landed(recorded, Some(outcome), None),
             Event::Failed { failure, partial, .. } => self.landed(recorded, partial.as_ref(), Some(failure)),
             Event::Fenced { .. } => {}
-            Event::Reconciled { verdict, .. } => match verdict {
+            Event::Reconciled { verdict, evidence, .. } => match verdict {
                 super::event::Verdict::Applied { outcome } => self.landed(recorded, Some(outcome), None),
                 super::event::Verdict::NotApplied => {
                     self.flight = None;
                 }
-                super::event::Verdict::Unknown => {}
+                super::event::Verdict::Unknown => self.doubt = Some(evidence.clone()),
             },
             Event::Ruled { applied, .. } => {
                 self.halted = None;
+                self.doubt = None;
                 self.ruled = true;
                 self.takeovers = 0;
                 if *applied {
@@ -364,7 +380,13 @@ impl Run {
                 self.findings.clone_from(findings);
                 self.settled_ms = Some(recorded.ts_ms);
             }
-            Event::Halted { why } => self.halted = Some(why.clone()),
+            Event::Halted { why } => {
+                self.halted = Some(why.clone());
+                if self.looks_again() {
+                    // It came as far as looking, and stopped on purpose.
+                    self.takeovers = 0;
+                }
+            }
             Event::RunSucceeded | Event::RolledBack | Event::Rehearsed | Event::Abandoned { .. } => {
                 self.settled_ms = Some(recorded.ts_ms);
             }

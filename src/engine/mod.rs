@@ -12,11 +12,14 @@
 //! Nothing leaves before its intent is durable; if the journal cannot be written, the effect does not start. An event that the fold
 //! would refuse is never appended.
 
+pub mod anchors;
 pub mod keep;
+pub mod observe;
 mod perform;
 mod preflight;
 mod reconcile;
 mod rehearse;
+mod reverse;
 pub mod runner;
 pub mod stop;
 pub mod watch;
@@ -56,6 +59,8 @@ pub struct World {
     pub target: ConnectionUrl,
     /// A comparison as it is written beside the run.
     pub comparison_json: fn(&crate::domain::schema::comparison::Comparison) -> serde_json::Value,
+    /// The hazards that the configuration lets pass everywhere, and why.
+    pub waivers: Option<crate::domain::finding::Allowance>,
     /// The application's address, handed to the user's commands.
     pub app_url: Option<Secret>,
     /// The address that is asked whether the application is healthy.

@@ -4,6 +4,7 @@ use super::keep;
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
+use crate::domain::decide;
 use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect};
 use crate::domain::event::{Backup, Outcome, StepReport, UserCommand};
@@ -328,6 +329,7 @@ impl Runner<'_> {
         }
         let tracking = plan.format.reader().tracking();
         world.database.prepare(&world.target, Some(&tracking), &self.holder()).await?;
+        self.leased = true;
         Ok(Outcome::Done)
     }
 
@@ -386,7 +388,7 @@ impl Runner<'_> {
     ) -> Result<Outcome, Failure> {
         let begun = Instant::now();
         let name = if *url == self.world.target { "migrate.log" } else { "migrate-sandbox.log" };
-        let wanted = UserCommand { command: command.to_owned(), timeout_ms };
+        let wanted = UserCommand { command: command.to_owned(), timeout_ms, once: false };
         let order = self.user_command(&wanted, url, "the migration command", name, id);
         match self.user_ran(&order, Code::CommandFailed, "the migration command failed").await {
             Done::Yes(..) => {
@@ -455,6 +457,12 @@ impl Runner<'_> {
             .database
             .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &known)
             .await?;
+        let mut loss = loss;
+        // A change of the schema that is not this run's would be forgotten as well.
+        if let Some((expected, roles)) = decide::left(&self.run) {
+            let catalog = self.world.database.catalog(&self.world.target, &[self.tracking_table()]).await?;
+            loss.schema = fingerprint(&if roles { catalog } else { catalog.without_roles() }) != *expected;
+        }
         Ok(Outcome::Loss(loss))
     }
 
@@ -537,7 +545,7 @@ fn target_changed(expected: &Digest, found: &Digest) -> Failure {
 }
 
 /// Names the first differences as causes.
-fn differences(mut failure: Failure, comparison: &Comparison) -> Failure {
+pub(super) fn differences(mut failure: Failure, comparison: &Comparison) -> Failure {
     for judged in comparison.changes.iter().filter(|judged| !judged.change.nested).take(8) {
         let change = &judged.change;
         failure = failure.cause(format!("{} {} {}", change.kind.words(), change.object, change.change.as_str()));

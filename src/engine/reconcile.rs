@@ -41,12 +41,12 @@ impl Runner<'_> {
     async fn look(&mut self, flight: &InFlight) -> Result<Result<(), Failure>, Broken> {
         let fenced = match self.fence(flight).await {
             Ok(fenced) => fenced,
-            Err(failure) => return Ok(Err(failure)),
+            Err(failure) => return Broken::unless_ours(failure).map(Err),
         };
         self.append(Event::Fenced { id: flight.id.clone(), evidence: fenced.evidence().to_owned() }, Vec::new())?;
         let (verdict, evidence) = match self.verdict(flight, &fenced).await {
             Ok(found) => found,
-            Err(failure) => return Ok(Err(failure)),
+            Err(failure) => return Broken::unless_ours(failure).map(Err),
         };
         self.append(Event::Reconciled { id: flight.id.clone(), verdict, evidence }, Vec::new())?;
         Ok(Ok(()))
@@ -93,10 +93,13 @@ impl Runner<'_> {
     async fn fence_sessions(&mut self, flight: &InFlight, before: Option<Fenced>) -> Result<Fenced, Failure> {
         let world = self.world;
         self.take_hold().await?;
-        let fenced = world.database.fence(&world.target, &flight.id).await?;
-        if world.database.is_prepared(&world.target).await? {
-            world.database.take_lease(&world.target, &self.holder()).await?;
+        if self.leased {
+            // Who lost the lease must not end the sessions of whoever has it: the effect bears the same name there.
+            world.database.check_lease(&world.target, &self.holder()).await?;
         }
+        // Before the lease is written: a session that is still at work keeps it locked.
+        let fenced = world.database.fence(&world.target, &flight.id).await?;
+        self.own_target().await?;
         Ok(match before {
             Some(before) => Fenced::after(flight.id.clone(), format!("{}; {}", before.evidence(), fenced.evidence())),
             None => fenced,
@@ -105,11 +108,21 @@ impl Runner<'_> {
 
     async fn verdict(&mut self, flight: &InFlight, fenced: &Fenced) -> Result<(Verdict, String), Failure> {
         match flight.effect.recovery() {
+            Recovery::Repeat if self.may_have_changed_something(flight) => Ok((
+                Verdict::Unknown,
+                "the verification command was started and is not repeatable; its output so far is in verify.log"
+                    .to_owned(),
+            )),
             Recovery::Repeat => Ok((Verdict::NotApplied, "it may be done again as it is".to_owned())),
             Recovery::Discard => Ok((Verdict::NotApplied, "the sandbox it worked in is removed".to_owned())),
             Recovery::ProbeDump => self.probe_dump(flight, fenced).await,
             Recovery::ProbeLedger => self.probe_ledger(flight, fenced).await,
         }
+    }
+
+    /// Whether it is a command of the user's that is said to change something, and was started.
+    fn may_have_changed_something(&self, flight: &InFlight) -> bool {
+        flight.effect == Effect::RunVerify && self.run.facts().verify_once
     }
 
     /// A dump without its record lacks what was read at its snapshot: it is taken again, over the one that is there.

@@ -3,13 +3,17 @@
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::decide;
+use crate::domain::digest::Digest;
 use crate::domain::effect::Effect;
-use crate::domain::event::{Artifact, Outcome, Rehearsal};
+use crate::domain::event::{Artifact, Outcome, Pending, Rehearsal};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::hazard::facts::Facts;
+use crate::domain::hazard::waive::Waived;
+use crate::domain::hazard::{Group, judge, observed, waive};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, UnitMode};
-use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, StatementTrace, forecast};
+use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, Reverse, StatementTrace, forecast};
 use crate::domain::schema::catalog::{Catalog, Kind};
 use crate::domain::schema::comparison::{Comparison, counts};
 use crate::domain::schema::compat::{Breaking, Judged};
@@ -25,8 +29,13 @@ pub(super) const CATALOG_AFTER: &str = "catalog-after.json";
 struct Trace {
     migrations: Vec<MigrationTrace>,
     transactions: Vec<Vec<StatementTrace>>,
+    fingerprints: Vec<Digest>,
     failure: Option<Failure>,
 }
+
+/// How many steps a plan may have for the schema to be taken after each of them. Beyond, a run that stopped half-way is compared with
+/// nothing, as reading the catalog a thousand times takes longer than deploying.
+const MOST_FINGERPRINTS: usize = 200;
 
 impl Runner<'_> {
     /// Applies the pending migrations to the sandbox and says what they did.
@@ -49,32 +58,40 @@ impl Runner<'_> {
         world.database.prepare(&url, Some(&tracking), &self.holder()).await?;
         let rows_before = world.database.row_counts(&sandbox.url, tracking.table).await?;
 
-        let trace = self.apply_all(effect, &url, id).await?;
+        let contents = self.contents_before(&url, &before).await;
+        let facts = world.database.hazard_facts(&world.target).await?;
+        let trace = self.apply_all(effect, &url, &sandbox.url, id).await?;
         let transactions: Vec<Vec<&StatementTrace>> =
             trace.transactions.iter().map(|one| one.iter().collect()).collect();
         // What the run itself makes holds nobody up, and a lock on an index follows from the one on its table.
         let kinds = [Kind::Table, Kind::MaterializedView, Kind::View, Kind::ForeignTable, Kind::Sequence];
         let existed = |name: &str| kinds.iter().any(|kind| before.find(*kind, name).is_some());
         let forecast: Vec<_> = forecast(&transactions).into_iter().filter(|one| existed(&one.object)).collect();
-        let document = serde_json::json!({
-            "schema": "dbd.rehearsal/1",
-            "migrations": trace.migrations,
-            "forecast": forecast,
-            "reverse": {"proven": false, "method": "none", "loses": []},
-        });
-        let mut artifacts = vec![self.write_json("rehearsal.json", &document)?];
-        if let Some(failure) = trace.failure {
+        let document = |reverse: &Reverse| {
+            serde_json::json!({
+                "schema": "dbd.rehearsal/1",
+                "migrations": trace.migrations,
+                "forecast": forecast,
+                "reverse": reverse,
+            })
+        };
+        if let Some(failure) = trace.failure.clone() {
+            self.write_json("rehearsal.json", &document(&Reverse::none("the migrations did not get to their end")))?;
             return Ok(Done::No { failure, partial: None });
         }
 
+        let after = world.database.catalog(&sandbox.url, &[tracking.table]).await?;
+        let reverse = self.reverse(&url, &before, &after, contents).await?;
+        let mut artifacts = vec![self.write_json("rehearsal.json", &document(&reverse))?];
         let seen = |catalog: Catalog| if self.roles_kept { catalog } else { catalog.without_roles() };
-        let before = seen(before);
-        let after = seen(world.database.catalog(&sandbox.url, &[tracking.table]).await?);
+        let (before, after) = (seen(before), seen(after));
         let rows_after = world.database.row_counts(&sandbox.url, tracking.table).await?;
         let comparison = Comparison::new("after the migrations", &after, "before", &before);
         artifacts.push(self.write_json("schema-comparison.json", &(world.comparison_json)(&comparison))?);
         artifacts.push(self.write_json(CATALOG_AFTER, &serde_json::to_value(&after).unwrap_or_default())?);
-        let findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
+        let mut findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
+        findings.extend(self.hazards(facts, &trace.migrations)?);
+        findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)).then(a.code.cmp(&b.code)));
         let timings = preflight
             .pending
             .iter()
@@ -93,27 +110,33 @@ impl Runner<'_> {
             roles_kept: self.roles_kept,
             fingerprint_before: fingerprint(&before),
             fingerprint_after: fingerprint(&after),
+            fingerprints: trace.fingerprints,
             changes: counts(&changes),
             findings,
             forecast,
+            reverse: Some(reverse),
             artifacts,
         }))
         .into())
     }
 
-    /// Every step of every pending migration, in the transaction shape that will be used on the target.
+    /// Every step of every pending migration, in the transaction shape that will be used on the target. Its schema is read by way of
+    /// `looked_at`, between the steps.
     async fn apply_all(
         &self,
         effect: Effect,
         url: &crate::domain::connection::ConnectionUrl,
+        looked_at: &crate::domain::connection::ConnectionUrl,
         id: &EffectId,
     ) -> Result<Trace, Failure> {
         let preflight = self.run.preflight.as_ref();
         let pending = preflight.map(|preflight| preflight.pending.as_slice()).unwrap_or_default();
         let settings = self.run.request.as_ref().map(|request| &request.settings);
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
-        let mut trace = Trace { migrations: Vec::new(), transactions: Vec::new(), failure: None };
-        for (place, step) in decide::steps(pending).iter().enumerate() {
+        let mut trace =
+            Trace { migrations: Vec::new(), transactions: Vec::new(), fingerprints: Vec::new(), failure: None };
+        let steps = decide::steps(pending);
+        for (place, step) in steps.iter().enumerate() {
             let migration = &pending[step.migration].migration;
             let text = self.text_of(step.migration)?;
             let order = ApplyOrder {
@@ -177,8 +200,51 @@ impl Runner<'_> {
                 trace.failure = failure;
                 break;
             }
+            if place + 1 < steps.len() && steps.len() <= MOST_FINGERPRINTS {
+                let catalog = self.world.database.catalog(looked_at, &[self.tracking_table()]).await?;
+                let seen = if self.roles_kept { catalog } else { catalog.without_roles() };
+                trace.fingerprints.push(fingerprint(&seen));
+            }
         }
         Ok(trace)
+    }
+
+    /// What the migrations do to those who use the target meanwhile: expected from its catalog and sizes, corrected by what the sandbox saw.
+    ///
+    /// What they change for the application is the comparison's to say.
+    fn hazards(&self, mut facts: Facts, traces: &[MigrationTrace]) -> Result<Vec<Finding>, Failure> {
+        let pending = self.run.preflight.as_ref().map(|preflight| preflight.pending.as_slice()).unwrap_or_default();
+        let mut findings = Vec::new();
+        for (place, Pending { migration, .. }) in pending.iter().enumerate() {
+            let text = self.text_of(place)?;
+            let before = facts.clone();
+            let verdict = judge::units(&mut facts, &migration.file, &text, &migration.units, false);
+            let judgements = match traces.iter().find(|trace| trace.id == migration.id.as_str()) {
+                Some(trace) => {
+                    observed::observe(&before, &migration.file, &verdict.statements, verdict.judgements, trace)
+                }
+                None => verdict.judgements,
+            };
+            let about_locks = |one: &judge::Judgement| {
+                one.group == Group::Locks && (one.danger.is_some() || one.severity > Severity::Info)
+            };
+            for one in judgements.into_iter().filter(about_locks) {
+                let by_configuration = || {
+                    let allow = self.world.waivers.as_ref().filter(|allow| waive::covers(&allow.codes, &one))?;
+                    Some(Waived { by: "dbd.toml".to_owned(), reason: allow.reason.clone().unwrap_or_default() })
+                };
+                let waived = one.waived.clone().or_else(by_configuration);
+                findings.push(Finding {
+                    code: one.code.to_owned(),
+                    severity: one.severity,
+                    object: one.object,
+                    message: format!("{}:{}: {}", one.file, one.line, one.message),
+                    allowed: waived.is_some(),
+                    waived,
+                });
+            }
+        }
+        Ok(findings)
     }
 
     /// What the comparison and the rows say: lost data refuses the run, what may break something warns.
@@ -207,7 +273,14 @@ impl Runner<'_> {
                 {
                     message = format!("{message}; {losing}");
                 }
-                findings.push(Finding { code: verdict.code.clone(), severity, object, message, allowed: false });
+                findings.push(Finding {
+                    code: verdict.code.clone(),
+                    severity,
+                    object,
+                    message,
+                    allowed: false,
+                    waived: None,
+                });
             }
             // A type that silently changes values is a loss whatever else is said about it.
             if judged.lossy
@@ -220,6 +293,7 @@ impl Runner<'_> {
                     object: judged.change.object.clone(),
                     message: format!("{}: {}", judged.change.object, losing.unwrap_or_default()),
                     allowed: false,
+                    waived: None,
                 });
             }
         }
@@ -231,6 +305,7 @@ impl Runner<'_> {
                     object: table.clone(),
                     message: format!("{table} loses {} of its {before} rows", before - after),
                     allowed: false,
+                    waived: None,
                 });
             }
         }

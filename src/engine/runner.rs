@@ -1,9 +1,10 @@
 //! Driving one run until it settles, waits, or is stopped.
 
-use super::World;
 use super::stop::{Stop, Urgency};
 use super::watch::Watch;
+use super::{World, anchors};
 use crate::domain::code::Code;
+use crate::domain::decide;
 use crate::domain::effect::Effect;
 use crate::domain::event::{Actor, Artifact, Event, Outcome, Pause, Recorded, Request};
 use crate::domain::evolve::{evolve, fold};
@@ -13,6 +14,8 @@ use crate::domain::machine::{End, State};
 use crate::domain::next::{Next, next};
 use crate::domain::run::Run;
 use crate::domain::schema::catalog::Catalog;
+use crate::domain::schema::comparison::Comparison;
+use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::database::{Anchor, Hold, Holder};
 use crate::ports::journal::{AppendFailure, Journal, NewEvent};
 use crate::ports::sandbox::Sandbox;
@@ -43,8 +46,8 @@ pub enum Ending {
 pub enum Broken {
     /// The journal cannot be written or trusted; no effect was started after that.
     Journal(Failure),
-    /// Another process took the run over.
-    Superseded,
+    /// Another process took the run or its target over, as the failure says.
+    Superseded(Failure),
     /// Somebody else's event came first, and this one no longer fits: look again what is next.
     Moved,
     /// A bug: an event that the run does not allow.
@@ -59,10 +62,20 @@ impl Broken {
             Broken::Journal(failure) | Broken::Bug(failure) => failure,
             Broken::Moved => Failure::new(Code::Busy, format!("{run}: somebody else decided about it meanwhile"))
                 .hint(format!("`dbd status {run}` says how it stands")),
-            Broken::Superseded => {
-                Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
-                    .hint(format!("`dbd status {run}` says how it stands"))
-            }
+            Broken::Superseded(failure) => failure,
+        }
+    }
+
+    /// Breaks off where the failure says that the run is not this process's to go on with: the lease is somebody else's, or the journal
+    /// is not the one that was written. Any other failure is handed back.
+    ///
+    /// # Errors
+    /// [`Broken::Superseded`], [`Broken::Journal`].
+    pub(super) fn unless_ours(failure: Failure) -> Result<Failure, Broken> {
+        match failure.code {
+            Code::LostOwnership => Err(Broken::Superseded(failure)),
+            Code::JournalLostTail | Code::JournalBroken => Err(Broken::Journal(failure)),
+            _ => Ok(failure),
         }
     }
 }
@@ -97,6 +110,12 @@ pub struct Runner<'a> {
     /// The run as far as it is recorded.
     pub run: Run,
     epoch: u64,
+    /// The hash of the take-over: what tells this process from one that works with a copy of the journal.
+    taken_over: String,
+    /// Whether this process wrote its lease into the target. It does so once: who lost the lease must not take it back.
+    pub(super) leased: bool,
+    /// Whether the target is known to be as this run left it.
+    looked: bool,
     pub(super) hold: Option<Hold>,
     /// The lock of the tool that owns the folder, held while the target changes.
     pub(super) tool_hold: Option<Hold>,
@@ -128,6 +147,9 @@ impl<'a> Runner<'a> {
             actor,
             run,
             epoch,
+            taken_over: String::new(),
+            leased: false,
+            looked: false,
             hold: None,
             tool_hold: None,
             sandbox: None,
@@ -161,16 +183,15 @@ impl<'a> Runner<'a> {
         self.epoch =
             self.journal.take_epoch(environment.as_str(), &self.run.id, &owner, now).map_err(Broken::Journal)?;
         let event = Event::LeaseTaken { host: self.world.host.clone(), pid: self.world.pid, epoch: self.epoch };
-        self.append(event, Vec::new())
+        self.append(event, Vec::new())?;
+        self.taken_over.clone_from(&self.run.head);
+        Ok(())
     }
 
     /// Who writes to the target.
     pub(super) fn holder(&self) -> Holder {
-        Holder {
-            run: self.run.id.clone(),
-            token: format!("{}#{}", self.journal.origin(), self.epoch),
-            owner: format!("{} pid {}", self.world.host, self.world.pid),
-        }
+        let owner = format!("{} pid {}", self.world.host, self.world.pid);
+        Holder::new(self.run.id.clone(), self.journal.origin(), self.epoch, &self.taken_over, owner)
     }
 
     /// The anchor of the effect in flight.
@@ -244,7 +265,13 @@ impl<'a> Runner<'a> {
                         )
                     })?;
                 }
-                Err(AppendFailure::Superseded) => return Err(Broken::Superseded),
+                Err(AppendFailure::Superseded) => {
+                    let run = &self.run.id;
+                    return Err(Broken::Superseded(
+                        Failure::new(Code::LostOwnership, format!("{run}: another process took this run over"))
+                            .hint(format!("`dbd status {run}` says how it stands")),
+                    ));
+                }
                 Err(AppendFailure::Broken(failure)) => return Err(Broken::Journal(failure)),
             }
         }
@@ -264,8 +291,11 @@ impl<'a> Runner<'a> {
     /// One turn of the loop; the ending, if there is one.
     async fn turn(&mut self) -> Result<Option<Ending>, Broken> {
         match next(&self.run) {
-            Next::Record(event) => self.append(event, Vec::new()).map(|()| None),
             Next::Perform(_) if self.stop.urgency() > Urgency::No => self.pause(Pause::Interrupted, None).map(Some),
+            Next::Perform(_) | Next::Record(Event::RunSucceeded) if !self.looked && self.going_forward() => {
+                self.look_at_target().await
+            }
+            Next::Record(event) => self.append(event, Vec::new()).map(|()| None),
             Next::Perform(effect) => self.step(effect).await,
             Next::Reconcile(_) => self.reconcile().await,
             Next::AwaitApproval => self.pause(Pause::AwaitingApproval, None).map(|_| Some(Ending::Waiting)),
@@ -288,7 +318,7 @@ impl<'a> Runner<'a> {
     /// One effect: intent, deed, outcome.
     async fn step(&mut self, effect: Effect) -> Result<Option<Ending>, Broken> {
         if let Err(failure) = self.hold_target(effect).await {
-            return self.unreachable(failure);
+            return self.unreachable(Broken::unless_ours(failure)?);
         }
         let id = self.effect_id(effect);
         let attempt = 1 + u32::try_from(self.run.past.iter().filter(|past| past.effect == effect).count()).unwrap_or(0);
@@ -308,8 +338,14 @@ impl<'a> Runner<'a> {
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match done {
-            Done::Yes(outcome, blobs) => self.append(Event::Succeeded { id, outcome, duration_ms }, blobs)?,
-            Done::No { failure, .. } if failure.code == Code::LostOwnership => return Err(Broken::Superseded),
+            Done::Yes(outcome, blobs) => {
+                self.append(Event::Succeeded { id, outcome, duration_ms }, blobs)?;
+                // It was looked at in this effect, or changed by nobody else since the last look.
+                self.looked |= matches!(effect, Effect::PrepareTarget | Effect::CheckSchema);
+            }
+            Done::No { failure, .. } if failure.code == Code::LostOwnership => {
+                return Err(Broken::Superseded(failure));
+            }
             // Not to know is no outcome: the next turn of the loop fences and looks.
             Done::No { failure, .. } if failure.certainty == Certainty::InDoubt && self.beyond_preparing() => {
                 self.watch.note(effect, &format!("{}; looking what became of it", failure.message));
@@ -370,15 +406,61 @@ impl<'a> Runner<'a> {
         matches!(self.run.state, State::Forward { .. } | State::Verifying { .. } | State::Rolling { .. })
     }
 
+    /// Whether the run is on its way forward on the target.
+    fn going_forward(&self) -> bool {
+        matches!(self.run.state, State::Forward { .. } | State::Verifying { .. })
+    }
+
+    /// Whether a run that was taken over finds the target as it left it; halts it if not, as whatever somebody else did meanwhile is theirs.
+    async fn look_at_target(&mut self) -> Result<Option<Ending>, Broken> {
+        if let Err(failure) = self.own_target().await {
+            return self.unreachable(Broken::unless_ours(failure)?);
+        }
+        match self.changed_meanwhile().await {
+            Ok(None) => self.looked = true,
+            Ok(Some(why)) => self.append(Event::Halted { why }, Vec::new())?,
+            Err(failure) => return self.unreachable(failure),
+        }
+        Ok(None)
+    }
+
+    async fn changed_meanwhile(&self) -> Result<Option<Failure>, Failure> {
+        let Some((expected, roles)) = decide::left(&self.run) else { return Ok(None) };
+        let world = self.world;
+        let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
+        let catalog = if roles { catalog } else { catalog.without_roles() };
+        let found = fingerprint(&catalog);
+        if found == *expected {
+            return Ok(None);
+        }
+        let why = decide::target_changed(&self.run, expected, &found);
+        let whole = self.run.plan.as_ref().is_some_and(|plan| plan.steps.len() == self.run.committed.len());
+        let rehearsed = fs_err::read(world.files.path(super::rehearse::CATALOG_AFTER)).ok().filter(|_| whole);
+        Ok(Some(match rehearsed.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            Some(rehearsed) => {
+                super::perform::differences(why, &Comparison::new("target", &catalog, "rehearsed", &rehearsed))
+            }
+            None => why,
+        }))
+    }
+
     /// From the first effect that changes the target on, this process holds the target's lock, and its lease is the one that counts.
     async fn hold_target(&mut self, effect: Effect) -> Result<(), Failure> {
-        let wanted = self.beyond_preparing() || effect == Effect::PrepareTarget;
-        if !wanted || self.hold.is_some() {
-            return Ok(());
-        }
+        if self.beyond_preparing() || effect == Effect::PrepareTarget { self.own_target().await } else { Ok(()) }
+    }
+
+    /// Makes the target this process's: its lock, the anchors in its ledger held against the journal, and the lease, which is written once
+    /// and from then on only looked at.
+    pub(super) async fn own_target(&mut self) -> Result<(), Failure> {
         self.take_hold().await?;
-        if self.world.database.is_prepared(&self.world.target).await? {
-            self.world.database.take_lease(&self.world.target, &self.holder()).await?;
+        let (database, url) = (&self.world.database, &self.world.target);
+        if self.leased {
+            return database.check_lease(url, &self.holder()).await;
+        }
+        if database.is_prepared(url).await? {
+            anchors::in_ledger(self.journal, self.world).await?;
+            database.take_lease(url, &self.holder()).await?;
+            self.leased = true;
         }
         Ok(())
     }

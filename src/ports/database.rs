@@ -15,6 +15,9 @@ use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// What tables hold: how many rows, and the sum of their hashes.
+pub type Contents = BTreeMap<String, (i64, String)>;
+
 /// A snapshot that lasts as long as this value: what is dumped at it and what is read through it are the same.
 pub struct Snapshot {
     /// The name `pg_dump --snapshot` takes; none through a pooler.
@@ -74,10 +77,31 @@ impl std::fmt::Display for Blocker {
 pub struct Holder {
     /// The run.
     pub run: RunId,
-    /// The journal's name and the epoch, `dbd/host/4f2a#7`: another process of another epoch is another holder.
+    /// The journal's name.
+    pub origin: String,
+    /// Which take-over of the target this is, as that journal counts them.
+    pub epoch: u64,
+    /// The two of them and the take-over's own hash, `dbd/host/4f2a#7@1b2c3d4e`: another process is another holder, also if it works with
+    /// a copy of the same journal and counts to the same number.
     pub token: String,
     /// The host and process, for people.
     pub owner: String,
+}
+
+impl Holder {
+    /// Process `owner` working on `run`, after the take-over number `epoch` of the journal `origin`, recorded as the event with `hash`.
+    #[must_use]
+    pub fn new(run: RunId, origin: String, epoch: u64, hash: &str, owner: String) -> Self {
+        let digits = hash.trim_start_matches("b3:");
+        let token = format!("{origin}#{epoch}@{}", digits.get(..16).unwrap_or(digits));
+        Self { run, origin, epoch, token, owner }
+    }
+
+    /// What every token of this journal begins with.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        format!("{}#", self.origin)
+    }
 }
 
 /// Where the intent of a step stands in the journal: written into the ledger beside the step.
@@ -125,6 +149,14 @@ pub struct ApplyOrder<'a> {
     pub watch: bool,
     /// A statement begins or a lock is waited for: what to show.
     pub progress: &'a dyn Fn(&str),
+}
+
+impl ApplyOrder<'_> {
+    /// Where it is applied, in a word: what is watched is the rehearsal.
+    #[must_use]
+    pub fn place(&self) -> &'static str {
+        if self.watch { "sandbox" } else { "target" }
+    }
 }
 
 /// A step that was applied.
@@ -222,8 +254,26 @@ pub trait Database {
         budget: Duration,
     ) -> Result<DataComparison, Failure>;
 
+    /// The rows of each of `tables`: how many, and the sum of their hashes, which no order changes.
+    async fn contents(&self, url: &ConnectionUrl, tables: &[Comparable]) -> Result<Contents, Failure>;
+
+    /// Runs a script in a transaction that is rolled back, and tells the catalog and the rows of `tables` as they were at its end.
+    ///
+    /// # Errors
+    /// What PostgreSQL said of the script.
+    async fn try_script(
+        &self,
+        url: &ConnectionUrl,
+        script: &str,
+        tracking: &str,
+        tables: &[Comparable],
+    ) -> Result<(Catalog, Contents), Failure>;
+
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;
+
+    /// What hazards are judged by: tables with their sizes, constraints, types, functions. Read in a read-only transaction.
+    async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure>;
 
     /// The rows of each table.
     async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure>;
@@ -276,7 +326,16 @@ pub trait Database {
     async fn prepare(&self, url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<(), Failure>;
 
     /// Writes the lease alone: from then on no other holder can commit. The schema must be there.
+    ///
+    /// # Errors
+    /// [`LostOwnership`](crate::domain::code::Code::LostOwnership) if a later take-over of the same journal, or of a copy of it, has it.
     async fn take_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure>;
+
+    /// Whether the lease is still `holder`'s. Nothing is written: who lost it must not take it back.
+    ///
+    /// # Errors
+    /// [`LostOwnership`](crate::domain::code::Code::LostOwnership), naming who has it now.
+    async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure>;
 
     /// Runs bookkeeping statements in one transaction, if the lease is `holder`'s. The schema must be there.
     async fn record(&self, url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure>;
@@ -290,8 +349,8 @@ pub trait Database {
     /// What became of the fenced effect. A half-done statement is cleaned up and told as not applied.
     async fn probe(&self, order: ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, Failure>;
 
-    /// The anchors of `run` in the ledger: place and hash of every intent written there.
-    async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure>;
+    /// What the journal `origin` left in the ledger: place and hash of every intent whose effect was written there, whichever run's.
+    async fn anchors(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<Anchor>, Failure>;
 
     /// Every row that the journal `origin` wrote into the ledger, by place; empty where there is no ledger.
     async fn ledger(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure>;

@@ -72,6 +72,12 @@ pub trait Journal {
     /// The last event's place and hash.
     fn head(&self) -> Result<(u64, String), Failure>;
 
+    /// The hash of the event at `seq`, if there is one.
+    ///
+    /// # Errors
+    /// [`JournalBroken`](crate::domain::code::Code::JournalBroken) if it does not verify.
+    fn hash_at(&self, seq: u64) -> Result<Option<String>, Failure>;
+
     /// Takes `target` for this process, until the value returned is dropped or the process ends, however it ends.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! says whether the thing may have happened all the same.
 
 pub mod backup;
+pub mod boundary;
 pub mod clock;
 pub mod command;
 pub mod database;

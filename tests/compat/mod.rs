@@ -1,3 +1,4 @@
 //! What was written once must be read for ever.
 
 mod events;
+mod runs;

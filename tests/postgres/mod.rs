@@ -2,4 +2,5 @@
 
 mod cases;
 mod catalog;
+mod hazards;
 mod script;

@@ -64,6 +64,7 @@ fn finding() -> impl Strategy<Value = Finding> {
         object,
         message,
         allowed,
+        waived: None,
     })
 }
 
@@ -72,8 +73,13 @@ fn artifact() -> impl Strategy<Value = Artifact> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    let user_command =
-        || of((text(), any::<u64>()).prop_map(|(command, timeout_ms)| UserCommand { command, timeout_ms }));
+    let user_command = || {
+        of((text(), any::<u64>(), any::<bool>()).prop_map(|(command, timeout_ms, once)| UserCommand {
+            command,
+            timeout_ms,
+            once,
+        }))
+    };
     let health =
         of((any::<u64>(), any::<u32>()).prop_map(|(timeout_ms, attempts)| HealthCheck { timeout_ms, attempts }));
     (
@@ -264,11 +270,13 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
             )| Rehearsal {
                 migrations,
                 roles_kept,
+                fingerprints: vec![fingerprint_before.clone()],
                 fingerprint_before,
                 fingerprint_after,
                 changes,
                 findings,
                 forecast,
+                reverse: None,
                 artifacts,
             },
         )
@@ -297,7 +305,11 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             xid
         })),
         (digest(), text()).prop_map(|(fingerprint, xid)| Outcome::Fingerprint { fingerprint, xid }),
-        (rows(), rows()).prop_map(|(written, missing)| Outcome::Loss(Loss { written, missing })),
+        (rows(), rows(), any::<bool>()).prop_map(|(written, missing, schema)| Outcome::Loss(Loss {
+            written,
+            missing,
+            schema
+        })),
         Just(Outcome::Done),
     ]
 }

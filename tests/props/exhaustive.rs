@@ -6,7 +6,7 @@
 
 use super::monitor::Monitor;
 use super::samples::Case;
-use super::sim::{Move, Sim, Target};
+use super::sim::{Move, Mutant, Sim, Target};
 use dbd::domain::effect::Effect;
 use dbd::domain::ids::EffectId;
 use dbd::domain::machine::{End, Facts, State};
@@ -31,10 +31,11 @@ struct Explored {
     made: BTreeMap<Move, u64>,
 }
 
-fn explore(sim: &Sim, budget: Budget, depth: usize, seen: &mut Explored, path: &mut Vec<Move>) -> u128 {
+/// The schedules from `sim` to an end; or the first one that breaks a law.
+fn explore(sim: &Sim, budget: Budget, depth: usize, seen: &mut Explored, path: &mut Vec<Move>) -> Result<u128, String> {
     let key = Situation::of(sim, budget);
     if let Some(schedules) = seen.known.get(&key) {
-        return *schedules;
+        return Ok(*schedules);
     }
     assert!(depth < DEPTH, "no end: {path:?}");
     let mut schedules = 0;
@@ -48,11 +49,9 @@ fn explore(sim: &Sim, budget: Budget, depth: usize, seen: &mut Explored, path: &
         }
         let mut next = sim.clone();
         path.push(one);
-        if let Err(broken) = next.make(one, &mut Vec::new()) {
-            panic!("{broken}\nafter {path:?}\nof {:?}", sim.case);
-        }
+        next.make(one, &mut Vec::new()).map_err(|broken| format!("{broken}\nafter {path:?}\nof {:?}", sim.case))?;
         *seen.made.entry(one).or_default() += 1;
-        schedules += explore(&next, left, depth + 1, seen, path);
+        schedules += explore(&next, left, depth + 1, seen, path)?;
         path.pop();
     }
     if schedules == 0 {
@@ -68,7 +67,7 @@ fn explore(sim: &Sim, budget: Budget, depth: usize, seen: &mut Explored, path: &
         schedules = 1;
     }
     seen.known.insert(key, schedules);
-    schedules
+    Ok(schedules)
 }
 
 /// Everything the future of a situation depends on.
@@ -81,6 +80,7 @@ struct Situation {
     takeovers: u32,
     rollbacks: u32,
     target: Target,
+    landing: bool,
     notes: Monitor,
     budget: Budget,
 }
@@ -98,15 +98,27 @@ impl Situation {
             takeovers: run.takeovers.min(MAX_TAKEOVERS + 1),
             rollbacks: run.rollbacks,
             target: sim.target.clone(),
+            landing: sim.landing.is_some(),
             budget,
         }
     }
 }
 
 fn all(case: Case, slow: bool, budget: Budget, seen: &mut Explored) -> u128 {
-    let mut sim = Sim::new(case, &mut Vec::new()).unwrap();
+    try_all(case, slow, budget, None, seen).unwrap_or_else(|broken| panic!("{broken}"))
+}
+
+fn try_all(
+    case: Case,
+    slow: bool,
+    budget: Budget,
+    mutant: Option<Mutant>,
+    seen: &mut Explored,
+) -> Result<u128, String> {
+    let mut sim = Sim::new(case, &mut Vec::new())?;
     sim.slow = slow;
     sim.tick_ms = 0;
+    sim.mutant = mutant;
     seen.known.clear();
     explore(&sim, budget, 0, seen, &mut Vec::new())
 }
@@ -182,4 +194,28 @@ fn every_kind_of_request_keeps_the_laws_through_a_crash_and_a_decision() {
             && seen.made.contains_key(&Move::Approve)
             && seen.made.contains_key(&Move::Reject)
     );
+}
+
+#[test]
+fn every_protocol_that_does_one_thing_wrong_is_found_out() {
+    for mutant in Mutant::ALL {
+        let case = Case { verify: true, ..Case::of(2) };
+        let budget = Budget { crashes: 2, people: 1 };
+        let found = [false, true]
+            .into_iter()
+            .find_map(|slow| try_all(case.clone(), slow, budget, Some(mutant), &mut Explored::default()).err());
+        let broken =
+            found.unwrap_or_else(|| panic!("{mutant:?} breaks no law: the exploration proves nothing about it"));
+        let law = match mutant {
+            Mutant::NoFence | Mutant::OutcomeFirst | Mutant::BlindRetry | Mutant::IntentMeansDone => {
+                "the ledger and the journal differ"
+            }
+            Mutant::NoIntent => "without a durable intent",
+            Mutant::SilentTakeover => "rows were forgotten",
+            Mutant::SplitCommit => "was applied twice",
+            Mutant::VerdictUnfenced => "step.reconciled",
+            Mutant::BackInDoubt => "rollback.requested",
+        };
+        assert!(broken.contains(law), "{mutant:?} is found out by something else than `{law}`:\n{broken}");
+    }
 }

@@ -52,7 +52,7 @@ pub fn actor(name: &str) -> Actor {
 }
 
 pub fn command(text: &str) -> UserCommand {
-    UserCommand { command: text.into(), timeout_ms: 60_000 }
+    UserCommand { command: text.into(), timeout_ms: 60_000, once: false }
 }
 
 pub fn request(case: &Case) -> Request {
@@ -171,6 +171,7 @@ pub fn finding(code: &str, severity: Severity) -> Finding {
         object: "public.orders.note".into(),
         message: "the column public.orders.note is removed".into(),
         allowed: false,
+        waived: None,
     }
 }
 
@@ -180,9 +181,11 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         roles_kept: true,
         fingerprint_before: before(),
         fingerprint_after: after(),
+        fingerprints: vec![],
         changes: BTreeMap::from([("tables_modified".into(), 1)]),
         findings: case.findings.clone(),
         forecast: vec![],
+        reverse: None,
         artifacts: vec![artifact("rehearsal.json")],
     }
 }
@@ -197,7 +200,7 @@ pub fn report(status: i32) -> CommandReport {
 
 pub fn loss(rows: i64) -> Loss {
     let written = if rows == 0 { BTreeMap::new() } else { BTreeMap::from([("public.orders".into(), rows)]) };
-    Loss { written, missing: BTreeMap::new() }
+    Loss { written, missing: BTreeMap::new(), schema: false }
 }
 
 pub fn step() -> StepReport {

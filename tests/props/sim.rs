@@ -48,6 +48,46 @@ pub enum Move {
     RollBack,
     /// Somebody says that the effect in doubt happened, or that it did not. They may be wrong.
     Rule(bool),
+    /// What a dead process had sent takes effect only now. Nothing of the kind can happen after a fence; a [`Mutant`] may do without.
+    Land,
+}
+
+/// One thing the protocol could do wrong. Each has to be found out by the exploration, or the exploration proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mutant {
+    /// Looks what became of an effect while a session of the dead process may still be at it.
+    NoFence,
+    /// Does it first, and records the intent afterwards.
+    NoIntent,
+    /// Records the outcome first, and does it afterwards.
+    OutcomeFirst,
+    /// Takes every effect in doubt for one that did not happen.
+    BlindRetry,
+    /// Takes every effect in doubt for one that happened.
+    IntentMeansDone,
+    /// The next process goes on without recording that it took over.
+    SilentTakeover,
+    /// The ledger row and the step do not commit together.
+    SplitCommit,
+    /// Records a verdict without having recorded the fence.
+    VerdictUnfenced,
+    /// Turns round while an effect is in doubt.
+    BackInDoubt,
+}
+
+impl Mutant {
+    /// Every one of them.
+    pub const ALL: [Self; 9] = [
+        Self::NoFence,
+        Self::NoIntent,
+        Self::OutcomeFirst,
+        Self::BlindRetry,
+        Self::IntentMeansDone,
+        Self::SilentTakeover,
+        Self::SplitCommit,
+        Self::VerdictUnfenced,
+        Self::BackInDoubt,
+    ];
 }
 
 impl Move {
@@ -94,6 +134,14 @@ pub struct Sim {
     pub lied: bool,
     /// How much time passes from one event to the next.
     pub tick_ms: i64,
+    /// What is done wrong on purpose.
+    pub mutant: Option<Mutant>,
+    /// What a dead process had sent to the server, which is still at it.
+    pub landing: Option<(Effect, EffectId)>,
+    /// The effects with a ledger row that the journal says happened.
+    claimed: Vec<EffectId>,
+    /// The first law of the world that was broken.
+    broken: Option<String>,
     epoch: u64,
 }
 
@@ -109,6 +157,10 @@ impl Sim {
             lied: false,
             now_ms: 1_728_149_445_123,
             tick_ms: 20,
+            mutant: None,
+            landing: None,
+            claimed: Vec::new(),
+            broken: None,
             epoch: 0,
             case,
         };
@@ -145,6 +197,9 @@ impl Sim {
                 Next::Settled(_) => moves.push(RollBack),
             }
         }
+        if self.landing.is_some() {
+            moves.push(Land);
+        }
         moves.retain(|one| self.command(*one).is_none_or(|command| decide(&self.run, command).is_ok()));
         moves
     }
@@ -154,6 +209,8 @@ impl Sim {
             Move::Approve => Command::Approve { reason: None },
             Move::Reject => Command::Reject { reason: Some("not on a Friday".into()) },
             Move::Cancel => Command::Cancel { reason: None },
+            // A mutant says it all the same; the machine is asked, not the decision.
+            Move::RollBack if self.mutant == Some(Mutant::BackInDoubt) && self.run.flight.is_some() => return None,
             Move::RollBack => Command::RollBack { reason: None },
             Move::Rule(applied) => Command::Rule { applied, reason: "I looked".into() },
             _ => return None,
@@ -162,6 +219,15 @@ impl Sim {
 
     /// Lets `one` happen.
     pub fn make(&mut self, one: Move, events: &mut Vec<Recorded>) -> Result<(), String> {
+        if one == Move::Land {
+            if let Some((effect, id)) = self.landing.take() {
+                let _ = self.change(effect, &id);
+            }
+            return self.look(one);
+        }
+        if one == Move::RollBack && self.mutant == Some(Mutant::BackInDoubt) && self.run.flight.is_some() {
+            return self.say(Event::RollbackRequested { reason: None }, events);
+        }
         if let Some(command) = self.command(one) {
             let event = decide(&self.run, command).map_err(|failure| format!("{one:?}: {failure}"))?;
             if let (Event::Ruled { applied, .. }, Some(truth)) = (&event, self.truth()) {
@@ -179,6 +245,25 @@ impl Sim {
         }
         if let Some((effect, id)) = self.under_way.take() {
             match one {
+                // It happened before the intent was there, and there is only the outcome to record.
+                Move::Go if self.mutant == Some(Mutant::NoIntent) => {
+                    let outcome = samples::outcome(effect, &self.case, 0);
+                    self.say(Event::Succeeded { id, outcome, duration_ms: 1 }, events)?;
+                }
+                Move::DieBefore if self.mutant == Some(Mutant::OutcomeFirst) => {
+                    let outcome = samples::outcome(effect, &self.case, 0);
+                    self.say(Event::Succeeded { id, outcome, duration_ms: 1 }, events)?;
+                    self.die(events)?;
+                }
+                Move::DieAfter if self.mutant == Some(Mutant::NoFence) && effect.changes_target() => {
+                    self.landing = Some((effect, id));
+                    self.die(events)?;
+                }
+                Move::DieAfter if self.mutant == Some(Mutant::SplitCommit) && effect.changes_target() => {
+                    let _ = self.happen(effect, &id);
+                    self.target.ledger.retain(|there| *there != id);
+                    self.die(events)?;
+                }
                 Move::Go => match self.happen(effect, &id) {
                     Ok(outcome) => self.say(Event::Succeeded { id, outcome, duration_ms: 1 }, events)?,
                     Err(why) => self.fail(effect, id, why, events)?,
@@ -206,6 +291,9 @@ impl Sim {
             }
             (Next::Perform(effect), Move::Go) => {
                 let id = self.effect_id(effect);
+                if self.mutant == Some(Mutant::NoIntent) {
+                    let _ = self.happen(effect, &id);
+                }
                 self.say(Event::Intended { effect, id: id.clone(), attempt: 1 }, events)?;
                 self.under_way = Some((effect, id));
             }
@@ -259,6 +347,13 @@ impl Sim {
         self.monitor
             .observe(&recorded)
             .map_err(|law| format!("{} in {:?}: {law}", recorded.event.kind(), self.run.state))?;
+        let claimed = match &recorded.event {
+            Event::Succeeded { id, outcome: Outcome::Step(_), .. }
+            | Event::Reconciled { id, verdict: Verdict::Applied { outcome: Outcome::Step(_) }, .. }
+            | Event::Ruled { id, applied: true, .. } => Some(id.clone()),
+            _ => None,
+        };
+        self.claimed.extend(claimed);
         events.push(recorded);
         Ok(())
     }
@@ -276,6 +371,9 @@ impl Sim {
 
     fn die(&mut self, events: &mut Vec<Recorded>) -> Result<(), String> {
         self.rest();
+        if self.mutant == Some(Mutant::SilentTakeover) {
+            return Ok(());
+        }
         self.take_over(events)
     }
 
@@ -304,17 +402,29 @@ impl Sim {
 
     /// The world does it, or refuses.
     fn happen(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, &'static str> {
+        if self.run.flight.as_ref().map(|flight| &flight.id) != Some(id) {
+            self.broken.get_or_insert_with(|| format!("{effect:?} without a durable intent"));
+        }
+        self.change(effect, id)
+    }
+
+    fn change(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, &'static str> {
         let target = &mut self.target;
         match effect {
             Effect::Migrate { .. } | Effect::Restore if target.ledger.contains(id) => {
                 return Err("the ledger's key refuses it");
             }
             Effect::Migrate { step } => {
+                if target.applied.contains(&step) {
+                    self.broken.get_or_insert_with(|| format!("step {step} was applied twice"));
+                }
                 target.ledger.push(id.clone());
                 target.applied.push(step);
             }
             Effect::Restore => {
-                assert!(!target.unsaved, "rows were forgotten that are nowhere else");
+                if target.unsaved {
+                    self.broken.get_or_insert_with(|| "rows were forgotten that are nowhere else".to_owned());
+                }
                 target.ledger.push(id.clone());
                 target.applied.clear();
                 target.written = false;
@@ -337,9 +447,16 @@ impl Sim {
 
     fn reconcile(&mut self, flight: &InFlight, one: Move, events: &mut Vec<Recorded>) -> Result<(), String> {
         let id = flight.id.clone();
-        self.say(Event::Fenced { id: id.clone(), evidence: "its sessions are gone".into() }, events)?;
+        let ledgered = flight.effect.recovery() == Recovery::ProbeLedger;
+        if self.mutant != Some(Mutant::VerdictUnfenced) {
+            self.say(Event::Fenced { id: id.clone(), evidence: "its sessions are gone".into() }, events)?;
+        }
         let verdict = match one {
             Move::DieFenced => return self.die(events),
+            Move::Go if ledgered && self.mutant == Some(Mutant::BlindRetry) => Verdict::NotApplied,
+            Move::Go if ledgered && self.mutant == Some(Mutant::IntentMeansDone) => {
+                Verdict::Applied { outcome: Outcome::Step(samples::step()) }
+            }
             Move::CannotTell => Verdict::Unknown,
             _ => match flight.effect.recovery() {
                 Recovery::Repeat | Recovery::Discard => Verdict::NotApplied,
@@ -362,6 +479,17 @@ impl Sim {
 
     /// What is recorded at an end is what is true.
     fn look(&self, one: Move) -> Result<(), String> {
+        if let Some(broken) = &self.broken {
+            return Err(format!("after {one:?}: {broken}"));
+        }
+        // With nothing in flight, what the ledger says and what the journal says is the same; unless somebody said what is not so.
+        if self.run.flight.is_none() && self.under_way.is_none() && !self.lied {
+            let unknown = self.target.ledger.iter().find(|id| !self.claimed.contains(id));
+            let invented = self.claimed.iter().find(|id| !self.target.ledger.contains(id));
+            if unknown.is_some() || invented.is_some() {
+                return Err(format!("after {one:?}: the ledger and the journal differ: {unknown:?} {invented:?}"));
+            }
+        }
         let applied = &self.target.applied;
         let State::Settled { end } = self.run.state else { return Ok(()) };
         let wrong = match end {

@@ -293,3 +293,42 @@ fn a_command_migrates_the_sandbox_and_then_the_target() {
     assert_eq!(project.snapshot(), before);
     project.assert_sound();
 }
+
+#[test]
+fn what_was_half_done_outside_a_transaction_is_finished_or_cleaned_up() {
+    let mut project = Project::new();
+    project.with_sandboxes_on_the_server();
+    project.sql(
+        "create table p (id int) partition by range (id); create table p1 partition of p for values from (1) to (10); \
+         insert into p values (1); create table t (id int primary key); insert into t values (1)",
+    );
+    project.migration(
+        "0001_both",
+        "alter table p detach partition p1 concurrently;\nreindex table concurrently t;\ncreate table last_one ();",
+    );
+    let reader = project.session();
+    reader.sql("begin; select * from p");
+    let mut running = project.spawn(&["start", "dev", "--json"]);
+    let pending = "select 1 from pg_inherits where inhdetachpending";
+    assert!(running.until("the partition to be half detached", || project.finds(pending)), "dbd ended before");
+    running.kill();
+    assert!(project.finds(pending));
+    reader.sql(
+        "rollback; begin isolation level repeatable read; insert into customers (name) values ('keeps builds waiting')",
+    );
+    let mut running = project.spawn(&["resume", "--last", "--json"]);
+    let copied = "select 1 from pg_class where relname like 't_pkey_cc%'";
+    assert!(running.until("the index to be half rebuilt", || project.finds(copied)), "dbd ended before");
+    assert!(!project.finds("select 1 from pg_inherits where inhparent = 'p'::regclass"));
+    running.kill();
+    assert!(project.finds(copied));
+    reader.sql("rollback");
+    project.dbd(&["resume", "--last", "--json"]).expect(0).outcome("succeeded");
+    assert_eq!(
+        project.rows("select relname from pg_class join pg_index on oid = indexrelid where indrelid = 't'::regclass"),
+        ["t_pkey"]
+    );
+    assert_eq!(project.rows("select id from p1"), ["1"]);
+    assert!(project.finds("select 1 from pg_class where relname = 'last_one'"));
+    project.assert_sound();
+}

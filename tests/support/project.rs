@@ -282,6 +282,11 @@ impl Project {
         )
     }
 
+    /// The role's password as a URL holds it.
+    pub fn password() -> String {
+        encoded(PASSWORD)
+    }
+
     /// The target's URL for the server's superuser, who needs no password.
     pub fn superuser_url(&self) -> String {
         format!("postgres://{}@localhost/{}?host={}", pg::USER, self.database, self.server().socket.display())
@@ -308,6 +313,14 @@ impl Project {
             _ => None,
         };
         messages.iter().filter_map(row).collect()
+    }
+
+    /// Runs a statement in another database of the server, as its superuser.
+    #[track_caller]
+    pub fn elsewhere(&self, sql: &str) {
+        let done =
+            self.runtime.block_on(async { pg::connect_to(self.server(), "postgres").await.batch_execute(sql).await });
+        done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// The one value of a query.
@@ -375,6 +388,25 @@ impl Project {
         self.dbd(&["start", "dev", "--json"])
     }
 
+    /// Runs dbd as a crash drill: through every gap, or up to the one it kills itself in. Gives how it ended and the gaps it passed, each
+    /// with its name and what it is about.
+    #[track_caller]
+    pub fn drill(&self, at: Option<usize>, arguments: &[&str]) -> (Output, Vec<(String, String)>) {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let log = self.folder.path().join(format!("out/{number}.drill"));
+        let mut command = Command::new("/usr/bin/env");
+        command.arg(format!("DBD_CRASH_LOG={}", log.display()));
+        command.args(at.map(|at| format!("DBD_CRASH_AT={at}"))).arg(env!("CARGO_BIN_EXE_dbd"));
+        let output = self.spawn_by(command, arguments).wait();
+        let text = fs_err::read_to_string(&log).unwrap_or_default();
+        let passed = text.lines().map(|line| {
+            let mut parts = line.splitn(3, '\t').skip(1).map(str::to_owned);
+            (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+        });
+        (output, passed.collect())
+    }
+
     /// Starts dbd.
     pub fn spawn(&self, arguments: &[&str]) -> Running<'_> {
         self.spawn_by(Command::new(env!("CARGO_BIN_EXE_dbd")), arguments)
@@ -405,7 +437,12 @@ impl Project {
         let Ok(journal) = dbd_journal::Journal::open_read_only(self.journal()) else { return events };
         let _ = journal.scan(1, |entry| {
             let body = serde_json::from_str(entry.body.get()).unwrap_or_default();
-            events.push(Event { kind: entry.kind, body });
+            events.push(Event {
+                kind: entry.kind,
+                body,
+                seq: entry.seq,
+                hash: dbd_journal::chain::printed(&entry.hash),
+            });
             std::ops::ControlFlow::Continue(())
         });
         events
@@ -483,6 +520,10 @@ pub struct Event {
     pub kind: String,
     /// What it says.
     pub body: Value,
+    /// Its place in the journal.
+    pub seq: u64,
+    /// The journal's head with it.
+    pub hash: String,
 }
 
 impl fmt::Debug for Event {

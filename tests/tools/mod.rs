@@ -42,6 +42,7 @@ impl Workshop {
             base: folder.path().to_owned(),
             cache: Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
             configured,
+            whose: String::new(),
         };
         Self { folder, client, sandboxes: Sandboxes::new(settings) }
     }

@@ -1,6 +1,8 @@
 //! [`Backups`] by PostgreSQL's programs.
 
-use super::{RestoreCopyOrder, RestoreInPlaceOrder, dump, dumped, restore_copy, restore_in_place, verify};
+use super::{
+    RestoreCopyOrder, RestoreInPlaceOrder, dump, dumped, remove_leftovers, restore_copy, restore_in_place, verify,
+};
 use crate::adapters::support::child::{Cancel, kill_leftover, run};
 use crate::adapters::support::pg_bin::{Need, Programs, Search, find};
 use crate::adapters::support::psql::{explain, psql_spec};
@@ -85,6 +87,7 @@ impl Backups for PgTools {
         let record = self.record(effect);
         let there = record.exists();
         kill_leftover(&record).await?;
+        remove_leftovers(&self.work_dir, effect)?;
         let evidence = if there { "the program it had started is gone" } else { "no program of it is recorded" };
         Ok(Fenced::after(effect.clone(), evidence))
     }

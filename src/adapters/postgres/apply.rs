@@ -5,7 +5,7 @@
 
 use super::batches::{self, Batches};
 use super::blockers::blockers;
-use super::connect::{Session, connect, lost};
+use super::connect::{NOTICE_DEAD_CLIENTS, Session, connect, lost};
 use super::ledger::{clean_up_alone, finish_alone, finish_detach, ledger_insert, literal, step_name, superseded};
 use super::observe::Observer;
 use crate::domain::code::Code;
@@ -13,6 +13,7 @@ use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings, tables_of};
 use crate::domain::rehearsal::StatementTrace;
+use crate::ports::boundary::{Boundary, passed};
 use crate::ports::database::{Applied, ApplyOrder, NotApplied};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::collections::BTreeSet;
@@ -114,9 +115,7 @@ async fn once(
             .unwrap_or(u64::MAX)
             .min(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
             .clamp(1, i32::MAX as u64),
-        // The server notices a client that is gone, where it can (PostgreSQL 14, Linux): a zombie ends by itself.
-        "SELECT pg_catalog.set_config('client_connection_check_interval', '500ms', false) \
-         WHERE pg_catalog.current_setting('server_version_num')::integer >= 140000;",
+        NOTICE_DEAD_CLIENTS,
     );
     // The name can be changed by the migration itself; the lock cannot be lost, so the fence finds this session by both.
     let mark = match order.pooled {
@@ -128,6 +127,7 @@ async fn once(
     };
     let setup = format!("{setup} {mark}");
     session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
+    passed(Boundary::SessionMarked, order.place());
     // What earlier units of the migration set for their session counts for this one too.
     for span in session_settings(order.text, order.units, order.step.unit) {
         session
@@ -174,12 +174,14 @@ async fn in_transaction(
         _ => None,
     });
     let xid = row.ok_or_else(|| Trouble::Certain(superseded(order.holder)))?;
+    passed(Boundary::RowWritten, order.place());
     for span in &order.step.statements {
         run_statement(order, session, span, true, &mut observer, trace).await?;
     }
     if let Some(sql) = &order.bookkeeping {
         client.batch_execute(sql).await.map_err(|error| ours(order, "writing the bookkeeping row", &error))?;
     }
+    passed(Boundary::BeforeCommit, order.place());
     // Constraints that were deferred are checked here.
     client.batch_execute("COMMIT").await.map_err(|error| {
         if lost(&error) {
@@ -188,6 +190,7 @@ async fn in_transaction(
             theirs(order, order.step.statements.last(), &error, "COMMIT: ")
         }
     })?;
+    passed(Boundary::AfterCommit, order.place());
     Ok(Some(xid))
 }
 
@@ -221,6 +224,7 @@ async fn alone(
             return Err(Trouble::Certain(superseded(order.holder)));
         }
     }
+    passed(Boundary::AloneStarted, order.place());
     // What runs concurrently waits for others without keeping anybody waiting: it may use the whole budget at once.
     let patient = format!("SET lock_timeout = '{}ms'", order.lock_budget_ms.max(order.lock_timeout_ms));
     client.batch_execute(&patient).await.map_err(|error| ours(order, "setting lock_timeout", &error))?;
@@ -252,6 +256,7 @@ async fn alone(
             return Err(trouble);
         }
     }
+    passed(Boundary::AloneDone, order.place());
     finish_alone(session, order.holder, order.effect, order.anchor, order.step, order.bookkeeping.as_deref())
         .await
         .map_err(|error| match error {
@@ -262,6 +267,7 @@ async fn alone(
                 Trouble::Certain(failure.certainty(Certainty::InDoubt))
             }
         })?;
+    passed(Boundary::AfterCommit, order.place());
     Ok(None)
 }
 
@@ -343,11 +349,15 @@ async fn run_statement(
                     .map_err(|error| ours(order, "watching the statement", &error))?;
             }
             trace.push(one);
+            passed(Boundary::StatementRan, order.place());
             Ok(())
         }
         Err(error) => {
             one.error =
                 Some(error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned()));
+            if let Some(observer) = observer {
+                observer.after_failure(&mut one, &session.take_notices());
+            }
             trace.push(one);
             Err(theirs(order, Some(span), &error, ""))
         }

@@ -8,7 +8,7 @@ use super::connect::Session;
 use super::ledger::{identifier, literal, superseded};
 use crate::domain::code::Code;
 use crate::domain::failure::{Certainty, Failure};
-use crate::domain::migration::{Span, batched};
+use crate::domain::migration::{Span, batched, columns_set};
 use crate::ports::database::ApplyOrder;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::time::{Duration, Instant};
@@ -60,6 +60,19 @@ impl Key {
             return Err(Trouble::Certain(failure));
         };
         let table = first.get(2);
+        let set = columns_set(span.of(order.text));
+        if let Some(column) = rows.iter().map(|row| row.get::<_, String>(0)).find(|column| set.contains(column)) {
+            let failure = Failure::new(
+                Code::StatementFailed,
+                format!(
+                    "{}:{}: it changes {column}, a part of the key that batches are cut along",
+                    order.file, span.line
+                ),
+            )
+            .hint("take the `-- dbd: batch` away: a row that moves along the key would be changed twice or not at all")
+            .at(order.file, span.line, 1);
+            return Err(Trouble::Certain(failure));
+        }
         Ok(Self { columns: rows.iter().map(|row| (row.get(0), row.get(1))).collect(), table })
     }
 

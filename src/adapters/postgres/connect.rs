@@ -19,6 +19,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// How long connecting may take unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Has the server notice a client that is gone, where it can (PostgreSQL 14 and newer, on most systems): a zombie ends by itself. Where it
+/// cannot, nothing happens.
+pub const NOTICE_DEAD_CLIENTS: &str = "DO $dbd$ BEGIN PERFORM pg_catalog.set_config('client_connection_check_interval', '500ms', false); \
+     EXCEPTION WHEN undefined_object OR invalid_parameter_value THEN NULL; END $dbd$;";
+
 /// A session. Once its client is dropped the server is told goodbye and the connection closes.
 pub struct Session {
     /// The client.

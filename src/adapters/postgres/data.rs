@@ -1,11 +1,14 @@
 //! Comparing what two databases hold: over two connections, or joined in SQL through `postgres_fdw`.
 
+use super::catalog::{Exclude, read_catalog};
 use super::connect::{Session, connect, connect_to_look, query_failed};
 use super::ledger::literal;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
+use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison, Orphans, RowData, TableData};
+use crate::ports::database::Contents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -386,4 +389,44 @@ fn joined(table: &Comparable, remote: &str) -> String {
         side(&format!("ONLY {}", table.table)),
         side(remote)
     )
+}
+
+/// The rows of each of `tables`, within whatever transaction is open.
+async fn contents_in(side: &Side<'_>, tables: &[Comparable]) -> Result<Contents, Failure> {
+    let mut contents = Contents::new();
+    for table in tables {
+        let row = side.session.client.query_one(&content(table), &[]).await;
+        let row =
+            row.map_err(|error| query_failed(side.url, &format!("looking at the rows of {}", table.table), &error))?;
+        contents.insert(table.table.clone(), (row.get(0), row.get(1)));
+    }
+    Ok(contents)
+}
+
+/// The rows of each of `tables`.
+pub async fn contents(url: &ConnectionUrl, tables: &[Comparable]) -> Result<Contents, Failure> {
+    let side = Side::open(url).await?;
+    let contents = contents_in(&side, tables).await?;
+    side.session.close().await;
+    Ok(contents)
+}
+
+/// Runs `script` in a transaction that is rolled back; what was there at its end.
+pub async fn try_script(
+    url: &ConnectionUrl,
+    script: &str,
+    exclude: &Exclude,
+    tables: &[Comparable],
+) -> Result<(Catalog, Contents), Failure> {
+    let session = connect(url, "dbd reverse").await?;
+    let side = Side { url, session };
+    side.execute(&format!("{SAME_TEXT}; BEGIN")).await?;
+    let ran = side.session.client.batch_execute(script).await;
+    ran.map_err(|error| query_failed(url, "the way back", &error))?;
+    let catalog = read_catalog(&side.session.client, exclude).await;
+    let catalog = catalog.map_err(|error| query_failed(url, "reading the catalog", &error))?;
+    let contents = contents_in(&side, tables).await?;
+    side.execute("ROLLBACK").await?;
+    side.session.close().await;
+    Ok((catalog, contents))
 }

@@ -4,10 +4,11 @@ use super::connect::{Session, connect, connect_to_look, lost, query_failed};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Certainty, Failure};
-use crate::domain::ids::{EffectId, RunId};
+use crate::domain::ids::EffectId;
 use crate::domain::ledger::LedgerRow;
 use crate::domain::migration::{AloneProbe, Tracking, UnitMode};
 use crate::domain::plan::PlanStep;
+use crate::ports::boundary::{Boundary, passed};
 use crate::ports::database::{Anchor, Holder, ProbeOrder, Standing};
 use crate::ports::fence::Fenced;
 use std::time::Duration;
@@ -67,6 +68,18 @@ pub fn superseded(holder: &Holder) -> Failure {
     .hint(format!("`dbd status {}` says who holds it", holder.run))
 }
 
+/// As [`superseded`], naming who has the lease now, if that can be read.
+async fn superseded_by(client: &Client, holder: &Holder) -> Failure {
+    let failure = superseded(holder);
+    match client.query_opt("SELECT owner, run_id, since::text FROM dbd.lease", &[]).await {
+        Ok(Some(row)) => {
+            let (owner, run, since): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+            failure.cause(format!("the lease is held by {owner} for {run} since {since}"))
+        }
+        _ => failure,
+    }
+}
+
 /// Installs the schema and writes the lease.
 pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<(), Failure> {
     let session = connect(url, &format!("dbd prepare {}", holder.run)).await?;
@@ -80,8 +93,12 @@ pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &
     if let Some(tracking) = tracking {
         session.client.batch_execute(tracking.create).await.map_err(|error| failed(&error))?;
     }
-    write_lease(&session.client, holder).await.map_err(|error| failed(&error))?;
+    if !write_lease(&session.client, holder).await.map_err(|error| failed(&error))? {
+        return Err(superseded_by(&session.client, holder).await);
+    }
+    passed(Boundary::PrepareOpen, "");
     session.client.batch_execute("COMMIT").await.map_err(|error| failed(&error))?;
+    passed(Boundary::Prepared, "");
     session.close().await;
     Ok(())
 }
@@ -91,20 +108,56 @@ pub async fn take_lease(url: &ConnectionUrl, holder: &Holder) -> Result<(), Fail
     let session = connect(url, &format!("dbd lease {}", holder.run)).await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, "taking the lease", error);
     session.client.batch_execute("SET lock_timeout = '10s'").await.map_err(|error| failed(&error))?;
-    write_lease(&session.client, holder).await.map_err(|error| failed(&error))?;
+    if !write_lease(&session.client, holder).await.map_err(|error| failed(&error))? {
+        return Err(superseded_by(&session.client, holder).await);
+    }
+    passed(Boundary::LeaseWritten, "");
     session.close().await;
     Ok(())
 }
 
-async fn write_lease(client: &Client, holder: &Holder) -> Result<(), tokio_postgres::Error> {
-    client
-        .execute(
-            "INSERT INTO dbd.lease (id, token, run_id, owner) VALUES (1, $1, $2, $3) \
-             ON CONFLICT (id) DO UPDATE SET token = EXCLUDED.token, run_id = EXCLUDED.run_id, owner = EXCLUDED.owner, since = clock_timestamp()",
-            &[&holder.token, &holder.run.as_str(), &holder.owner],
-        )
+/// Whether the lease is still `holder`'s.
+///
+/// # Errors
+/// [`Code::LostOwnership`], naming who has it now, if it is not; those of the connection.
+pub async fn check_lease(url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
+    let session = connect(url, &format!("dbd lease {}", holder.run)).await?;
+    let mine: bool = session
+        .client
+        .query_one("SELECT EXISTS (SELECT FROM dbd.lease WHERE token = $1)", &[&holder.token])
         .await
-        .map(|_| ())
+        .map_err(|error| query_failed(url, "reading the lease", &error))?
+        .get(0);
+    if !mine {
+        return Err(superseded_by(&session.client, holder).await);
+    }
+    session.close().await;
+    Ok(())
+}
+
+/// Writes the lease, unless a process that came later has it; says whether it did.
+///
+/// Epochs count the take-overs of one journal, so those of another journal say nothing about ours. The same epoch under another token
+/// is a copy of our journal that went its own way: whoever came first stays.
+async fn write_lease(client: &Client, holder: &Holder) -> Result<bool, tokio_postgres::Error> {
+    let rows = client
+        .execute(
+            "INSERT INTO dbd.lease AS held (id, token, run_id, owner) VALUES (1, $1, $2, $3) \
+             ON CONFLICT (id) DO UPDATE SET token = EXCLUDED.token, run_id = EXCLUDED.run_id, owner = EXCLUDED.owner, since = clock_timestamp() \
+             WHERE held.token = EXCLUDED.token OR CASE WHEN pg_catalog.left(held.token, pg_catalog.length($4)) = $4 \
+               THEN pg_catalog.substring(held.token, pg_catalog.length($4) + 1) ~ '^[0-9]+(@|$)' AND \
+                 pg_catalog.split_part(pg_catalog.substring(held.token, pg_catalog.length($4) + 1), '@', 1)::bigint < $5 \
+               ELSE true END",
+            &[
+                &holder.token,
+                &holder.run.as_str(),
+                &holder.owner,
+                &holder.prefix(),
+                &i64::try_from(holder.epoch).unwrap_or(i64::MAX),
+            ],
+        )
+        .await?;
+    Ok(rows > 0)
 }
 
 /// Runs bookkeeping statements in one transaction, if the lease is still ours.
@@ -182,11 +235,12 @@ pub async fn fence(url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Fai
         wait = (wait * 2).min(Duration::from_millis(250));
     }
     session.close().await;
+    passed(Boundary::SessionsEnded, "");
     Ok(Fenced::after(effect.clone(), format!("{} named {name} ended, none is left", sessions(ended))))
 }
 
-/// The anchors of a run.
-pub async fn anchors(url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure> {
+/// The anchors that the journal `origin` left in the ledger.
+pub async fn anchors(url: &ConnectionUrl, origin: &str) -> Result<Vec<Anchor>, Failure> {
     let session = connect(url, "dbd").await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, "reading dbd's ledger", error);
     let exists: bool = session
@@ -198,7 +252,7 @@ pub async fn anchors(url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Fa
     let rows = if exists {
         session
             .client
-            .query("SELECT origin, seq, hash FROM dbd.ledger WHERE run_id = $1 ORDER BY seq", &[&run.as_str()])
+            .query("SELECT DISTINCT seq, hash FROM dbd.ledger WHERE origin = $1 ORDER BY seq", &[&origin])
             .await
             .map_err(|error| failed(&error))?
     } else {
@@ -208,9 +262,9 @@ pub async fn anchors(url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Fa
     Ok(rows
         .iter()
         .map(|row| Anchor {
-            origin: row.get(0),
-            seq: u64::try_from(row.get::<_, i64>(1)).unwrap_or(0),
-            hash: row.get(2),
+            origin: origin.to_owned(),
+            seq: u64::try_from(row.get::<_, i64>(0)).unwrap_or(0),
+            hash: row.get(1),
         })
         .collect())
 }
@@ -294,6 +348,7 @@ pub async fn probe(order: &ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, 
         }
     };
     session.close().await;
+    passed(Boundary::Probed, "");
     Ok(standing)
 }
 

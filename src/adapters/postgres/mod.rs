@@ -8,6 +8,7 @@ mod catalog_queries;
 mod connect;
 mod data;
 mod facts;
+mod hazard_facts;
 mod ledger;
 mod observe;
 mod restore;
@@ -21,8 +22,8 @@ use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
-    Anchor, Applied, ApplyOrder, Blocker, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript, Snapshot,
-    Standing,
+    Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript,
+    Snapshot, Standing,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -68,6 +69,10 @@ impl Database for Postgres {
         Ok(catalog)
     }
 
+    async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure> {
+        hazard_facts::read(url).await
+    }
+
     async fn last_changed(&self, url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure> {
         facts::last_changed(url, tables).await
     }
@@ -85,6 +90,20 @@ impl Database for Postgres {
         } else {
             data::direct(source, target, tables, budget).await
         }
+    }
+
+    async fn contents(&self, url: &ConnectionUrl, tables: &[Comparable]) -> Result<Contents, Failure> {
+        data::contents(url, tables).await
+    }
+
+    async fn try_script(
+        &self,
+        url: &ConnectionUrl,
+        script: &str,
+        tracking: &str,
+        tables: &[Comparable],
+    ) -> Result<(Catalog, Contents), Failure> {
+        data::try_script(url, script, &exclude(tracking), tables).await
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {
@@ -176,6 +195,10 @@ impl Database for Postgres {
         ledger::take_lease(url, holder).await
     }
 
+    async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
+        ledger::check_lease(url, holder).await
+    }
+
     async fn record(&self, url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure> {
         ledger::record(url, holder, statements).await
     }
@@ -192,8 +215,8 @@ impl Database for Postgres {
         ledger::probe(&order, fenced).await
     }
 
-    async fn anchors(&self, url: &ConnectionUrl, run: &RunId) -> Result<Vec<Anchor>, Failure> {
-        ledger::anchors(url, run).await
+    async fn anchors(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<Anchor>, Failure> {
+        ledger::anchors(url, origin).await
     }
 
     async fn ledger(&self, url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure> {

@@ -22,6 +22,9 @@ const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, pg_catalog.format('
 const LOCKS: &str = "SELECT relation, mode FROM pg_catalog.pg_locks WHERE pid = $1 AND locktype = 'relation' AND granted \
      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
 
+const FOREIGN_KEYS: &str =
+    "SELECT conname::text, conrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conname = ANY ($1::text[])";
+
 impl Observer {
     /// Looks at what exists.
     pub async fn begin(client: &Client) -> Result<Self, Error> {
@@ -74,6 +77,7 @@ impl Observer {
         // Reading the catalogs of a view or function takes weak locks on everything it names; they hold nobody up.
         new.retain(|(_, mode)| mode != "AccessShareLock");
         trace.locks = new;
+        let mut tables_rewritten = false;
         for row in client.query(RELATIONS, &[]).await? {
             let (oid, file, kind): (u32, u32, String) = (row.get(0), row.get(4), row.get(5));
             if self.files.get(&oid).is_some_and(|before| *before != file) {
@@ -82,6 +86,7 @@ impl Observer {
                 if kind != "S" {
                     trace.rewrites.push(name);
                 }
+                tables_rewritten |= kind != "S" && kind != "i";
                 self.files.insert(oid, file);
             }
         }
@@ -97,10 +102,30 @@ impl Observer {
         for notice in notices {
             self.read_notice(notice, trace);
         }
-        trace.danger = self.danger(trace);
+        if !trace.fk_validations.is_empty() {
+            // The server names only the constraint; one of a table that the migration made itself keeps nobody waiting.
+            let rows = client.query(FOREIGN_KEYS, &[&trace.fk_validations]).await?;
+            let old: BTreeSet<String> = rows
+                .iter()
+                .filter(|row| self.names.contains_key(&row.get::<_, u32>(1)))
+                .map(|row| row.get(0))
+                .collect();
+            trace.fk_validations.retain(|name| old.contains(name));
+        }
+        trace.danger = self.danger(trace, tables_rewritten);
         self.exclusive_before
             .extend(trace.locks.iter().filter(|(_, mode)| mode == "AccessExclusiveLock").map(|(name, _)| name.clone()));
         Ok(())
+    }
+
+    /// Fills in what the server said before the statement failed. Nothing else can be asked: its transaction is gone, and its locks with it.
+    pub fn after_failure(&self, trace: &mut StatementTrace, notices: &[String]) {
+        for notice in notices {
+            if let (true, Some(table)) = (notice.starts_with("rewriting table"), notice.split('"').nth(1)) {
+                trace.rewrites.extend(self.before(table));
+            }
+            self.read_notice(notice, trace);
+        }
     }
 
     /// Reads the server's DEBUG1 messages (`src/backend/commands/tablecmds.c`, `src/backend/catalog/index.c`).
@@ -125,19 +150,19 @@ impl Observer {
         self.tables.get(bare).and_then(|names| names.first().cloned())
     }
 
-    fn danger(&self, trace: &StatementTrace) -> Vec<String> {
+    fn danger(&self, trace: &StatementTrace, tables_rewritten: bool) -> Vec<String> {
         let exclusive = |name: &String| {
             self.held.contains(&(name.clone(), "AccessExclusiveLock".to_owned()))
                 || trace.locks.iter().any(|(object, mode)| object == name && mode == "AccessExclusiveLock")
         };
         let mut danger = Vec::new();
-        if !trace.rewrites.is_empty() {
+        if tables_rewritten {
             danger.push("rewrite");
         }
-        if trace.rewrites.is_empty() && trace.table_scans.iter().any(exclusive) {
+        if !tables_rewritten && trace.table_scans.iter().any(exclusive) {
             danger.push("scan_under_access_exclusive");
         }
-        if trace.rewrites.is_empty()
+        if !tables_rewritten
             && trace.locks.iter().any(|(_, mode)| mode == "ShareLock")
             && !trace.index_builds.is_empty()
         {

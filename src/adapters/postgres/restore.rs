@@ -1,6 +1,6 @@
 //! Around a restore in place: empty the target first, prove the rows last, all in one transaction.
 
-use super::connect::{connect, connect_to_look, query_failed};
+use super::connect::{NOTICE_DEAD_CLIENTS, connect, connect_to_look, query_failed};
 use super::ledger::{ledger_insert, literal};
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::Loss;
@@ -25,7 +25,7 @@ pub fn script(
 ) -> RestoreScript {
     let insert = ledger_insert(holder, effect, anchor, "restore", "restore", "applied", false);
     let mut prologue = format!(
-        "SET LOCAL lock_timeout = '{lock_timeout_ms}ms';\nSET LOCAL statement_timeout = 0;\nSET LOCAL client_min_messages = warning;\n\
+        "{NOTICE_DEAD_CLIENTS}\nSET LOCAL lock_timeout = '{lock_timeout_ms}ms';\nSET LOCAL statement_timeout = 0;\nSET LOCAL client_min_messages = warning;\n\
          DO $dbd$\nDECLARE written bigint;\nBEGIN\n  {insert};\n  GET DIAGNOSTICS written = ROW_COUNT;\n  \
          IF written <> 1 THEN RAISE EXCEPTION 'another process took this target over'; END IF;\nEND\n$dbd$;\n"
     );

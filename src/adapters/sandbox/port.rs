@@ -7,6 +7,7 @@ use crate::adapters::support::pg_bin::{Need, Search, find};
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::ServerFacts;
 use crate::domain::failure::Failure;
+use crate::ports::boundary::{Boundary, passed};
 use crate::ports::sandbox::{Listed, Sandbox, Sandboxes};
 use async_trait::async_trait;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub struct SandboxPlace {
     pub cache: PathBuf,
     /// The server the user named.
     pub configured: Option<ConnectionUrl>,
+    /// Whose sandboxes these are: the project and its host.
+    pub whose: String,
 }
 
 impl SandboxPlace {
@@ -46,12 +49,18 @@ impl SandboxPlace {
             base: self.base.clone(),
             cache: self.cache.clone(),
             configured: self.configured.clone(),
+            whose: self.whose.clone(),
         }))
     }
 
     async fn found(&self, run: &str) -> Result<Vec<Found>, Failure> {
-        let all = self.manager(None).await?.list(&Cancel::never()).await?;
-        Ok(all.into_iter().filter(|one| one.id == run).collect())
+        let manager = self.manager(None).await?;
+        let all = manager.list(&Cancel::never()).await?;
+        let ours = |one: &Found| match &one.location {
+            SandboxLocation::Configured { database, .. } => *database == manager.database_of(run),
+            SandboxLocation::Scratch { .. } => true,
+        };
+        Ok(all.into_iter().filter(|one| one.id == run && ours(one)).collect())
     }
 }
 
@@ -114,9 +123,14 @@ impl Sandboxes for SandboxPlace {
 
     async fn remove(&self, run: &str) -> Result<(), Failure> {
         let manager = self.manager(None).await?;
-        for one in self.found(run).await? {
+        let found = self.found(run).await?;
+        for one in &found {
             manager.drop(&one.location, &Cancel::never()).await?;
         }
+        if found.is_empty() {
+            manager.drop_unclaimed(run, &Cancel::never()).await?;
+        }
+        passed(Boundary::SandboxRemoved, "");
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::os_user::RunAs;
 use super::process::{self, Process, signal_group, wait_until};
 use crate::domain::code::Code;
 use crate::domain::failure::{Certainty, Failure};
+use crate::ports::boundary::{Boundary, passed};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -351,6 +352,9 @@ pub async fn run_watched(
         // What the child left running in its group must not outlive it, nor hold its output open.
         signal_group(guard.process.pid, Signal::KILL);
         guard.finish();
+        if spec.record.is_some() {
+            passed(Boundary::ChildEnded, &spec.label);
+        }
         if !io_done {
             let _ = tokio::time::timeout(DRAIN, io).await;
         }
@@ -385,6 +389,9 @@ pub async fn run_watched(
 /// # Errors
 /// [`Code::CommandFailed`] if something is still there after half a minute, or the record cannot be read.
 pub async fn kill_leftover(record: &Path) -> Result<(), Failure> {
+    // A record that was being written when dbd was killed; the one before it still holds the mark.
+    let half_written = files::with_suffix(record, ".partial");
+    files::remove_if_there(&half_written).map_err(|error| files::unwritable(&half_written, &error))?;
     let text = match fs_err::read(record) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -536,7 +543,28 @@ fn start(spec: &ChildSpec) -> Result<(Child, Guard, Option<Merged>), Failure> {
     }
     command.process_group(0).kill_on_drop(true);
     end_with_parent(&mut command, Signal::KILL);
-    let child = command.spawn().map_err(|error| failed("started", &error))?;
+    // Recorded before it is there: whatever it starts at once is found by its mark, even if dbd is killed before the pid is known.
+    let record = |process: &Process| -> Result<(), Failure> {
+        let (Some(path), Some(token)) = (&spec.record, &token) else { return Ok(()) };
+        let record = Record {
+            program: spec.program.display().to_string(),
+            pgid: process.pid,
+            token: token.clone(),
+            process: process.clone(),
+        };
+        let text = serde_json::to_vec(&record).map_err(|error| failed("recorded", &error.into()))?;
+        files::write_durably(path, &text)
+    };
+    record(&Process { pid: 0, start_time: String::new() })?;
+    if spec.record.is_some() {
+        passed(Boundary::ChildRecorded, &spec.label);
+    }
+    let child = command.spawn().map_err(|error| {
+        if let Some(path) = &spec.record {
+            let _ = files::remove_if_there(path);
+        }
+        failed("started", &error)
+    })?;
     // Our own ends of the merged pipe must go, or it never reports its end.
     drop(command);
 
@@ -544,10 +572,9 @@ fn start(spec: &ChildSpec) -> Result<(Child, Guard, Option<Merged>), Failure> {
     // A child that has already ended has no start time any more, and nothing to be found by later.
     let process = Process::of(pid).unwrap_or(Process { pid, start_time: String::new() });
     let guard = Guard { process: process.clone(), record: spec.record.clone(), armed: true };
-    if let (Some(path), Some(token)) = (&spec.record, token) {
-        let record = Record { program: spec.program.display().to_string(), pgid: pid, token, process };
-        let text = serde_json::to_vec(&record).map_err(|error| failed("recorded", &error.into()))?;
-        files::write_durably(path, &text)?;
+    record(&process)?;
+    if spec.record.is_some() {
+        passed(Boundary::ChildStarted, &spec.label);
     }
     Ok((child, guard, merged))
 }

@@ -412,6 +412,10 @@ async fn verify_journal(context: &Context) -> Outcome {
                 findings.push(Finding::new(failure.code, format!("{}: {}", failure.message, failure.causes.join("; "))))
             }
             Ok(trail) if findings.is_empty() => {
+                // What is whole in itself may still be shorter than it was, or another one.
+                if let Err(failure) = journal.beside() {
+                    findings.push(Finding::new(failure.code, failure.message));
+                }
                 let held = anchors::hold(&config, &journal, trail).await?;
                 anchored = held.fits;
                 findings.extend(held.findings);

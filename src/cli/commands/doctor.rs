@@ -128,6 +128,10 @@ impl Journal for Nowhere {
         Ok((0, String::new()))
     }
 
+    fn hash_at(&self, _: u64) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+
     fn lock(&self, _: &str, _: &str) -> Result<Box<dyn std::any::Any>, Failure> {
         Ok(Box::new(()))
     }

@@ -8,16 +8,16 @@ use crate::config::{Config, Environment};
 use crate::domain::code::Code;
 use crate::domain::decide::{Command, decide};
 use crate::domain::digest::Digest;
-use crate::domain::event::{Event, HealthCheck, Request, Settings, UserCommand};
+use crate::domain::event::{Artifact, Event, HealthCheck, Request, Settings, UserCommand};
 use crate::domain::failure::Failure;
 use crate::domain::finding::Allowance;
 use crate::domain::ids::RunId;
 use crate::domain::machine::{End, State};
 use crate::domain::recovery::blocks_target;
 use crate::domain::run::Run;
-use crate::engine::World;
 use crate::engine::runner::{Broken, Ending, Runner};
 use crate::engine::stop::{Stopper, Urgency, stop};
+use crate::engine::{World, anchors};
 use crate::ports::journal::Journal;
 use crate::wire::OpenJournal;
 use serde_json::Value;
@@ -45,6 +45,7 @@ pub(super) fn request(
     let command = |command: &crate::config::Command| UserCommand {
         command: command.command.clone(),
         timeout_ms: ms(command.timeout),
+        once: !command.repeatable,
     };
     Ok(Request {
         environment: environment.name.clone(),
@@ -85,15 +86,13 @@ pub(super) async fn drive(
     // The kernel frees it when this process ends, however it ends.
     let _lock = journal.lock(environment.name.as_str(), id.as_str())?;
     let last_left = last_left(journal, &id, &environment.database_url.place())?;
+    let world = crate::wire::world(config, environment, id.as_str())?;
+    check_anchors(config, journal, &world).await?;
     if matches!(enter, Enter::Start(_)) {
         refuse_while_open(journal, &id)?;
     }
-    let world = crate::wire::world(config, environment, id.as_str())?;
     world.files.remove_leftovers();
     sweep(context, &world).await;
-    if !matches!(enter, Enter::Start(_)) {
-        check_anchors(journal, &world, &run).await?;
-    }
 
     let (stopper, stopped) = stop();
     let _signals = listen(stopper)?;
@@ -142,7 +141,7 @@ pub(super) fn finish(
         Err(broken) => {
             let code = match broken {
                 Broken::Journal(_) => ExitCode::Journal,
-                Broken::Superseded | Broken::Moved => ExitCode::Busy,
+                Broken::Superseded(_) | Broken::Moved => ExitCode::Busy,
                 Broken::Bug(_) => ExitCode::Failed,
             };
             return Err(Stopped::With(code, broken.failure(&run.id)));
@@ -157,6 +156,12 @@ pub(super) fn finish(
     }
     if shell.is_json() {
         let mut document = render::run::json(&run, &folder);
+        // Why it does not go on now is no part of the run, and has to be said all the same.
+        if let Ending::Interrupted(Some(failure)) = &ending
+            && document["reasons"].as_array().is_some_and(Vec::is_empty)
+        {
+            document["reasons"] = serde_json::json!([render::run::failure_json(failure)]);
+        }
         if run.request.as_ref().is_some_and(|request| request.dry_run)
             && let Some(object) = document.as_object_mut()
         {
@@ -229,7 +234,7 @@ pub(super) fn reports(
             Err(failure) => context.shell.borrow_mut().warn(&failure),
         }
     }
-    written.extend(world.files.look("rollback-state.json"));
+    written.extend(anchored(journal, world, &run)?);
     let live = crate::engine::watch::Nobody;
     let (_stopper, stopped) = stop();
     let mut runner = Runner::new(world, journal, &live, stopped, context.actor(config), run);
@@ -237,6 +242,16 @@ pub(super) fn reports(
         runner.record(Event::ArtifactsWritten { files: written }).map_err(|broken| broken.failure(&runner.run.id))?;
     }
     Ok(runner.run)
+}
+
+/// `rollback-state.json` once more, with the journal's head as it is now: an anchor outside the journal.
+fn anchored(journal: &OpenJournal, world: &World, run: &Run) -> Result<Option<Artifact>, Failure> {
+    let state = fs_err::read(world.files.path("rollback-state.json")).ok();
+    let Some(mut state) = state.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else { return Ok(None) };
+    state["journal"] = serde_json::json!({"origin": journal.origin(), "seq": run.seq, "head": run.head});
+    let text = serde_json::to_vec_pretty(&state).unwrap_or_default();
+    // The one that is there stays if this one cannot be written.
+    Ok(world.files.write("rollback-state.json", &text).ok().or_else(|| world.files.look("rollback-state.json")))
 }
 
 /// What the last run of this target left there, from the newest that knows.
@@ -278,38 +293,14 @@ fn refuse_while_open(journal: &dyn Journal, id: &RunId) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The journal against what it once wrote elsewhere: the ledger in the target, and the state beside the run.
-async fn check_anchors(journal: &OpenJournal, world: &World, run: &Run) -> Result<(), Failure> {
-    let events = journal.read(&run.id)?;
-    let known = |seq: u64, hash: &str| events.iter().any(|event| event.seq == seq && event.hash == hash);
-    let lost = |place: &str, seq: u64| {
-        Failure::new(
-            Code::JournalLostTail,
-            format!("{place} knows event {seq} of {}, and the journal does not", run.id),
-        )
-        .hint("the journal was cut, replaced by an older copy, or is another one; nothing was done")
-        .hint("bring the right journal back, then resume")
-    };
-    let origin = journal.origin();
-    if let Some(bytes) = fs_err::read(world.files.path("rollback-state.json")).ok()
-        && let Ok(state) = serde_json::from_slice::<Value>(&bytes)
-        && let (Some(seq), Some(hash)) = (state["journal"]["seq"].as_u64(), state["journal"]["head"].as_str())
-        && state["journal"]["origin"].as_str() == Some(&origin)
-        && !known(seq, hash)
-    {
-        return Err(lost("rollback-state.json", seq));
+/// The journal against what it once wrote elsewhere: the target's ledger, and the files beside the run. A target that cannot be asked now
+/// is asked again before its lease is taken.
+async fn check_anchors(config: &Config, journal: &OpenJournal, world: &World) -> Result<(), Failure> {
+    anchors::in_files(journal, &config.artifacts.dir)?;
+    match anchors::in_ledger(journal, world).await {
+        Err(failure) if ExitCode::of(failure.code) == ExitCode::Journal => Err(failure),
+        _ => Ok(()),
     }
-    // A target that cannot be asked now will be asked again before anything is done to it.
-    if run.plan.is_some()
-        && let Ok(anchors) = world.database.anchors(&world.target, &run.id).await
-    {
-        for anchor in anchors.iter().filter(|anchor| anchor.origin == origin) {
-            if !known(anchor.seq, &anchor.hash) {
-                return Err(lost("the ledger in the target", anchor.seq));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Removes what earlier processes left behind. Not being able to is no reason not to deploy.
@@ -362,7 +353,8 @@ fn approve_here(context: &Context, run: &Run) -> Option<bool> {
 /// Files that changed since the plan was made, both digests shown.
 pub(super) fn check_files(run: &Run, root: &Path) -> Result<(), Failure> {
     let Some(preflight) = &run.preflight else { return Ok(()) };
-    let goes_back = matches!(run.state, State::Rolling { .. } | State::Halted { .. } | State::Settled { .. });
+    let halted = matches!(run.state, State::Halted { .. }) && !run.looks_again();
+    let goes_back = halted || matches!(run.state, State::Rolling { .. } | State::Settled { .. });
     if goes_back || run.cancelled.is_some() || run.rejected.is_some() || run.failure.is_some() {
         // The way back does not need them.
         return Ok(());

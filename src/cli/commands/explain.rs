@@ -3,7 +3,7 @@
 use crate::cli::exit::ExitCode;
 use crate::cli::{Context, Outcome};
 use crate::domain::code::Code;
-use crate::domain::finding;
+use crate::domain::{finding, hazard};
 use serde_json::json;
 
 /// Print the page of an error or finding code
@@ -15,7 +15,8 @@ pub struct Args {
 
 /// Every finding code with what it is about.
 fn findings() -> impl Iterator<Item = (&'static str, &'static str)> {
-    finding::codes().map(|code| (code, finding::page(code).map_or("", finding::title)))
+    let found = finding::codes().map(|code| (code, finding::page(code).map_or("", finding::title)));
+    found.chain(hazard::rules::ALL.iter().map(|one| (one.code, one.title)))
 }
 
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
@@ -28,7 +29,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome {
             shell.result_json(&json!({"schema": "dbd.codes/1", "codes": all, "findings": findings}))?;
         } else {
             let mut all: Vec<String> = Code::ALL.iter().map(|code| format!("{code}  {}", code.title())).collect();
-            let widest = finding::codes().map(str::len).max().unwrap_or(0);
+            let widest = findings().map(|(code, _)| code.len()).max().unwrap_or(0);
             all.push(String::new());
             all.extend(findings().map(|(code, title)| format!("{code:widest$}  {title}")));
             shell.result(&all.join("\n"))?;

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod check;
 pub mod compare;
 pub mod completions;
 pub mod decide;

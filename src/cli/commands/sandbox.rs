@@ -3,11 +3,13 @@
 use crate::cli::exit::ExitCode;
 use crate::cli::{Context, Outcome};
 use crate::domain::code::Code;
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::event::ServerFacts;
 use crate::domain::failure::Failure;
-use crate::domain::ids::EffectId;
+use crate::domain::ids::{EffectId, EnvironmentName, RunId};
 use crate::ports::backup::{Backups, DumpOrder, FillOrder};
 use crate::ports::files::Files;
-use crate::ports::sandbox::Listed;
+use crate::ports::sandbox::{Listed, Sandbox};
 use serde_json::json;
 
 /// Throw-away copies of a target
@@ -86,29 +88,67 @@ fn show(context: &Context, all: &[Listed], what: &str) -> Outcome {
 async fn create(context: &Context, config: &crate::config::Config, name: &str) -> Outcome {
     let environment = config.environment(name)?;
     let id = format!("{}-{}", environment.name, crate::wire::now_ms());
+    let Copied { sandbox, .. } = copy(context, config, &environment.database_url, &id, true).await?;
+    let mut shell = context.shell.borrow_mut();
+    // A scratch server has no password; the address of one that has is not shown.
+    let address = if sandbox.own_server { sandbox.url.expose().to_owned() } else { sandbox.url.place() };
+    if shell.is_json() {
+        shell.result_json(&json!({"schema": "dbd.sandbox/1", "id": id, "place": sandbox.place, "url": address}))?;
+    } else {
+        shell.result(&format!("{id}\n{address}"))?;
+        shell.note(&format!("it stays until: dbd sandbox drop {id}"));
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// A copy of a database, in a sandbox.
+pub(super) struct Copied {
+    /// The sandbox.
+    pub sandbox: Sandbox,
+    /// What the copied database's server says of itself.
+    pub facts: ServerFacts,
+    /// Whether owners and privileges are the database's own.
+    pub roles_kept: bool,
+}
+
+/// Copies the database at `url` into a sandbox called `id`. When that fails, nothing is left of it.
+pub(super) async fn copy(
+    context: &Context,
+    config: &crate::config::Config,
+    url: &ConnectionUrl,
+    id: &str,
+    persistent: bool,
+) -> Result<Copied, Failure> {
     let folder = crate::wire::files(config, &format!("sandbox-{id}"));
     folder.make()?;
     let database = crate::wire::database();
-    let facts = database.facts(&environment.database_url).await?;
+    let facts = database.facts(url).await?;
     let backups = crate::wire::backups(config, &format!("sandbox-{id}"));
-    let effect = EffectId::derive(
-        "sandbox",
-        &crate::domain::ids::RunId::new(&environment.name, crate::wire::now_ms()),
-        &id,
-        b"",
-    );
+    let named = EnvironmentName::parse("sandbox-copy").map(|name| RunId::new(&name, crate::wire::now_ms()));
+    let run = named.ok_or_else(|| Failure::new(Code::Bug, "a sandbox's copy has no name"))?;
+    let effect = EffectId::derive("sandbox", &run, id, b"");
     let order = DumpOrder {
-        url: environment.database_url.clone(),
+        url: url.clone(),
         snapshot: None,
         server_major: facts.version_num / 10_000,
         path: folder.path("copy.dump"),
         effect: effect.clone(),
         expected_bytes: 0,
     };
-    context.shell.borrow_mut().status("dumping", &environment.database_url.place());
-    backups.dump(&order, &|_, _| {}).await?;
+    context.shell.borrow_mut().status("dumping", &url.place());
+    let dumped = backups.dump(&order, &|_, _| {}).await;
     let sandboxes = crate::wire::sandboxes(config)?;
-    let sandbox = sandboxes.create(&id, &facts, true).await?;
+    let made = match dumped {
+        Ok(_) => sandboxes.create(id, &facts, persistent).await,
+        Err(failure) => Err(failure),
+    };
+    let sandbox = match made {
+        Ok(sandbox) => sandbox,
+        Err(failure) => {
+            let _ = fs_err::remove_dir_all(folder.path(""));
+            return Err(failure);
+        }
+    };
     context.shell.borrow_mut().status("restoring", &sandbox.place);
     let fill = FillOrder {
         dump: order.path.clone(),
@@ -124,18 +164,11 @@ async fn create(context: &Context, config: &crate::config::Config, name: &str) -
     let filled = backups.fill(&fill, &|_, _| {}).await;
     // The copy is what was asked for; the dump it came from is not.
     let _ = fs_err::remove_dir_all(folder.path(""));
-    if let Err(failure) = filled {
-        sandboxes.remove(&id).await?;
-        return Err(failure.into());
+    match filled {
+        Ok(filled) => Ok(Copied { sandbox, facts, roles_kept: filled.roles_kept }),
+        Err(failure) => {
+            sandboxes.remove(id).await?;
+            Err(failure)
+        }
     }
-    let mut shell = context.shell.borrow_mut();
-    // A scratch server has no password; the address of one that has is not shown.
-    let address = if sandbox.own_server { sandbox.url.expose().to_owned() } else { sandbox.url.place() };
-    if shell.is_json() {
-        shell.result_json(&json!({"schema": "dbd.sandbox/1", "id": id, "place": sandbox.place, "url": address}))?;
-    } else {
-        shell.result(&format!("{id}\n{address}"))?;
-        shell.note(&format!("it stays until: dbd sandbox drop {id}"));
-    }
-    Ok(ExitCode::Ok)
 }

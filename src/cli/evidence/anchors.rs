@@ -9,10 +9,10 @@ use crate::domain::audit::Trail;
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ledger::{Steps, compare};
+use crate::engine::anchors;
 use crate::ports::journal::Journal;
 use crate::wire::OpenJournal;
 use dbd_journal::chain;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What the anchors say, and which could not be asked.
@@ -64,35 +64,10 @@ fn fits(journal: &OpenJournal, place: &str, seq: u64, hash: &str, held: &mut Hel
 
 /// The files beside the runs. They are a user's to remove; one that is not there says nothing.
 fn files(config: &Config, journal: &OpenJournal, held: &mut Held) -> Result<(), Failure> {
-    let Ok(listing) = fs_err::read_dir(&config.artifacts.dir) else { return Ok(()) };
-    let mut folders: Vec<_> = listing.filter_map(Result::ok).map(|entry| entry.path()).collect();
-    folders.sort();
-    for folder in folders {
-        let state = folder.join("rollback-state.json");
-        let read = fs_err::read(&state).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        // Folders of another journal lie there by right.
-        let ours = read.filter(|state| state["journal"]["origin"].as_str() == Some(&journal.origin()));
-        let Some(anchor) = ours else { continue };
-        if let (Some(seq), Some(hash)) = (anchor["journal"]["seq"].as_u64(), anchor["journal"]["head"].as_str()) {
-            fits(journal, &config.shown(&state), seq, hash, held)?;
-        }
-        let report = folder.join("report.md");
-        if let Some((seq, hash)) = fs_err::read_to_string(&report).ok().as_deref().and_then(head_of) {
-            fits(journal, &config.shown(&report), seq, &hash, held)?;
-        }
+    for (path, remembered) in anchors::of_files(journal, &config.artifacts.dir)? {
+        fits(journal, &config.shown(&path), remembered.seq, &remembered.hash, held)?;
     }
     Ok(())
-}
-
-/// The head that a report in Markdown names: the cells beside `head event` and `head hash`.
-fn head_of(report: &str) -> Option<(u64, String)> {
-    let cell = |name: &str| {
-        let start = format!("| {name} | ");
-        let rest = report.lines().find_map(|line| line.strip_prefix(start.as_str()))?;
-        Some(rest.trim_end_matches(" |").trim_matches('`').to_owned())
-    };
-    let hash = cell("head hash").filter(|hash| chain::parse(hash).is_some())?;
-    Some((cell("head event")?.parse().ok()?, hash))
 }
 
 async fn ledgers(config: &Config, journal: &OpenJournal, trail: &Trail, held: &mut Held) -> Result<(), Failure> {
@@ -135,18 +110,4 @@ async fn ledgers(config: &Config, journal: &OpenJournal, trail: &Trail, held: &m
         }));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_head_of_a_report_is_read_from_its_table() {
-        let hash = format!("b3:{}", "0a".repeat(32));
-        let report = format!("# x\n\n| head event | 70 |\n| head hash | `{hash}` |\n");
-        assert_eq!(head_of(&report), Some((70, hash)));
-        assert_eq!(head_of(&report.replace("0a", "zz")), None);
-        assert_eq!(head_of("# x\n"), None);
-    }
 }

@@ -264,8 +264,11 @@ pub fn entry(run: &Run, events: &[Recorded], reviews: &[Review]) -> Entry {
             .map(|finding| Allowed {
                 code: finding.code.clone(),
                 object: finding.object.clone(),
-                by: requested.map(|requested| requested.actor.id.clone()).unwrap_or_default(),
-                reason: requested.and_then(|requested| requested.reason.clone()),
+                by: facts::allowed_by(run, finding),
+                reason: match &finding.waived {
+                    Some(waived) => Some(waived.reason.clone()),
+                    None => requested.and_then(|requested| requested.reason.clone()),
+                },
             })
             .collect(),
         findings: count(&run.findings),

@@ -453,6 +453,15 @@ pub fn allowed(run: &Run) -> Vec<&crate::domain::finding::Finding> {
     run.findings.iter().filter(|finding| finding.allowed).collect()
 }
 
+/// Who let a finding pass: the file or the configuration that waives it, else whoever asked for the run.
+#[must_use]
+pub fn allowed_by(run: &Run, finding: &crate::domain::finding::Finding) -> String {
+    match &finding.waived {
+        Some(waived) => waived.by.clone(),
+        None => run.requested.as_ref().map(|requested| requested.actor.id.clone()).unwrap_or_default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{self, all};

@@ -1,6 +1,7 @@
 //! Values as text, Markdown, HTML, CSV and JSON. Nothing here decides or prints; the caller sends the result to its stream.
 
 pub mod audit;
+pub mod check;
 pub mod comparison;
 pub mod document;
 pub mod drift;

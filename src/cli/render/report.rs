@@ -269,12 +269,15 @@ pub(super) fn compared(comparison: &Value) -> Vec<Block> {
 fn findings(run: &Run) -> Vec<Block> {
     let mut findings: Vec<&Finding> = run.findings.iter().collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    let by = run.requested.as_ref().map_or("", |requested| requested.actor.id.as_str());
     let rows = findings
         .iter()
         .map(|finding| {
             let (tone, word) = severity(finding);
-            let allowed = if finding.allowed { format!("by {by}") } else { "no".to_owned() };
+            let allowed = match (&finding.waived, finding.allowed) {
+                (Some(waived), true) => format!("by {}: {}", waived.by, waived.reason),
+                (_, true) => format!("by {}", facts::allowed_by(run, finding)),
+                (_, false) => "no".to_owned(),
+            };
             vec![
                 mark(tone, word),
                 code(finding.code.as_str()),

@@ -300,7 +300,10 @@ impl Page {
             .collect();
         self.out += &columns(self.pen, 2, rows);
         self.rest(findings.len(), "finding", "findings", artifacts_dir);
-        if facts::allowed(run).is_empty() {
+        for waived in facts::allowed(run).into_iter().filter_map(|finding| finding.waived.as_ref()) {
+            self.line(&format!("allowed by {}, \"{}\"", one_line(&waived.by), one_line(&waived.reason)));
+        }
+        if facts::allowed(run).iter().all(|finding| finding.waived.is_some()) {
             return;
         }
         if let Some(requested) = &run.requested {
@@ -686,6 +689,7 @@ mod tests {
 
         Reason
           deploy-prod-1728149445123: it is not known whether `migrate 2` happened (DBD-0706)
+            because: the catalog does not tell
             hint: look at the target, then say what you found:
             hint: dbd resume deploy-prod-1728149445123 --ruling applied --reason "what you saw"
             hint: dbd resume deploy-prod-1728149445123 --ruling not-applied --reason "what you saw"

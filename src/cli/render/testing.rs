@@ -50,7 +50,7 @@ fn settings(approval: bool) -> Settings {
         approval,
         require_clean_tree: false,
         data: "full".to_owned(),
-        tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000 }),
+        tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000, once: false }),
         verify: None,
         health: Some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
     }
@@ -76,6 +76,7 @@ pub(crate) fn finding(code: &str, severity: Severity) -> Finding {
         object: "public.products.old_price".to_owned(),
         message: "column public.products.old_price removed; it holds values".to_owned(),
         allowed: false,
+        waived: None,
     }
 }
 
@@ -256,12 +257,14 @@ impl Story {
                 roles_kept: true,
                 fingerprint_before: digest("before"),
                 fingerprint_after: digest("after"),
+                fingerprints: Vec::new(),
                 changes: BTreeMap::from([
                     ("tables_modified".to_owned(), 2),
                     ("columns_added".to_owned(), 5),
                     ("indexes_added".to_owned(), 1),
                 ]),
                 findings,
+                reverse: None,
                 forecast: vec![Forecast {
                     object: "public.orders".to_owned(),
                     lock: "AccessExclusiveLock".to_owned(),
@@ -305,7 +308,11 @@ impl Story {
 
     /// The way back, with rows written meanwhile.
     pub(crate) fn taken_back(&mut self) {
-        let loss = Loss { written: BTreeMap::from([("public.orders".to_owned(), 3)]), missing: BTreeMap::new() };
+        let loss = Loss {
+            written: BTreeMap::from([("public.orders".to_owned(), 3)]),
+            missing: BTreeMap::new(),
+            schema: false,
+        };
         self.does(Effect::AssessLoss, Outcome::Loss(loss));
         let saved = Backup { path: format!("{DIR}/before-rollback.dump"), ..self.run.backup.clone().unwrap() };
         self.does(Effect::Dump { purpose: DumpPurpose::BeforeRollback }, Outcome::Dump(Box::new(saved)));

@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn the_lock_is_flyways() {
         // "Flyway" in ASCII, plus the hash of the quoted table's name.
-        assert_eq!(LOCK_BASE, 0x46_6c79_7761_79);
+        assert_eq!(LOCK_BASE, 0x466c_7977_6179);
         assert_eq!(java_hash("hello"), 99_162_322);
     }
 

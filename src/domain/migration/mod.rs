@@ -24,8 +24,8 @@ mod standing;
 mod statement;
 mod tokens;
 
-pub use batch::{batched, tables_of};
-pub use split::{SplitError, session_settings, split, split_at};
+pub use batch::{batched, columns_set, tables_of};
+pub use split::{SplitError, pieces, session_settings, split, split_at};
 pub use standing::{Checksum, Entry, standing};
 pub use tokens::{shown_text, tokens_digest};
 
@@ -810,6 +810,89 @@ mod tests {
         assert_eq!(read_folder(&stamped, drizzle).unwrap().format, Format::Drizzle1);
         assert_eq!(FormatChoice::parse("liquibase").unwrap_err().code, Code::UnsupportedFormat);
         assert_eq!(FormatChoice::parse("SQL").unwrap_err().code, Code::BadValue);
+    }
+
+    #[test]
+    fn the_next_file_is_named_as_its_tool_would_name_it() {
+        let name =
+            NewName { title: "Add a note", slug: "add_a_note", stamp: "20240131120000", now_ms: 1_706_702_400_000 };
+        let journal = r#"{"version": "7", "dialect": "postgresql", "entries": [{"idx": 0, "when": 9999999999999, "tag": "0000_a"}]}"#;
+        let plan = "%project=p\na 2013-12-30T23:19:37Z M <m@e>\n";
+        for (format, files, expected) in [
+            (Format::Sql, &[("0009_a.sql", "SELECT 1")][..], &["0010_add_a_note.sql"][..]),
+            (Format::Sql, &[], &["0001_add_a_note.sql"]),
+            (Format::Sql, &[("20230101000000_a.sql", "SELECT 1")], &["20240131120000_add_a_note.sql"]),
+            (Format::Sql, &[("1_a.up.sql", "SELECT 1")], &["2_add_a_note.up.sql", "2_add_a_note.down.sql"]),
+            (
+                Format::Drizzle,
+                &[
+                    ("meta/_journal.json", journal),
+                    ("0000_a.sql", "SELECT 1"),
+                    ("meta/0000_snapshot.json", r#"{"id": "x", "prevId": "y"}"#),
+                ],
+                &["0001_add_a_note.sql", "meta/_journal.json", "meta/0001_snapshot.json"],
+            ),
+            (Format::Drizzle1, &[], &["20240131120000_add_a_note/migration.sql"]),
+            (Format::Prisma, &[("migration_lock.toml", "")], &["20240131120000_add_a_note/migration.sql"]),
+            (Format::Flyway, &[("V1.9__a.sql", "SELECT 1"), ("R__b.sql", "SELECT 1")], &["V1.10__add_a_note.sql"]),
+            (Format::Sqlx, &[], &["20240131120000_add_a_note.sql"]),
+            (Format::Dbmate, &[], &["20240131120000_add_a_note.sql"]),
+            (Format::Goose, &[("00001_a.sql", "-- +goose Up\n")], &["00002_add_a_note.sql"]),
+            (Format::GolangMigrate, &[], &["000001_add_a_note.up.sql", "000001_add_a_note.down.sql"]),
+            (Format::Refinery, &[("V1__a.sql", ""), ("U7__b.sql", "")], &["V8__add_a_note.sql"]),
+            (
+                Format::Sqitch,
+                &[("sqitch.plan", plan), ("deploy/a.sql", "SELECT 1")],
+                &["deploy/add_a_note.sql", "revert/add_a_note.sql", "verify/add_a_note.sql", "sqitch.plan"],
+            ),
+        ] {
+            let mut folder = folder(files);
+            let reader = format.reader();
+            let set = reader.read(&folder).map_or_else(|_| Vec::new(), |set| set.migrations);
+            let ids: Vec<&str> = set.iter().map(|one| one.id.as_str()).collect();
+            let made = reader.new_files(&folder, &ids, name).unwrap();
+            assert_eq!(made.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), expected, "{format:?}");
+            // With the new files in place the folder has one migration more, and it comes last.
+            folder.files.extend(made.into_iter().map(|file| (file.path, file.text.into_bytes())));
+            let after = reader.read(&folder).unwrap().migrations;
+            assert_eq!(after.len(), ids.len() + 1, "{format:?}");
+            assert!(after.iter().any(|one| one.id.as_str().contains("add_a_note")), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_tool_records_is_sql_that_can_be_taken_back() {
+        let run = RunId::parse("deploy-dev-1").unwrap();
+        for reader in formats() {
+            let tracking = reader.tracking();
+            for sql in [tracking.create, tracking.read] {
+                assert!(split(sql).is_ok(), "{}: {sql}", reader.name());
+            }
+            let bookkeeping = match reader.format() {
+                Format::Sql => Bookkeeping::Dbd,
+                Format::Drizzle => Bookkeeping::Drizzle { hash: "it's".to_owned(), when: 1 },
+                Format::Sqitch => Bookkeeping::row("1", &[("insert", "SELECT 1")]),
+                _ => Bookkeeping::row(
+                    "1",
+                    &[("checksum", "1"), ("when", "1"), ("name", "it's"), ("description", "it's")],
+                ),
+            };
+            let text = "SELECT 'it''s'";
+            let migration = Migration {
+                id: MigrationId::new("1_a"),
+                file: "migrations/1_a.sql".to_owned(),
+                digest: Digest::of(text),
+                text: text.to_owned(),
+                units: split(text).unwrap(),
+                bookkeeping,
+                down: None,
+            };
+            let record = reader.record_sql(&migration, text, &run);
+            assert!(record.contains("INTO dbd.applied"), "{record}");
+            for sql in [&record, &reader.delete_sql(&migration)] {
+                assert!(split(sql).is_ok(), "{}: {sql}", reader.name());
+            }
+        }
     }
 
     #[test]

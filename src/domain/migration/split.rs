@@ -110,7 +110,8 @@ pub fn split_at(text: &str, separator: &str) -> Result<Vec<Unit>, SplitError> {
 /// Like [`split`], the way a tool cuts its files.
 pub(super) fn cut(text: &str, cut: &Cut<'_>) -> Result<Vec<Unit>, SplitError> {
     let mut all = Vec::new();
-    for piece in cut.pieces.clone().unwrap_or_else(|| vec![after_mark(text)..text.len()]) {
+    let whole = || std::iter::once(after_mark(text)..text.len()).collect();
+    for piece in cut.pieces.clone().unwrap_or_else(whole) {
         let mut start = piece.start;
         while start <= piece.end {
             let end = cut.separator.and_then(|separator| text[start..piece.end].find(separator)).map(|at| start + at);
@@ -119,6 +120,15 @@ pub(super) fn cut(text: &str, cut: &Cut<'_>) -> Result<Vec<Unit>, SplitError> {
         }
     }
     units(text, all)
+}
+
+/// The places of a text's statements, in order, whatever they ask of the transaction around them.
+///
+/// # Errors
+/// The text does not parse.
+pub fn pieces(text: &str) -> Result<Vec<Span>, SplitError> {
+    let all = statements(text, after_mark(text)..text.len(), false)?;
+    Ok(all.into_iter().map(|statement| statement.span).collect())
 }
 
 /// The statements before unit `before` that change the session for what comes after: `SET`, `RESET`, `SET ROLE`, not
@@ -170,7 +180,7 @@ fn statements(text: &str, piece: Range<usize>, no_transaction: bool) -> Result<V
             Some(Ok(directive)) => directives.push((at, directive)),
             Some(Err(message)) => {
                 let found = error(at, Code::UnreadableMigration, &message);
-                return Err(found.hint("dbd knows `-- dbd: no-transaction` and `-- dbd: batch size=5000 pause=100ms`"));
+                return Err(found.hint("dbd knows `-- dbd: no-transaction`, `-- dbd: batch size=5000 pause=100ms` and `-- dbd: allow CODE reason=...`"));
             }
             None => {}
         }

@@ -156,6 +156,14 @@ pub fn comparable(source: &Catalog, target: &Catalog) -> Vec<Comparable> {
         .collect()
 }
 
+/// Every ordinary table with all of its columns: for comparing a database with itself at another time.
+#[must_use]
+pub fn every_row(catalog: &Catalog) -> Vec<Comparable> {
+    let mut tables = comparable(catalog, catalog);
+    tables.retain(|table| !table.columns.is_empty());
+    tables
+}
+
 /// The columns of `PRIMARY KEY (a, b)`, as PostgreSQL deparses it.
 fn primary_key(definition: &str) -> Option<Vec<String>> {
     let (columns, _) = definition.strip_prefix("PRIMARY KEY (")?.split_once(')')?;

@@ -149,7 +149,7 @@ async fn replay(
 
 fn holder(run: &RunId) -> Holder {
     let owner = format!("{} {}", crate::wire::host_name(), std::process::id());
-    Holder { run: run.clone(), token: format!("adopt {run} {owner}"), owner }
+    Holder::new(run.clone(), format!("adopt {run}"), 0, &owner, owner.clone())
 }
 
 /// Records the migrations on the target in one transaction; its objects are left alone.

@@ -1,0 +1,197 @@
+//! Which changes of a column's type leave its rows as they are.
+//!
+//! What PostgreSQL does is in `ATColumnChangeRequiresRewrite` (`src/backend/commands/tablecmds.c`): the conversion of a value, once
+//! simplified, must be nothing but a new label on the same bytes.
+
+use super::act::{Expr, Shape, TypeName};
+use super::facts::{Facts, UserType};
+
+/// Pairs that are binary-coercible on every server, beside those the rules below know.
+const SAME_BYTES: &[(&str, &str)] = &[
+    ("cidr", "inet"),
+    ("int4", "oid"),
+    ("oid", "int4"),
+    ("xml", "text"),
+    ("xml", "varchar"),
+    ("text", "citext"),
+    ("varchar", "citext"),
+    ("citext", "text"),
+    ("citext", "varchar"),
+    ("regclass", "oid"),
+    ("oid", "regclass"),
+    ("regproc", "oid"),
+    ("oid", "regproc"),
+    ("regtype", "oid"),
+    ("oid", "regtype"),
+    ("hstore", "hstore"),
+];
+
+/// Whether changing a column from `old` to `new` rewrites its table; `None` if that is not known because `old` is not.
+#[must_use]
+pub fn rewrites(
+    facts: &Facts,
+    old: Option<&TypeName>,
+    new: &TypeName,
+    column: &str,
+    using: Option<&Expr>,
+) -> Option<bool> {
+    if using.is_some_and(|using| !is_plain(&using.shape, column, new)) {
+        return Some(true);
+    }
+    let Some(old) = old.filter(|old| !old.name.is_empty()) else {
+        return match new.name.as_str() {
+            // Most columns that become text are some varchar; what else they may be can only be guessed.
+            "text" if !new.array => Some(false),
+            "varchar" if !new.array && new.mods.is_empty() => Some(false),
+            _ => None,
+        };
+    };
+    Some(!same_bytes(facts, old, new))
+}
+
+/// Whether an expression is the column itself, or its cast to the new type.
+fn is_plain(shape: &Shape, column: &str, new: &TypeName) -> bool {
+    match shape {
+        Shape::Column(name) => name == column,
+        Shape::Cast(inner, ty) => ty == new && is_plain(inner, column, new),
+        _ => false,
+    }
+}
+
+fn same_bytes(facts: &Facts, old: &TypeName, new: &TypeName) -> bool {
+    if let Some(UserType::Domain { base, constrained }) = facts.user_type(new)
+        && !new.array
+    {
+        return old == new || (!constrained && same_bytes(facts, old, base));
+    }
+    if let Some(UserType::Domain { base, .. }) = facts.user_type(old)
+        && !old.array
+    {
+        return same_bytes(facts, base, new);
+    }
+    if old.array || new.array {
+        // Elements are converted one by one unless nothing at all has to be done to them.
+        let element = |ty: &TypeName| TypeName { array: false, ..ty.clone() };
+        let (from, to) = (element(old), element(new));
+        return old.array == new.array && to.mods.is_empty() && same_bytes(facts, &from, &to) || old == new;
+    }
+    let one = |mods: &[i32]| mods.first().copied();
+    match (old.name.as_str(), new.name.as_str()) {
+        ("varchar" | "text" | "citext", "varchar") => match (one(&old.mods), one(&new.mods)) {
+            (_, None) => old.name != "citext" || pair(facts, "citext", "varchar"),
+            (Some(before), Some(after)) => old.name == "varchar" && after >= before,
+            (None, Some(_)) => false,
+        },
+        ("varchar", "text") => true,
+        ("bpchar", "bpchar") | ("bit", "bit") => old.mods == new.mods,
+        ("varbit", "varbit") => match (one(&old.mods), one(&new.mods)) {
+            (_, None) => true,
+            (Some(before), Some(after)) => after >= before,
+            (None, Some(_)) => false,
+        },
+        ("numeric", "numeric") => match (old.mods.as_slice(), new.mods.as_slice()) {
+            (_, []) => true,
+            ([], _) => false,
+            (before, after) => {
+                let scale = |mods: &[i32]| mods.get(1).copied().unwrap_or(0);
+                after[0] >= before[0] && scale(before) == scale(after)
+            }
+        },
+        ("timestamp", "timestamp") | ("timestamptz", "timestamptz") | ("time", "time") | ("timetz", "timetz") => {
+            let digits = |mods: &[i32]| one(mods).unwrap_or(6);
+            digits(&new.mods) >= digits(&old.mods)
+        }
+        ("interval", "interval") => {
+            let all = |mods: &[i32]| mods.is_empty();
+            all(&new.mods)
+                || old.mods == new.mods
+                || (new.mods.first() == old.mods.first() && new.mods.get(1) >= old.mods.get(1))
+        }
+        ("timestamp", "timestamptz") | ("timestamptz", "timestamp") => {
+            let digits = |mods: &[i32]| one(mods).unwrap_or(6);
+            facts.utc && digits(&new.mods) >= digits(&old.mods)
+        }
+        (before, after) if before == after && old.schema == new.schema => old.mods == new.mods || new.mods.is_empty(),
+        (before, after) => new.mods.is_empty() && pair(facts, before, after),
+    }
+}
+
+fn pair(facts: &Facts, before: &str, after: &str) -> bool {
+    if facts.complete {
+        return facts.binary_coercible.contains(&(before.to_owned(), after.to_owned()));
+    }
+    SAME_BYTES.contains(&(before, after))
+}
+
+/// Whether an index over the column has to be built anew although its rows stay: it sorts by another rule.
+#[must_use]
+pub fn reorders(old: &TypeName, new: &TypeName) -> bool {
+    let family = |ty: &TypeName| match ty.name.as_str() {
+        "text" | "varchar" => "text",
+        "cidr" | "inet" => "inet",
+        "timestamp" => "timestamp",
+        "timestamptz" => "timestamptz",
+        "citext" => "citext",
+        _ => "",
+    };
+    let (before, after) = (family(old), family(new));
+    !before.is_empty() && !after.is_empty() && before != after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::type_definition;
+    use super::*;
+
+    #[test]
+    fn the_exact_list_of_types_that_keep_their_bytes() {
+        let facts = Facts::of_text();
+        let ty = |text: &str| type_definition(text).unwrap();
+        for (old, new, kept) in [
+            ("varchar(10)", "varchar(20)", true),
+            ("varchar(20)", "varchar(10)", false),
+            ("varchar(20)", "text", true),
+            ("varchar(20)", "varchar", true),
+            ("text", "varchar", true),
+            ("text", "varchar(5)", false),
+            ("char(5)", "char(6)", false),
+            ("char(5)", "text", false),
+            ("text", "char(5)", false),
+            ("numeric(8,2)", "numeric(10,2)", true),
+            ("numeric(8,2)", "numeric", true),
+            ("numeric(8,2)", "numeric(10,3)", false),
+            ("numeric", "numeric(10,2)", false),
+            ("integer", "bigint", false),
+            ("integer", "integer", true),
+            ("timestamp(3)", "timestamp", true),
+            ("timestamp", "timestamp(3)", false),
+            ("timestamp", "timestamptz", false),
+            ("cidr", "inet", true),
+            ("inet", "cidr", false),
+            ("text", "citext", true),
+            ("json", "jsonb", false),
+            ("text", "jsonb", false),
+            ("varchar(9)[]", "text[]", true),
+            ("varchar(9)[]", "varchar(10)[]", false),
+            ("integer", "text", false),
+            ("bit varying(5)", "bit varying(9)", true),
+        ] {
+            assert_eq!(same_bytes(&facts, &ty(old), &ty(new)), kept, "{old} to {new}");
+        }
+        let utc = Facts { utc: true, ..Facts::of_text() };
+        assert!(same_bytes(&utc, &ty("timestamp"), &ty("timestamptz")));
+    }
+
+    #[test]
+    fn using_something_else_than_the_column_always_rewrites() {
+        let facts = Facts::of_text();
+        let (old, new) = (type_definition("text").unwrap(), type_definition("varchar").unwrap());
+        let column = Expr { shape: Shape::Column("a".to_owned()), ..Expr::default() };
+        let cast = Expr { shape: Shape::Cast(Box::new(column.shape.clone()), new.clone()), ..Expr::default() };
+        assert_eq!(rewrites(&facts, Some(&old), &new, "a", Some(&column)), Some(false));
+        assert_eq!(rewrites(&facts, Some(&old), &new, "a", Some(&cast)), Some(false));
+        assert_eq!(rewrites(&facts, Some(&old), &new, "a", Some(&Expr::default())), Some(true));
+        assert_eq!(rewrites(&facts, None, &new, "a", None), Some(false));
+        assert_eq!(rewrites(&facts, None, &type_definition("bigint").unwrap(), "a", None), None);
+    }
+}

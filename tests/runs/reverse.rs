@@ -1,0 +1,51 @@
+//! The way back that is made from the catalogs and tried in the sandbox.
+
+use crate::support::project::Project;
+use serde_json::{Value, json};
+
+/// What the rehearsal says of the way back from `sql`.
+fn reverse(sql: &str) -> Value {
+    let mut project = Project::new();
+    project.with_sandboxes_on_the_server();
+    project.migration("0001_change", sql);
+    let output = project.dbd(&["start", "dev", "--dry-run", "--allow", "all", "--reason", "a trial", "--json"]);
+    let document = output.json();
+    let reverse = document["rehearsal"]["reverse"].clone();
+    assert!(reverse.is_object(), "{output:?}");
+    reverse
+}
+
+#[test]
+fn what_only_adds_can_be_taken_back_and_loses_what_was_added() {
+    let way = reverse(
+        "alter table orders add note text default 'x'; alter table customers alter name type varchar(200); create index on orders (note);
+         create table extra (id int)",
+    );
+    assert_eq!(way["proven"], true, "{way:#}");
+    assert_eq!(way["method"], "generated");
+    assert_eq!(way["loses"], json!(["the values of public.orders.note", "the rows of public.extra"]));
+}
+
+#[test]
+fn what_throws_values_away_is_not_proven_and_the_tables_are_named() {
+    let way = reverse("alter table customers drop column note; update orders set price = price + 1");
+    assert_eq!(way["proven"], false, "{way:#}");
+    let why = way["why"].as_str().unwrap();
+    assert!(why.contains("public.orders") && why.contains("public.customers"), "{way:#}");
+}
+
+#[test]
+fn what_sql_cannot_undo_is_said() {
+    let way = reverse(
+        "create type mood as enum ('ok'); alter table customers add mood mood; alter type mood add value 'sad'",
+    );
+    assert_eq!(way["proven"], true, "{way:#}");
+    let mut project = Project::new();
+    project.with_sandboxes_on_the_server();
+    project.sql("create type mood as enum ('ok')");
+    project.migration("0001_sad", "alter type mood add value 'sad'");
+    let document = project.dbd(&["start", "dev", "--dry-run", "--json"]).json();
+    let way = &document["rehearsal"]["reverse"];
+    assert_eq!((&way["proven"], &way["method"]), (&json!(false), &json!("none")), "{way:#}");
+    assert!(way["why"].as_str().unwrap().contains("enum public.mood"), "{way:#}");
+}
