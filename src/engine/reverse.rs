@@ -53,7 +53,10 @@ impl Runner<'_> {
         }
         let generated = |proven, why| Reverse { proven, method: "generated".to_owned(), loses: loses.clone(), why };
         let Some(contents) = contents else {
-            return Ok(generated(false, Some("the schema comes back; there are too many rows to compare".to_owned())));
+            return Ok(generated(
+                false,
+                Some("the schema comes back; the rows were too many, or not readable, to compare".to_owned()),
+            ));
         };
         let changed: Vec<&str> = contents
             .iter()
