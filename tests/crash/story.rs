@@ -110,13 +110,20 @@ fn deploys_with_a_scratch_server() -> Project {
     project
 }
 
-/// One step; a verification that somebody else writes during, and that fails.
+/// One step; a verification that somebody else writes during, and that fails. They come as themselves: their command line shows no password
+/// to the test that looks for one in all of them.
 fn goes_back() -> Project {
     let project = small();
-    let psql = crate::support::pg::server().bin.join("psql");
+    let server = crate::support::pg::server();
+    let psql = format!(
+        "{} --host {} --username {} --dbname {}",
+        server.bin.join("psql").display(),
+        server.socket.display(),
+        crate::support::pg::USER,
+        project.database
+    );
     project.migration("0001_first", "create table steps (id int);\nupdate things set name = name || '!';\n").config(&format!(
-        "[environments.dev]\nverify = {{ command = '{} -qc \"insert into things values (3) on conflict do nothing\" \"$DATABASE_URL\"; exit 1' }}\n",
-        psql.display()
+        "[environments.dev]\nverify = {{ command = '{psql} -qc \"insert into things values (3) on conflict do nothing\"; exit 1' }}\n"
     ));
     project
 }

@@ -273,6 +273,7 @@ fn the_tools_own_lock_keeps_both_out() {
 
 #[test]
 fn a_command_migrates_the_sandbox_and_then_the_target() {
+    let _shown = crate::support::project::showing_the_password();
     let mut project = Project::new();
     project.with_sandboxes_on_the_server();
     let psql = crate::support::pg::server().bin.join("psql");

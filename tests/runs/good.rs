@@ -1,7 +1,7 @@
 //! Runs that go well.
 
 use crate::support::pg;
-use crate::support::project::{Project, watching_command_lines};
+use crate::support::project::{Project, showing_the_password, watching_command_lines};
 
 #[test]
 fn plain_sql_is_deployed_and_a_second_run_finds_nothing_to_do() {
@@ -77,6 +77,7 @@ fn a_drizzle_folder_is_tracked_exactly_as_drizzle_would() {
 
 #[test]
 fn tests_see_the_migrated_copy_and_verification_sees_the_target() {
+    let _shown = showing_the_password();
     let project = Project::new();
     let ask = |file: &str| {
         let psql = pg::server().bin.join("psql");

@@ -10,7 +10,7 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -657,8 +657,18 @@ impl Drop for Running<'_> {
     }
 }
 
+/// Who looks at all command lines, and who runs a command of a user that shows the password on its own.
+static COMMAND_LINES: RwLock<()> = RwLock::new(());
+
+/// Until it is dropped, a user's command may show the password: nobody looks at command lines meanwhile.
+#[must_use]
+pub fn showing_the_password() -> impl Drop {
+    COMMAND_LINES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The command lines of every process of this machine, where they can be read, searched for the password while `work` goes on.
 pub fn watching_command_lines<T>(work: impl FnOnce() -> T) -> T {
+    let _alone = COMMAND_LINES.write().unwrap_or_else(PoisonError::into_inner);
     let over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
