@@ -152,7 +152,7 @@ impl ExitCode {
             | Code::CommandFailed
             | Code::CommandTimeout
             | Code::NothingToRollBack
-            | Code::WouldLoseRows
+            | Code::WouldLoseRows | Code::NotExpressible
             | Code::Rejected
             | Code::Cancelled => Self::Refused,
 

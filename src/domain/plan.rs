@@ -3,14 +3,21 @@
 use super::digest::Digest;
 use super::ids::MigrationId;
 use super::migration::{Bookkeeping, Format, Span, UnitMode};
+use super::way::InPlace;
 use serde::{Deserialize, Serialize};
 
-/// How a committed step is taken back. The ladder of gentler ways will add its rungs here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a committed step is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UndoClass {
     /// The target goes back to the checkpoint's dump; rows written since the dump leave the target and are kept in a dump of their own.
     Restore,
+    /// The step changed nothing that would have to be taken back.
+    Nothing,
+    /// The step is taken back where it was done, and what was written since stays.
+    InPlace(Box<InPlace>),
+    /// A copy of the database as it was, kept caught up, takes its place.
+    Swap,
 }
 
 /// One step: what runs together on the target.

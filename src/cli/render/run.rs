@@ -118,8 +118,11 @@ pub fn plan_json(plan: &Plan) -> Value {
         .iter()
         .enumerate()
         .map(|(place, step)| {
-            let undo = match step.undo {
+            let undo = match &step.undo {
                 UndoClass::Restore => "restore",
+                UndoClass::Nothing => "nothing",
+                UndoClass::InPlace(_) => "in_place",
+                UndoClass::Swap => "swap",
             };
             json!({
                 "step": place + 1,
