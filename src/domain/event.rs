@@ -9,6 +9,7 @@ use super::finding::{Allowance, Finding};
 use super::ids::{EffectId, EnvironmentName};
 use super::migration::Migration;
 use super::plan::Plan;
+use super::way::StepWay;
 use super::rehearsal::{Forecast, MigrationTiming, Reverse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -251,6 +252,9 @@ pub struct Rehearsal {
     /// Whether the migrations can be taken back in place, and what that would lose; none in runs older than the looking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverse: Option<Reverse>,
+    /// How each step is taken back, as the sandbox showed it; empty in runs older than the ladder, which restore.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<StepWay>,
     /// Files written beside the run.
     pub artifacts: Vec<Artifact>,
 }

@@ -10,7 +10,7 @@ use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
-use crate::domain::way::Look;
+use crate::domain::way::{Look, Writable};
 use crate::domain::way::names::Names;
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -311,34 +311,6 @@ pub trait Trial {
 
     /// What the row's columns hold now; `None` if there is no such row.
     async fn read(&self, written: &Written) -> Result<Option<String>, Failure>;
-}
-
-/// A table that is to be written to in a trial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Writable {
-    /// The table as it is called now.
-    pub now: String,
-    /// As it was called before.
-    pub before: String,
-    /// Its columns: name before, name now, type, and whether the value is part of the key or refers to something.
-    pub columns: Vec<WritableColumn>,
-}
-
-/// A column of a [`Writable`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WritableColumn {
-    /// Its name before the migration; none if it is new.
-    pub before: Option<String>,
-    /// Its name now.
-    pub now: String,
-    /// Its type now.
-    pub kind: String,
-    /// Whether it is part of the key.
-    pub key: bool,
-    /// Whether it is to be left as it is: it refers to another table, or is one of a kind.
-    pub fixed: bool,
-    /// Whether it counts for the comparison: it is of the same type in both shapes.
-    pub same: bool,
 }
 
 /// How a step is taken back in place.

@@ -1,6 +1,7 @@
 //! Tables as values that can be kept: which columns, found again by which key, and how SQL writes that.
 
 use super::KEEP;
+use super::names::Renamed;
 use crate::domain::schema::catalog::{Catalog, Kind, Object, ObjectKey};
 use crate::domain::schema::data::columns_of;
 use crate::domain::sql::quote_ident;
@@ -178,26 +179,97 @@ pub struct Look {
     pub columns: Vec<(String, String)>,
 }
 
-/// How to look, in the shape `now`, at what `table` holds in the shape `before`: a column whose type is another by now is turned back.
+/// How to look at what `table` holds in the shape `before`, and at the same in the shape `now`: a column whose type is another by now is
+/// turned back.
 ///
 /// `None` where the table is not in both, or holds no rows of its own.
 #[must_use]
-pub fn look(before: &Catalog, now: &Catalog, table: &str) -> Option<Look> {
+pub fn look(before: &Catalog, now: &Catalog, table: &str) -> Option<(Look, Look)> {
     let (old, new) = (tables(before), tables(now));
     let (old, new) = (old.get(table)?, new.get(table)?);
     if old.partitioned || new.partitioned {
         return None;
     }
-    let value = |name: &str| {
+    let key = shared_key(old, new).unwrap_or_default();
+    let turned = |name: &str| {
         let (was, is) = (old.columns.get(name)?, new.columns.get(name)?);
         Some(if was.like(is) { format!("t.{name}") } else { format!("t.{name}::{}", was.kind) })
     };
-    let key = shared_key(old, new).unwrap_or_default();
-    Some(Look {
+    // Without a key whole rows are looked at, and those are of the columns both have.
+    let counts = |name: &&&str| !key.is_empty() || turned(name).is_some();
+    let was = Look {
         table: table.to_owned(),
-        key: key.iter().filter_map(|column| value(column)).collect(),
-        columns: old.columns.keys().filter_map(|name| Some(((*name).to_owned(), value(name)?))).collect(),
-    })
+        key: key.iter().map(|column| format!("t.{column}")).collect(),
+        columns: old.columns.keys().filter(counts).map(|name| ((*name).to_owned(), format!("t.{name}"))).collect(),
+    };
+    let is = Look {
+        table: table.to_owned(),
+        key: key.iter().filter_map(|column| turned(column)).collect(),
+        columns: old.columns.keys().filter_map(|name| Some(((*name).to_owned(), turned(name)?))).collect(),
+    };
+    Some((was, is))
+}
+
+/// The columns of a table that hold values of their own, and are in both shapes: what may have been changed where all of it may.
+#[must_use]
+pub fn stored(before: &Catalog, now: &Catalog, table: &str) -> Vec<String> {
+    let (old, new) = (tables(before), tables(now));
+    let (Some(old), Some(new)) = (old.get(table), new.get(table)) else { return Vec::new() };
+    let both = old.stored().filter(|(name, _)| new.columns.get(name).is_some_and(|column| !column.generated));
+    both.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What a table is to somebody who writes to it and knows both shapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writable {
+    /// The table as it was called before.
+    pub before: String,
+    /// The table as it is called now.
+    pub now: String,
+    /// Its columns.
+    pub columns: Vec<WritableColumn>,
+}
+
+/// A column of a [`Writable`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WritableColumn {
+    /// Its name before the migration; none if it is new.
+    pub before: Option<String>,
+    /// Its name now.
+    pub now: String,
+    /// Its type now.
+    pub kind: String,
+    /// Whether it is part of the key.
+    pub key: bool,
+    /// Whether it is to be left as it is, as it refers to another table.
+    pub fixed: bool,
+    /// Whether it counts when values are compared: it is of the same type in both shapes.
+    pub same: bool,
+}
+
+/// How to write to `table` in the shape of now; `None` where rows could not be found again.
+#[must_use]
+pub fn writable(before: &Catalog, now: &Catalog, renamed: &Renamed, table: &str) -> Option<Writable> {
+    let (old, new) = (tables(before), tables(now));
+    let (old, new) = (old.get(table)?, new.get(table)?);
+    let key = shared_key(old, new)?;
+    if old.partitioned || new.partitioned {
+        return None;
+    }
+    let refers: Vec<&String> = new.refers.iter().flat_map(|refers| &refers.columns).collect();
+    let columns = new.stored().map(|(name, column)| {
+        let was = old.columns.get(name).filter(|was| !was.generated);
+        let key = key.iter().any(|one| one == name);
+        WritableColumn {
+            before: was.map(|_| name.to_owned()),
+            now: renamed.column(table, name).to_owned(),
+            kind: column.kind.to_owned(),
+            key,
+            fixed: refers.iter().any(|one| *one == name),
+            same: was.is_some_and(|was| was.like(column)),
+        }
+    });
+    Some(Writable { before: table.to_owned(), now: renamed.table(table).to_owned(), columns: columns.collect() })
 }
 
 /// The tables whose columns come back in another order, for people.

@@ -15,7 +15,7 @@ mod kept;
 pub mod names;
 
 pub use generate::{Changed, Seen, generate, supplied};
-pub use kept::{Look, look, moved};
+pub use kept::{Look, Writable, WritableColumn, look, moved, stored, writable};
 
 use super::plan::UndoClass;
 use serde::{Deserialize, Serialize};
