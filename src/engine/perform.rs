@@ -54,6 +54,15 @@ impl Runner<'_> {
                 self.before = None;
                 self.world.sandboxes.remove(self.run.id.as_str()).await.map(|()| Outcome::Done)
             }
+            Effect::StartCapture
+            | Effect::RaiseShadow
+            | Effect::EndCapture
+            | Effect::CheckWay
+            | Effect::UndoStep { .. }
+            | Effect::CatchUp
+            | Effect::Swap => {
+                Err(Failure::new(Code::Bug, format!("{}: no plan has `{}` yet", self.run.id, effect.name())))
+            }
             Effect::PrepareTarget => self.prepare_target().await,
             Effect::Migrate { step } => self.migrate(effect, step, id).await,
             Effect::CheckSchema => return self.check_schema().await.unwrap_or_else(Done::from),
@@ -158,6 +167,7 @@ impl Runner<'_> {
             rows: snapshot.rows,
             xid: snapshot.xid,
             seen: snapshot.seen,
+            base: None,
         };
         world.files.write(&dump_note(&name), &serde_json::to_vec_pretty(&backup).unwrap_or_default())?;
         if purpose != DumpPurpose::BeforeRollback {

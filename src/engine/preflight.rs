@@ -135,6 +135,7 @@ impl Runner<'_> {
                     applied,
                     pending,
                     git,
+                    swap: None,
                 };
                 Done::Yes(Outcome::Preflight(Box::new(preflight)), blobs)
             }

@@ -73,7 +73,14 @@ impl Runner<'_> {
                 ))
             }
             Effect::RunVerify => world.commands.fence(&flight.id).await,
-            Effect::PrepareTarget => self.fence_sessions(flight, None).await,
+            Effect::PrepareTarget
+            | Effect::StartCapture
+            | Effect::RaiseShadow
+            | Effect::EndCapture
+            | Effect::CheckWay
+            | Effect::CatchUp
+            | Effect::UndoStep { .. }
+            | Effect::Swap => self.fence_sessions(flight, None).await,
             Effect::Migrate { step } => {
                 // Only the user's own tool is a process; every other migration is a session.
                 let programs = match self.runs_command(step) {
@@ -117,6 +124,7 @@ impl Runner<'_> {
             Recovery::Discard => Ok((Verdict::NotApplied, "the sandbox it worked in is removed".to_owned())),
             Recovery::ProbeDump => self.probe_dump(flight, fenced).await,
             Recovery::ProbeLedger => self.probe_ledger(flight, fenced).await,
+            Recovery::ProbeSwap => Ok((Verdict::NotApplied, "no plan has a swap yet".to_owned())),
         }
     }
 

@@ -115,6 +115,7 @@ impl Runner<'_> {
             findings,
             forecast,
             reverse: Some(reverse),
+            ways: Vec::new(),
             artifacts,
         }))
         .into())

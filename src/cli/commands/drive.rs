@@ -8,7 +8,7 @@ use crate::config::{Config, Environment};
 use crate::domain::code::Code;
 use crate::domain::decide::{Command, decide};
 use crate::domain::digest::Digest;
-use crate::domain::event::{Artifact, Event, HealthCheck, Request, Settings, UserCommand};
+use crate::domain::event::{Artifact, Event, HealthCheck, Request, RollbackSettings, Settings, UserCommand};
 use crate::domain::failure::Failure;
 use crate::domain::finding::Allowance;
 use crate::domain::ids::RunId;
@@ -69,6 +69,7 @@ pub(super) fn request(
                 timeout_ms: ms(health.timeout),
                 attempts: health.retries.saturating_add(1),
             }),
+            rollback: RollbackSettings::default(),
         },
     })
 }

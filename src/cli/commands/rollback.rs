@@ -16,13 +16,16 @@ pub struct Args {
     /// Why; recorded with the run
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Restore the backup, though a gentler way may be open: what others wrote since leaves the target
+    #[arg(long)]
+    restore: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     let config = context.load()?;
     let mut journal = journal_to_write(&config)?;
     let Story { run, .. } = find_run(&journal, &args.run)?;
-    let event = decide(&run, Command::RollBack { reason: args.reason })?;
+    let event = decide(&run, Command::RollBack { reason: args.reason, restore: args.restore })?;
     let environment = config.environment(run.id.environment().as_str())?;
     same_target(&run, &environment)?;
     newest_of_target(&journal, &run)?;

@@ -11,6 +11,7 @@ use crate::domain::migration::UnitMode;
 use crate::domain::plan::{Plan, UndoClass};
 use crate::domain::run::{Decision, Run};
 use crate::domain::time::rfc3339;
+use crate::domain::way::Rung;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -119,10 +120,14 @@ pub fn plan_json(plan: &Plan) -> Value {
         .enumerate()
         .map(|(place, step)| {
             let undo = match &step.undo {
-                UndoClass::Restore => "restore",
                 UndoClass::Nothing => "nothing",
-                UndoClass::InPlace(_) => "in_place",
+                UndoClass::InPlace(way) => match way.rung {
+                    Rung::Reverse => "reverse",
+                    Rung::SoftDrop => "soft_drop",
+                    Rung::PreImages => "pre_images",
+                },
                 UndoClass::Swap => "swap",
+                UndoClass::Restore => "restore",
             };
             json!({
                 "step": place + 1,

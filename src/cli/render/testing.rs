@@ -53,6 +53,7 @@ fn settings(approval: bool) -> Settings {
         tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000, once: false }),
         verify: None,
         health: Some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
+        rollback: RollbackSettings::default(),
     }
 }
 
@@ -219,6 +220,7 @@ impl Story {
                     dirty_files: Vec::new(),
                     author: Some("Bob <bob@example.com>".to_owned()),
                 }),
+                swap: None,
             })),
         );
     }
@@ -234,6 +236,7 @@ impl Story {
                 rows: BTreeMap::from([("public.orders".to_owned(), 50_000), ("public.products".to_owned(), 1)]),
                 xid: "900".to_owned(),
                 seen: Vec::new(),
+                base: None,
             })),
         );
         let location = json!({"url": format!("postgres://postgres:{SECRET}@localhost/sandbox")});
@@ -265,6 +268,7 @@ impl Story {
                 ]),
                 findings,
                 reverse: None,
+                ways: Vec::new(),
                 forecast: vec![Forecast {
                     object: "public.orders".to_owned(),
                     lock: "AccessExclusiveLock".to_owned(),

@@ -1,4 +1,10 @@
-//! Ways back in place: how a step of the plan is taken back on the target itself, without losing what was written since.
+//! The ways back: how what a run did to the target is taken from it again, the gentlest way that provably works.
+//!
+//! A step is taken back in place where the rehearsal showed that this leads back exactly. Where that cannot be shown of every step, the whole run
+//! goes back by a swap: what others write is captured, replayed into a copy of the target as it was, and the two change names. Where
+//! neither can be had, the backup is restored: by itself only if nobody wrote anything since, else when a person says so.
+//!
+//! In place:
 //!
 //! ```text
 //! kept      what stands where              Shape, Column: the tables of a catalog as values that can be kept
@@ -6,7 +12,7 @@
 //! generate  the way back from one step     Seen -> InPlace, or why there is none
 //! ```
 //!
-//! Pure. What the step does was seen in the sandbox; what comes out is SQL that is tried out there before anybody relies on it, so nothing
+//! What the step does was seen in the sandbox; what comes out is SQL that is tried out there before anybody relies on it, so nothing
 //! in here claims to be right. What has to be kept while the step runs lies in the schema [`KEEP`], and so does whatever only the new
 //! shape could hold once the step is taken back.
 
@@ -17,7 +23,6 @@ pub mod names;
 pub use generate::{Changed, Seen, generate, supplied};
 pub use kept::{Look, Writable, WritableColumn, look, moved, stored, writable};
 
-use super::plan::UndoClass;
 use serde::{Deserialize, Serialize};
 
 /// The schema in a target where values are kept: dbd's own, in no catalog, no fingerprint and no dump that is compared.
@@ -30,7 +35,7 @@ pub const NOT_EXPRESSIBLE: &str = "DBD01";
 pub const WROTE_ELSEWHERE: &str = "DBD02";
 
 /// Which rung of the ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
     /// The statements backwards; nothing that stood there before is changed by the step.
@@ -76,26 +81,36 @@ pub struct InPlace {
     pub loses: Vec<String>,
 }
 
-/// Why a rung is not the way back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WhyNot {
-    /// The rung.
-    pub rung: Rung,
-    /// What stands in the way, for people.
-    pub why: String,
+/// How writes are captured for a swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureWay {
+    /// By a logical replication slot: costs the writers next to nothing, needs `wal_level = logical` and a role that may replicate.
+    Slot,
+    /// By triggers on every table: needs no more than owning them.
+    Triggers,
 }
 
-/// The way back of one step, as the sandbox showed it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepWay {
-    /// The step's place in the plan, from 0.
-    pub step: usize,
-    /// How it is taken back.
-    pub undo: UndoClass,
-    /// Why not more gently.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not: Vec<WhyNot>,
-    /// What else the trial showed, for people: what could not be tried, columns that come back in another place.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+impl CaptureWay {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            CaptureWay::Slot => "a logical replication slot",
+            CaptureWay::Triggers => "triggers",
+        }
+    }
+}
+
+/// The way a run goes back as things stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// The backup is restored.
+    #[default]
+    Restore,
+    /// Step by step, in place.
+    InPlace,
+    /// The shadow takes the target's name.
+    Swap,
 }
