@@ -172,6 +172,8 @@ pub struct Environment {
     pub lock_budget: Duration,
     /// Whether uncommitted changes refuse a run.
     pub require_clean_tree: bool,
+    /// Whether a run that cannot be taken back without loss is refused.
+    pub require_reverse: bool,
     /// The verification command, if there is one.
     pub verify: Option<Command>,
     /// The health check, if there is an address to ask.
@@ -296,6 +298,7 @@ impl Config {
             lock_timeout: duration("lock_timeout")?,
             lock_budget: duration("lock_budget")?,
             require_clean_tree: read.flag(&key("require_clean_tree"))?.unwrap_or(false),
+            require_reverse: read.flag(&key("require_reverse"))?.unwrap_or(false),
             verify: read.command(&key("verify"))?,
             health,
             name,

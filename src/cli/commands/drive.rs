@@ -69,7 +69,7 @@ pub(super) fn request(
                 timeout_ms: ms(health.timeout),
                 attempts: health.retries.saturating_add(1),
             }),
-            rollback: RollbackSettings::default(),
+            rollback: RollbackSettings { in_place: true, required: environment.require_reverse, ..RollbackSettings::default() },
         },
     })
 }
