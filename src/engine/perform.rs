@@ -224,6 +224,7 @@ impl Runner<'_> {
             may_create_roles: sandbox.own_server,
             drop_public: !preflight.server.has_public,
             schema_only,
+            without_foreign_keys: false,
             effect: id.clone(),
         };
         let filled = world.backups.fill(&order, &|done, total| watch.progress(effect, done, total)).await?;

@@ -136,7 +136,7 @@ pub struct CaptureOrder<'a> {
 pub struct Started {
     /// The tables whose writes are captured.
     pub tables: Vec<String>,
-    /// The replica identities that were changed, with what they were: `d` (default), `n` (nothing), or the name of an index.
+    /// The replica identities that were changed, with what they were: `d` (default), `n` (nothing), or `i` and the name of an index.
     pub identities: BTreeMap<String, String>,
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 /// dbd's schema, harmless to repeat.
-const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
+pub(super) const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
 
 /// How long the fence waits for a terminated session to be gone.
 const FENCE_PATIENCE: Duration = Duration::from_secs(30);

@@ -3,6 +3,7 @@
 mod apply;
 mod batches;
 mod blockers;
+pub mod capture;
 pub mod catalog;
 mod catalog_queries;
 mod connect;

@@ -198,6 +198,7 @@ async fn restore(context: &Context, config: &Config, what: &str, into: &str) -> 
         may_create_roles: false,
         drop_public: false,
         schema_only: false,
+        without_foreign_keys: false,
         effect: EffectId::derive(
             "restore",
             &RunId::new(

@@ -159,6 +159,7 @@ pub(super) async fn copy(
         may_create_roles: sandbox.own_server,
         drop_public: !facts.has_public,
         schema_only: config.sandbox.data == crate::config::SandboxData::Schema,
+        without_foreign_keys: false,
         effect,
     };
     let filled = backups.fill(&fill, &|_, _| {}).await;
