@@ -319,7 +319,10 @@ impl Runner<'_> {
         let anew: Vec<String> = anew.map(|(name, _)| name.clone()).filter(|name| !renamed.tables.contains_key(name)).collect();
         let touched: BTreeSet<&String> = locks.keys().chain(&anew).collect();
         let looks: Vec<(Look, Look)> = touched.iter().filter_map(|table| look(before, &after, table)).collect();
-        let (was, is): (Vec<Look>, Vec<Look>) = looks.into_iter().unzip();
+        let (mut was, is): (Vec<Look>, Vec<Look>) = looks.into_iter().unzip();
+        // What goes has to come back as it was, too.
+        let gone = before.of_kind(Kind::Table).filter(|(key, _)| after.get(key).is_none());
+        was.extend(gone.filter_map(|(key, _)| look(before, before, &key.name)).map(|(was, _)| was));
         let held_after = trial.look(&is).await?;
         trial.back().await?;
         trial.mark().await?;
@@ -472,10 +475,18 @@ impl Proof<'_, '_> {
             Ok(notes) => notes,
             Err(why) => return Ok(Err(why)),
         };
-        trial.mark().await?;
-        let result = self.with_writes(way, &mut notes).await?;
-        trial.back().await?;
-        Ok(result.map(|()| notes))
+        // Where an added row has no place in the old shape, changed ones alone may have.
+        for adds in [true, false] {
+            trial.mark().await?;
+            let result = self.with_writes(way, adds, &mut notes).await?;
+            trial.back().await?;
+            match result {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        Ok(Ok(notes))
     }
 
     /// Nobody wrote: schema and rows must be what they were.
@@ -502,8 +513,14 @@ impl Proof<'_, '_> {
         })
     }
 
-    /// Somebody wrote meanwhile, through the new shape and through what is left of the old: that must survive.
-    async fn with_writes(&self, way: &InPlace, notes: &mut Vec<String>) -> Result<Result<(), String>, Failure> {
+    /// Somebody wrote meanwhile, through the new shape and through what is left of the old: that must survive. Whether all of it had a
+    /// place in the old shape.
+    async fn with_writes(
+        &self,
+        way: &InPlace,
+        adds: bool,
+        notes: &mut Vec<String>,
+    ) -> Result<Result<bool, String>, Failure> {
         let before = self.before;
         let shapes = diff(&self.deed.after, before);
         let mut tables: BTreeSet<&str> = self.deed.changed.keys().map(String::as_str).collect();
@@ -516,17 +533,20 @@ impl Proof<'_, '_> {
         );
         let mut written = Vec::new();
         for table in tables.iter().take(MOST_WRITTEN) {
-            let Some(writable) = writable(before, &self.deed.after, &self.deed.renamed, table) else { continue };
-            written.extend(self.trial.write(&writable, notes).await?);
+            let Some(table) = writable(before, &self.deed.after, &self.deed.renamed, table) else { continue };
+            let mut said = Vec::new();
+            written.extend(self.trial.write(&table, adds, &mut said).await?);
+            notes.extend(said.into_iter().filter(|_| adds));
         }
         if written.is_empty() {
-            return Ok(Ok(()));
+            return Ok(Ok(true));
         }
         match self.undo(way).await {
             Ok(()) => {}
             Err(failure) if failure.code == Code::NotExpressible => {
-                notes.push(format!("not everything that can be written has a place in the old shape: {}", failure.message));
-                return Ok(Ok(()));
+                let what = "not everything that can be written has a place in the old shape";
+                notes.extend(adds.then(|| format!("{what}: {}", failure.message)));
+                return Ok(Ok(false));
             }
             Err(failure) => return Ok(Err(format!("it fails once somebody wrote: {}", told(&failure)))),
         }
@@ -538,7 +558,7 @@ impl Proof<'_, '_> {
                 return Ok(Err(format!("{how} of {table} {at} does not survive it: {found} instead of {}", one.values)));
             }
         }
-        Ok(Ok(()))
+        Ok(Ok(true))
     }
 
     async fn undo(&self, way: &InPlace) -> Result<(), Failure> {

@@ -305,9 +305,9 @@ pub trait Trial {
     /// What tables hold.
     async fn look(&self, tables: &[Look]) -> Result<BTreeMap<String, Held>, Failure>;
 
-    /// Writes to a table as an application would that knows both shapes: changes a row, adds one. What cannot be written is told in
-    /// `notes`, for people.
-    async fn write(&self, table: &Writable, notes: &mut Vec<String>) -> Result<Vec<Written>, Failure>;
+    /// Writes to a table as an application would that knows both shapes: changes a row, and adds one if `adds`. What cannot be written is
+    /// told in `notes`, for people.
+    async fn write(&self, table: &Writable, adds: bool, notes: &mut Vec<String>) -> Result<Vec<Written>, Failure>;
 
     /// What the row's columns hold now; `None` if there is no such row.
     async fn read(&self, written: &Written) -> Result<Option<String>, Failure>;
@@ -398,8 +398,8 @@ pub trait Database {
     /// where the connection was lost at the COMMIT.
     async fn undo(&self, order: UndoOrder<'_>) -> Result<StepReport, Failure>;
 
-    /// Removes what is kept in a target since before `before_ms` (milliseconds since 1970): how many tables.
-    async fn sweep_kept(&self, url: &ConnectionUrl, before_ms: i64) -> Result<u64, Failure>;
+    /// Removes what is kept in a target since before `before_ms` (milliseconds since 1970) by other runs than `open`: how many tables.
+    async fn sweep_kept(&self, url: &ConnectionUrl, before_ms: i64, open: &[String]) -> Result<u64, Failure>;
 
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;

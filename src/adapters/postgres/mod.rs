@@ -117,8 +117,8 @@ impl Database for Postgres {
         undo::undo(&order).await
     }
 
-    async fn sweep_kept(&self, url: &ConnectionUrl, before_ms: i64) -> Result<u64, Failure> {
-        undo::sweep_kept(url, before_ms).await
+    async fn sweep_kept(&self, url: &ConnectionUrl, before_ms: i64, open: &[String]) -> Result<u64, Failure> {
+        undo::sweep_kept(url, before_ms, open).await
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {

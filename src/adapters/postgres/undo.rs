@@ -137,11 +137,11 @@ fn failed(order: &UndoOrder<'_>, what: &str, error: &Error) -> Failure {
     failure
 }
 
-/// Removes the kept tables that are older than `before_ms`, and their schema once it is empty.
+/// Removes the kept tables that are older than `before_ms`, those of runs that are `open` left out.
 ///
-/// A kept table carries no time of its own but in its comment's run, so it is the ledger that tells: what a run keeps goes when the last
-/// row of that run is that old, or when no row knows it.
-pub async fn sweep_kept(url: &ConnectionUrl, before_ms: i64) -> Result<u64, Failure> {
+/// A kept table has no time of its own, but its comment names the run, and the ledger knows when that run last changed the target. What no
+/// row of the ledger speaks of is nobody's any more.
+pub async fn sweep_kept(url: &ConnectionUrl, before_ms: i64, open: &[String]) -> Result<u64, Failure> {
     let session = connect(url, "dbd sweep").await?;
     let failed = |error: &Error| query_failed(url, "removing what is no longer kept", error);
     let client = &session.client;
@@ -157,8 +157,9 @@ pub async fn sweep_kept(url: &ConnectionUrl, before_ms: i64) -> Result<u64, Fail
              LEFT JOIN (SELECT run_id, max(at) AS at FROM dbd.ledger GROUP BY run_id) l \
                ON pg_catalog.obj_description(c.oid, 'pg_class') LIKE '%; ' || l.run_id || ', %' \
              WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^k[0-9a-f]{8}_' \
-               AND (l.at IS NULL OR extract(epoch FROM l.at) * 1000 < $2::bigint)",
-            &[&KEEP, &before_ms],
+               AND (l.at IS NULL OR extract(epoch FROM l.at) * 1000 < $2::bigint) \
+               AND NOT EXISTS (SELECT FROM pg_catalog.unnest($3::text[]) o WHERE pg_catalog.obj_description(c.oid, 'pg_class') LIKE '%; ' || o || ', %')",
+            &[&KEEP, &before_ms, &open],
         )
         .await
         .map_err(|error| failed(&error))?;
