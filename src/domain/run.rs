@@ -281,6 +281,14 @@ impl Run {
         }
     }
 
+    /// As [`Run::way`], if somebody asked for the way back now: what failed before is tried again.
+    #[must_use]
+    pub fn asked_way(&self) -> Way {
+        let mut asked = self.clone();
+        (asked.in_place_failed, asked.swap_failed, asked.restore_asked) = (false, false, false);
+        asked.way()
+    }
+
     /// The committed steps that are not taken back.
     #[must_use]
     pub fn standing_steps(&self) -> usize {

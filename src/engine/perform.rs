@@ -17,7 +17,7 @@ use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::{ApplyOrder, Standing, UndoOrder};
+use crate::ports::database::{ApplyOrder, Around, Standing, UndoOrder};
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -54,14 +54,12 @@ impl Runner<'_> {
                 self.before = None;
                 self.world.sandboxes.remove(self.run.id.as_str()).await.map(|()| Outcome::Done)
             }
-            Effect::StartCapture
-            | Effect::RaiseShadow
-            | Effect::EndCapture
-            | Effect::CheckWay
-            | Effect::CatchUp
-            | Effect::Swap => {
-                Err(Failure::new(Code::Bug, format!("{}: no plan has `{}` yet", self.run.id, effect.name())))
-            }
+            Effect::StartCapture => self.start_capture(id).await,
+            Effect::RaiseShadow => self.raise_shadow(effect, id).await,
+            Effect::EndCapture => self.end_capture(effect, id).await,
+            Effect::CheckWay => self.check_way(effect, id).await,
+            Effect::CatchUp => return self.catch_up(effect, id).await,
+            Effect::Swap => self.swap(effect, id).await,
             Effect::UndoStep { step } => self.undo_step(effect, step, id).await,
             Effect::PrepareTarget => self.prepare_target().await,
             Effect::Migrate { step } => self.migrate(effect, step, id).await,
@@ -144,7 +142,12 @@ impl Runner<'_> {
         };
         let name = dump_name(purpose, self.run.rollbacks);
         let path = world.files.path(&name);
-        let snapshot = world.database.snapshot(&world.target, self.tracking_table()).await?;
+        let (snapshot, base) = match purpose {
+            DumpPurpose::Refresh if self.run.capture.is_some() => {
+                self.base(id).await.map(|(snapshot, base)| (snapshot, Some(base)))?
+            }
+            _ => (world.database.snapshot(&world.target, self.tracking_table()).await?, None),
+        };
         let found = fingerprint(&snapshot.catalog);
         if let Some(expected) = expected.filter(|expected| **expected != found) {
             return Err(target_changed(expected, &found));
@@ -167,7 +170,7 @@ impl Runner<'_> {
             rows: snapshot.rows,
             xid: snapshot.xid,
             seen: snapshot.seen,
-            base: None,
+            base,
         };
         world.files.write(&dump_note(&name), &serde_json::to_vec_pretty(&backup).unwrap_or_default())?;
         if purpose != DumpPurpose::BeforeRollback {
@@ -368,6 +371,8 @@ impl Runner<'_> {
             return self.migrate_by_command(&text, &self.world.target, left, id).await;
         }
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let added = super::reverse::around(&one.undo);
+        let after: Vec<String> = added.after.iter().cloned().chain(self.covering()).collect();
         let order = ApplyOrder {
             url: &self.world.target,
             holder: &holder,
@@ -378,7 +383,7 @@ impl Runner<'_> {
             file: &migration.file,
             text: &text,
             bookkeeping: self.bookkeeping(one)?,
-            around: super::reverse::around(&one.undo),
+            around: Around { before: added.before, after: &after },
             lock_timeout_ms: plan.lock_timeout_ms,
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,

@@ -42,6 +42,8 @@ pub(super) struct Ways {
     pub(super) found: Vec<StepWay>,
     /// Ways back that were supplied and do not work.
     pub(super) findings: Vec<Finding>,
+    /// What the step that is looked at wrote itself, by table and column.
+    writes: BTreeMap<String, Vec<String>>,
     /// Whether one was taken as it was supplied.
     supplied: bool,
     /// Why nothing is tried at all.
@@ -85,7 +87,7 @@ impl Ways {
     }
 
     fn say(&mut self, undo: UndoClass, why_not: Vec<String>, notes: Vec<String>) {
-        self.found.push(StepWay { undo, why_not, notes });
+        self.found.push(StepWay { undo, why_not, notes, writes: std::mem::take(&mut self.writes) });
     }
 
     /// What all of it comes to, for people and for `rehearsal.json`.
@@ -126,7 +128,7 @@ impl Runner<'_> {
         } else {
             None
         };
-        Ways { last: before.clone(), found: Vec::new(), findings: Vec::new(), supplied: false, idle }
+        Ways { last: before.clone(), found: Vec::new(), findings: Vec::new(), writes: BTreeMap::new(), supplied: false, idle }
     }
 
     /// Tries the way back of a step that is about to be applied. One that runs alone is looked at afterwards, as it cannot be tried.
@@ -155,6 +157,13 @@ impl Runner<'_> {
                 return Ok(());
             }
         };
+        let written = |(table, changed): (&String, &Changed)| {
+            // Without a key it is the whole table.
+            let whole = changed.rows || changed.columns.contains("*");
+            let columns = if whole { Vec::new() } else { changed.columns.iter().cloned().collect() };
+            (table.clone(), columns)
+        };
+        ways.writes = deed.changed.iter().map(written).collect();
         let forget = self.forget(tried.step)?;
         let tracking = self.tracking_tables();
         let tracking: Vec<&str> = tracking.iter().map(String::as_str).collect();
@@ -543,7 +552,7 @@ impl Proof<'_, '_> {
         }
         match self.undo(way).await {
             Ok(()) => {}
-            Err(failure) if failure.code == Code::NotExpressible => {
+            Err(failure) if failure.code == Code::WayBlocked => {
                 let what = "not everything that can be written has a place in the old shape";
                 notes.extend(adds.then(|| format!("{what}: {}", failure.message)));
                 return Ok(Ok(false));

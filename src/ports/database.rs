@@ -394,7 +394,7 @@ pub trait Database {
     /// Takes a step back, in one transaction that begins with its ledger row.
     ///
     /// # Errors
-    /// [`NotExpressible`](crate::domain::code::Code::NotExpressible) where something written since has no place in the old shape; in doubt
+    /// [`WayBlocked`](crate::domain::code::Code::WayBlocked) where something written since has no place in the old shape; in doubt
     /// where the connection was lost at the COMMIT.
     async fn undo(&self, order: UndoOrder<'_>) -> Result<StepReport, Failure>;
 

@@ -110,7 +110,7 @@ impl Trial for Tried {
             self.session.client.batch_execute(sql).await.map_err(|error| {
                 let Some(server) = error.as_db_error() else { return self.failed(&error) };
                 let code = match server.code().code() {
-                    NOT_EXPRESSIBLE => Code::NotExpressible,
+                    NOT_EXPRESSIBLE => Code::WayBlocked,
                     _ => Code::StatementFailed,
                 };
                 Failure::new(code, server.message().to_owned()).cause(format!("in: {}", summary(sql)))

@@ -122,7 +122,7 @@ fn failed(order: &UndoOrder<'_>, what: &str, error: &Error) -> Failure {
         [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
     let failure = match server.code() {
         code if code.code() == NOT_EXPRESSIBLE => {
-            return Failure::new(Code::NotExpressible, format!("the {} stopped: {}", order.step, server.message()))
+            return Failure::new(Code::WayBlocked, format!("the {} stopped: {}", order.step, server.message()))
                 .hint("nothing was taken back; change that row so that it fits, then roll back again");
         }
         code if contention.contains(code) => {

@@ -69,7 +69,12 @@ pub(super) fn request(
                 timeout_ms: ms(health.timeout),
                 attempts: health.retries.saturating_add(1),
             }),
-            rollback: RollbackSettings { in_place: true, required: environment.require_reverse, ..RollbackSettings::default() },
+            rollback: RollbackSettings {
+                in_place: config.rollback.in_place,
+                capture: config.rollback.capture.clone(),
+                window_ms: ms(environment.rollback_window),
+                required: environment.require_reverse,
+            },
         },
     })
 }
@@ -94,6 +99,10 @@ pub(super) async fn drive(
     }
     world.files.remove_leftovers();
     sweep(context, &world).await;
+
+    if matches!(enter, Enter::Start(_)) {
+        super::captures::retire(context, config, journal, &world, super::captures::Which::All).await?;
+    }
 
     let (stopper, stopped) = stop();
     let _signals = listen(stopper)?;

@@ -776,7 +776,7 @@ impl<'a> Maker<'a> {
                 may.iter().map(|name| format!("pg_catalog.to_regclass({})", quote_literal(name))).collect();
             made.push(format!(
                 "DO $dbd$\nDECLARE found text;\nBEGIN\n  SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', schemaname, relname), ', ') INTO found \
-                 FROM pg_catalog.pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 AND schemaname NOT IN ('dbd', '{KEEP}') \
+                 FROM pg_catalog.pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 AND schemaname !~ '^dbd(_|$)' \
                  AND relid <> ALL (pg_catalog.array_remove(ARRAY[{}]::oid[], NULL));\n  \
                  IF found IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = '{WROTE_ELSEWHERE}', MESSAGE = 'it wrote to ' || found || ', and did not in the rehearsal: what was there is not kept'; END IF;\nEND $dbd$",
                 may.join(", ")
