@@ -8,6 +8,7 @@ mod evidence;
 mod formats;
 mod good;
 mod hurt;
+mod in_place;
 mod journal;
 mod killed;
 mod left;
