@@ -182,7 +182,7 @@ fn what_was_written_meanwhile_survives_the_way_back_and_what_had_no_place_is_kep
 fn what_the_old_shape_cannot_hold_stops_the_way_back_before_anything_is_lost() {
     let mut project = Project::empty();
     project.with_sandboxes_on_the_server();
-    project.config(&format!("[environments.dev]\nverify.command = \"{}\"\n[rollback]\ncapture = []\n", gate("verify", 1)));
+    project.config(&format!("[environments.dev]\nverify.command = \"{}\"\n[rollback]\ncapture = \"off\"\n", gate("verify", 1)));
     project.sql("create table counters (id int primary key, n int); insert into counters values (1, 1), (2, 2)");
     project.migration("0001_wider", "alter table counters alter n type bigint;");
     let mut running = project.spawn(&["start", "dev", "--allow", "all", "--reason", "a trial", "--json"]);
@@ -243,7 +243,7 @@ fn a_supplied_way_back_is_used_if_it_works_and_said_to_be_broken_if_not() {
 fn a_run_that_has_to_be_reversible_and_is_not_is_refused_with_the_reason() {
     let mut project = Project::empty();
     project.with_sandboxes_on_the_server();
-    project.config("[environments.dev]\nrequire_reverse = true\n[rollback]\ncapture = []\n");
+    project.config("[environments.dev]\nrequire_reverse = true\n[rollback]\ncapture = \"off\"\n");
     project.sql("create type mood as enum ('ok')");
     project.migration("0001_sad", "alter type mood add value 'sad';");
     project.start().expect(3).because("DBD-0405", &["not_reversible", "a value cannot be taken from an enum"]);
