@@ -17,7 +17,7 @@ use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::{ApplyOrder, Standing};
+use crate::ports::database::{ApplyOrder, Around, Standing};
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -53,6 +53,15 @@ impl Runner<'_> {
                 self.sandbox = None;
                 self.before = None;
                 self.world.sandboxes.remove(self.run.id.as_str()).await.map(|()| Outcome::Done)
+            }
+            Effect::StartCapture => self.start_capture(id).await,
+            Effect::RaiseShadow => self.raise_shadow(effect, id).await,
+            Effect::EndCapture => self.end_capture(effect, id).await,
+            Effect::CheckWay => self.check_way(effect, id).await,
+            Effect::CatchUp => return self.catch_up(effect, id).await,
+            Effect::Swap => self.swap(effect, id).await,
+            Effect::UndoStep { .. } => {
+                Err(Failure::new(Code::Bug, format!("{}: no plan has `{}` yet", self.run.id, effect.name())))
             }
             Effect::PrepareTarget => self.prepare_target().await,
             Effect::Migrate { step } => self.migrate(effect, step, id).await,
@@ -135,7 +144,12 @@ impl Runner<'_> {
         };
         let name = dump_name(purpose, self.run.rollbacks);
         let path = world.files.path(&name);
-        let snapshot = world.database.snapshot(&world.target, self.tracking_table()).await?;
+        let (snapshot, base) = match purpose {
+            DumpPurpose::Refresh if self.run.capture.is_some() => {
+                self.base(id).await.map(|(snapshot, base)| (snapshot, Some(base)))?
+            }
+            _ => (world.database.snapshot(&world.target, self.tracking_table()).await?, None),
+        };
         let found = fingerprint(&snapshot.catalog);
         if let Some(expected) = expected.filter(|expected| **expected != found) {
             return Err(target_changed(expected, &found));
@@ -158,6 +172,7 @@ impl Runner<'_> {
             rows: snapshot.rows,
             xid: snapshot.xid,
             seen: snapshot.seen,
+            base,
         };
         world.files.write(&dump_note(&name), &serde_json::to_vec_pretty(&backup).unwrap_or_default())?;
         if purpose != DumpPurpose::BeforeRollback {
@@ -358,6 +373,7 @@ impl Runner<'_> {
             return self.migrate_by_command(&text, &self.world.target, left, id).await;
         }
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let covering = self.covering();
         let order = ApplyOrder {
             url: &self.world.target,
             holder: &holder,
@@ -368,6 +384,7 @@ impl Runner<'_> {
             file: &migration.file,
             text: &text,
             bookkeeping: self.bookkeeping(one)?,
+            around: Around { before: &[], after: &covering },
             lock_timeout_ms: plan.lock_timeout_ms,
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,

@@ -18,6 +18,7 @@ use crate::domain::digest::Digest;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::migration::Tracking;
+pub use crate::domain::way::CaptureWay as Way;
 use crate::ports::database::{Anchor, Contents, Holder, Snapshot};
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -25,27 +26,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// How writes are captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Way {
-    /// A logical replication slot: costs the writers next to nothing, keeps WAL.
-    Slot,
-    /// Row triggers: need no privilege but owning the tables, and no `wal_level`.
-    Triggers,
-}
-
-impl Way {
-    /// The way in a word, for people.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Way::Slot => "slot",
-            Way::Triggers => "triggers",
-        }
-    }
-}
 
 /// What a target allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
