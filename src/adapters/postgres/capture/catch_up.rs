@@ -269,8 +269,7 @@ impl<'a> Pair<'a> {
         let failed =
             |error: tokio_postgres::Error| Stop::Failed(query_failed(self.url, "reading the replication slot", &error));
         let begun = Instant::now();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&slot, &until, &CHANGES_AT_ONCE, &publication];
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&slot, &CHANGES_AT_ONCE, &publication];
         let statement = self.target.client.prepare(sql).await.map_err(failed)?;
         let stream = loop {
             let parameters = parameters.iter().copied().map(|one| one as &dyn tokio_postgres::types::ToSql);
