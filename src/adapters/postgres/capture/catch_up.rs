@@ -62,9 +62,9 @@ struct State {
 pub(super) struct Passed {
     pub transactions: u64,
     pub rows: u64,
-    /// Whether the marker of the fence came by.
-    pub marker: bool,
-    /// Whether everything that was asked for is in the shadow.
+    /// The last marker that came by.
+    pub marker: u64,
+    /// Whether nothing more was there.
     pub level: bool,
 }
 
@@ -172,13 +172,22 @@ impl<'a> Pair<'a> {
         &self.state.shapes
     }
 
-    /// Applies what is there, up to `until` for a slot. What cannot be applied is remembered in the shadow.
-    pub async fn pass(&mut self, until: Option<&str>) -> Result<Passed, Stop> {
+    /// Writes the next marker, durably: whoever sees it in the log has seen every commit before it, those included that were acknowledged
+    /// before they were on the disk.
+    pub async fn mark(&self) -> Result<u64, Failure> {
+        let failed = |error: tokio_postgres::Error| query_failed(self.url, "writing the marker", &error);
+        let sql = "INSERT INTO dbd_capture.marker AS m VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET n = m.n + 1 RETURNING n";
+        let n: i64 = self.target.client.query_one(sql, &[]).await.map_err(failed)?.get(0);
+        Ok(u64::try_from(n).unwrap_or(0))
+    }
+
+    /// Applies what is there. What cannot be applied is remembered in the shadow.
+    pub async fn pass(&mut self) -> Result<Passed, Stop> {
         if let Some(blocked) = &self.state.blocked {
             return Err(Stop::Blocked(blocked.clone()));
         }
         let done = match self.capture.way {
-            Way::Slot => self.pass_of_slot(until).await,
+            Way::Slot => self.pass_of_slot().await,
             Way::Triggers => self.pass_of_triggers().await,
         };
         if let Err(Stop::Blocked(why)) = &done {
@@ -234,7 +243,7 @@ impl<'a> Pair<'a> {
         self.state.shapes = after;
         self.state.residue.extend(found);
         passed(Boundary::RowsReplayed, "");
-        Ok(Passed { transactions: transactions.len() as u64, rows, marker: false, level: true })
+        Ok(Passed { transactions: transactions.len() as u64, rows, marker: 0, level: true })
     }
 
     /// Removes the captured rows that are in the shadow for good.
@@ -253,15 +262,14 @@ impl<'a> Pair<'a> {
         Ok(())
     }
 
-    async fn pass_of_slot(&mut self, until: Option<&str>) -> Result<Passed, Stop> {
-        let sql = "SELECT data FROM pg_catalog.pg_logical_slot_peek_binary_changes($1, $2::text::pg_lsn, $3, \
-             'proto_version', '1', 'publication_names', $4)";
+    async fn pass_of_slot(&mut self) -> Result<Passed, Stop> {
+        let sql = "SELECT data FROM pg_catalog.pg_logical_slot_peek_binary_changes($1, NULL, $2, \
+             'proto_version', '1', 'publication_names', $3)";
         let (slot, publication) = (self.capture.slot(), self.capture.publication());
         let failed =
             |error: tokio_postgres::Error| Stop::Failed(query_failed(self.url, "reading the replication slot", &error));
         let begun = Instant::now();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&slot, &until, &CHANGES_AT_ONCE, &publication];
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&slot, &CHANGES_AT_ONCE, &publication];
         let statement = self.target.client.prepare(sql).await.map_err(failed)?;
         let stream = loop {
             let parameters = parameters.iter().copied().map(|one| one as &dyn tokio_postgres::types::ToSql);
@@ -309,7 +317,7 @@ impl<'a> Pair<'a> {
                 }
                 Message::Commit { end: place } => {
                     let transaction = open.take().unwrap_or_default();
-                    done.marker |= transaction.marker;
+                    done.marker = done.marker.max(transaction.marker);
                     last = place;
                     // Before the place the shadow is at: it was applied, and the slot was not told.
                     if place > self.state.lsn {
@@ -389,7 +397,11 @@ impl<'a> Pair<'a> {
         if let Some(name) = name.filter(|name| OWN.contains(name)) {
             transaction.own = true;
             transaction.changes.clear();
-            transaction.marker |= name == MARKER;
+            if let (true, Message::Insert { new, .. } | Message::Update { new, .. }) = (name == MARKER, &read)
+                && let Some(Value::Text(text)) = new.last()
+            {
+                transaction.marker = text.parse().unwrap_or(0);
+            }
             if let (true, Message::Insert { new, .. }) = (name == SHAPE, &read)
                 && let Some(Value::Text(text)) = new.last()
                 && !text.is_empty()
@@ -475,7 +487,7 @@ fn place_of(lsn: u64) -> String {
 struct Open {
     skipped: bool,
     own: bool,
-    marker: bool,
+    marker: u64,
     shape: Option<String>,
     modified: BTreeSet<(i32, String)>,
     changes: Vec<(u32, Change)>,
@@ -500,19 +512,14 @@ pub(super) async fn catch_up(order: &CatchUpOrder<'_>) -> Result<Backlog, Failur
         pair.shadow.client.execute(sql, &[&lost]).await.map_err(failed)?;
         pair.state.blocked.get_or_insert(lost);
     }
+    // Decoding sees only what is on the disk.
+    let marker = if capture.way == Way::Slot && pair.blocked().is_none() { pair.mark().await? } else { 0 };
     loop {
-        let now: String = pair
-            .target
-            .client
-            .query_one("SELECT pg_catalog.pg_current_wal_lsn()::text", &[])
-            .await
-            .map_err(failed)?
-            .get(0);
-        match pair.pass(Some(&now)).await {
+        match pair.pass().await {
             Ok(done) => {
                 backlog.transactions += done.transactions;
                 backlog.rows += done.rows;
-                backlog.level = done.level;
+                backlog.level |= done.level && (capture.way == Way::Triggers || done.marker >= marker);
                 pair.prune().await?;
                 if begun.elapsed() > order.budget || backlog.level && done.rows <= FEW {
                     break;

@@ -50,7 +50,7 @@ const LIMITS: &[&str] = &[
      FROM pg_catalog.pg_roles WHERE rolname = current_user AND NOT (rolsuper OR rolcreatedb)",
     "SELECT DISTINCT pg_catalog.format('sessions of %I cannot be ended by %I (GRANT pg_signal_backend TO %I)', a.usename, current_user, current_user) \
      FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.rolname = a.usename \
-     WHERE a.datname = pg_catalog.current_database() AND a.backend_type IN ('client backend', 'walsender') \
+     WHERE a.datname = pg_catalog.current_database() \
        AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) \
        AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(current_user, a.usesysid, 'USAGE') \
             OR pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'USAGE')))",

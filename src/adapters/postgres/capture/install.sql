@@ -40,7 +40,7 @@ CREATE TABLE dbd_capture.change (
 
 -- What a slot is told instead: published, so that a migration's transaction is known by its row, and the shape changes where it commits.
 CREATE TABLE dbd_capture.shape (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, shape text NOT NULL);
-CREATE TABLE dbd_capture.marker (n bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE TABLE dbd_capture.marker (id integer PRIMARY KEY, n bigint NOT NULL);
 
 -- The tables whose rows a migration's own statements touched: what it did there is not what is compared before a swap.
 CREATE TABLE dbd_capture.modified (rel oid PRIMARY KEY);

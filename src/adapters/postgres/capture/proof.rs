@@ -150,7 +150,7 @@ impl Compared<'_> {
 
     /// Rows of the given keys, one array of text for each of the key's columns.
     fn keyed(&self, target: bool, wanted: &str) -> String {
-        let arrays: Vec<String> = (1..=self.key.len()).map(|at| format!("${at}::text[]")).collect();
+        let arrays: Vec<String> = (1..=self.key.len()).map(|at| format!("pg_catalog.unnest(${at}::text[])")).collect();
         let names: Vec<String> = (1..=self.key.len()).map(|at| format!("k{at}")).collect();
         let on: Vec<String> = self
             .key
@@ -159,7 +159,7 @@ impl Compared<'_> {
             .map(|((now, old, kind), name)| format!("t.{} = k.{name}::{kind}", if target { now } else { old }))
             .collect();
         format!(
-            "SELECT {wanted} FROM pg_catalog.unnest({}) AS k ({}) JOIN {} t ON {}",
+            "SELECT {wanted} FROM ROWS FROM ({}) AS k ({}) JOIN {} t ON {}",
             arrays.join(", "),
             names.join(", "),
             self.from(target),

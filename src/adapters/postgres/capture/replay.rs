@@ -443,10 +443,15 @@ fn this_row(table: &OldTable, row: &[(String, Value)]) -> Result<String, Stop> {
         .map(|(name, one)| {
             let column = identifier(name);
             match one {
-                Value::Text(text) => format!(
-                    "({column} IS DISTINCT FROM NULL AND pg_catalog.format('%s', {column}) = {})",
-                    literal(text)
-                ),
+                Value::Text(text) => {
+                    let text = literal(text);
+                    let printed =
+                        format!("{column} IS DISTINCT FROM NULL AND pg_catalog.format('%s', {column}) = {text}");
+                    // An index may find it, and most rows need not be printed.
+                    let quick =
+                        if has_equality(table, name) { format!("{column} = {text} AND ") } else { String::new() };
+                    format!("({quick}{printed})")
+                }
                 // Not `IS NULL`: a composite value whose fields are all NULL is that, too, and is printed.
                 Value::Null | Value::Unchanged => format!("{column} IS NOT DISTINCT FROM NULL"),
             }
@@ -454,6 +459,27 @@ fn this_row(table: &OldTable, row: &[(String, Value)]) -> Result<String, Stop> {
         .collect();
     let all = if parts.is_empty() { "true".to_owned() } else { parts.join(" AND ") };
     Ok(format!("(tableoid, ctid) = (SELECT tableoid, ctid FROM {}{} WHERE {all} LIMIT 1)", only(table), table.name))
+}
+
+/// Whether equal is what is printed the same, and maybe a little more, for a column's type.
+fn has_equality(table: &OldTable, column: &str) -> bool {
+    let kinds = [
+        "integer",
+        "bigint",
+        "smallint",
+        "boolean",
+        "uuid",
+        "date",
+        "text",
+        "character varying",
+        "timestamp",
+        "numeric",
+        "bytea",
+    ];
+    table
+        .columns
+        .iter()
+        .any(|(name, kind)| name == column && !kind.ends_with(']') && kinds.iter().any(|one| kind.starts_with(one)))
 }
 
 #[cfg(test)]

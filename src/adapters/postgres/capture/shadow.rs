@@ -27,6 +27,8 @@ pub(super) async fn raise(order: &ShadowOrder<'_>, backups: &dyn Backups) -> Res
     let target = connect(url, &name).await?;
     let office = connect(&url.with_database(&capture.maintenance), &name).await?;
     let failed = |what: &'static str| move |error: tokio_postgres::Error| query_failed(url, what, &error);
+    // Every name that is read there is to be whole.
+    target.client.batch_execute(SAME_TEXT).await.map_err(failed("setting up the session"))?;
     tidy::drop_database(url, &office.client, &capture.shadow()).await?;
 
     let facts = super::super::facts::facts(url).await?;

@@ -24,6 +24,9 @@ const APPROACH: Duration = Duration::from_secs(600);
 /// A pass that brought no more than this is close enough.
 const CLOSE: u64 = 500;
 
+/// Or one that took no longer.
+const CLOSE_BY: Duration = Duration::from_millis(50);
+
 /// How long the drain of a closed target may take.
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -136,8 +139,9 @@ async fn check_holder(order: &SwapOrder<'_>, target: &Client) -> Result<(), Fail
 async fn approach(order: &SwapOrder<'_>, pair: &mut Pair<'_>) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        let done = pair.pass(None).await.map_err(|stop| stopped(order, stop))?;
-        if done.level && done.rows <= CLOSE {
+        let pass = Instant::now();
+        let done = pair.pass().await.map_err(|stop| stopped(order, stop))?;
+        if done.level && (done.rows <= CLOSE || pass.elapsed() < CLOSE_BY) {
             return Ok(());
         }
         (order.progress)(&format!("{} rows replayed", done.rows));
@@ -205,10 +209,8 @@ async fn closed(
     }
     check_holder(order, target).await?;
     // Its commit is flushed, and with it every commit before that was acknowledged without.
-    let marker = "BEGIN; SET LOCAL synchronous_commit = on; \
-         INSERT INTO dbd_capture.marker (n) SELECT COALESCE(max(n), 0) + 1 FROM dbd_capture.marker; COMMIT";
-    target.batch_execute(marker).await.map_err(failed("writing the marker"))?;
-    drain(order, &mut pair).await?;
+    let marker = pair.mark().await?;
+    drain(order, &mut pair, marker).await?;
     passed(Boundary::ShadowLevel, "");
 
     let target = &pair.target.client;
@@ -243,6 +245,7 @@ async fn pids(pair: &Pair<'_>) -> Result<Vec<i32>, tokio_postgres::Error> {
 /// Ends every session in a database but `ours`, and waits until they are gone, those included that were about to come in.
 ///
 /// A backend that starts holds a lock on its database until it is listed; so who asks for the locks first and for the list then misses nobody.
+/// Autovacuum has no user, and the renaming sends it away; of what kind another role's session is, an ordinary role is not told.
 async fn empty(order: &SwapOrder<'_>, office: &Client, database: &str, ours: &[i32]) -> Result<u64, Failure> {
     let failed = |error: tokio_postgres::Error| query_failed(order.url, "ending the sessions", &error);
     let begun = Instant::now();
@@ -252,7 +255,7 @@ async fn empty(order: &SwapOrder<'_>, office: &Client, database: &str, ours: &[i
             .query_one(
                 "SELECT count(*) FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.objid \
                  WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_database'::regclass AND d.datname = $1 \
-                   AND l.pid <> ALL ($2) AND l.pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_activity WHERE backend_type LIKE 'autovacuum%')",
+                   AND l.pid <> ALL ($2) AND l.pid NOT IN (SELECT pid FROM pg_catalog.pg_stat_activity WHERE usesysid IS NULL)",
                 &[&database, &ours],
             )
             .await
@@ -261,7 +264,7 @@ async fn empty(order: &SwapOrder<'_>, office: &Client, database: &str, ours: &[i
         let row = office
             .query_one(
                 "SELECT count(*), count(*) FILTER (WHERE pg_catalog.pg_terminate_backend(pid)), min(pid), min(usename) FROM pg_catalog.pg_stat_activity \
-                 WHERE datname = $1 AND pid <> ALL ($2) AND backend_type NOT LIKE 'autovacuum%'",
+                 WHERE datname = $1 AND pid <> ALL ($2) AND usesysid IS NOT NULL",
                 &[&database, &ours],
             )
             .await
@@ -290,12 +293,12 @@ async fn empty(order: &SwapOrder<'_>, office: &Client, database: &str, ours: &[i
 }
 
 /// Replays the last of it: nobody writes any more.
-async fn drain(order: &SwapOrder<'_>, pair: &mut Pair<'_>) -> Result<(), Failure> {
+async fn drain(order: &SwapOrder<'_>, pair: &mut Pair<'_>, marker: u64) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        let done = pair.pass(None).await.map_err(|stop| stopped(order, stop))?;
+        let done = pair.pass().await.map_err(|stop| stopped(order, stop))?;
         let over = match order.capture.way {
-            Way::Slot => done.marker,
+            Way::Slot => done.marker >= marker,
             Way::Triggers => true,
         };
         if over {
@@ -316,16 +319,17 @@ async fn dress(order: &SwapOrder<'_>, pair: &Pair<'_>, dressing: &str) -> Result
     // `pg_sequence_last_value` is null where no value was taken yet.
     let sequences = target
         .query(
-            "SELECT s.name, pg_catalog.pg_sequence_last_value(c.oid)::text FROM dbd_capture.sequence s JOIN pg_catalog.pg_class c \
+            "SELECT s.name, CASE WHEN c.relkind = 'S' THEN pg_catalog.pg_sequence_last_value(c.oid) END::text FROM dbd_capture.sequence s JOIN pg_catalog.pg_class c \
              ON c.oid = CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = s.rel) THEN s.rel ELSE pg_catalog.to_regclass(s.name)::oid END \
-             WHERE c.relkind = 'S' AND pg_catalog.pg_sequence_last_value(c.oid) IS NOT NULL",
+             WHERE c.relkind = 'S'",
             &[],
         )
         .await
         .map_err(failed)?;
     let mut sql = String::from("BEGIN;\n");
     for row in &sequences {
-        let (name, last): (String, String) = (row.get(0), row.get(1));
+        let (name, last): (String, Option<String>) = (row.get(0), row.get(1));
+        let Some(last) = last else { continue };
         let _ = writeln!(sql, "SELECT pg_catalog.setval({}::regclass, {last}, true);", literal(&name));
     }
     sql.push_str(dressing);

@@ -31,11 +31,11 @@ pub(super) fn identity(table: &str, was: &str) -> String {
 
 /// Drops a database and whoever is in it.
 pub(super) async fn drop_database(url: &ConnectionUrl, office: &Client, name: &str) -> Result<(), Failure> {
+    let failed = |error: tokio_postgres::Error| query_failed(url, &format!("dropping the database {name}"), &error);
+    // A statement of its own: it cannot be part of a transaction.
+    office.batch_execute("SET client_min_messages = warning").await.map_err(failed)?;
     let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name));
-    office
-        .batch_execute(&format!("SET client_min_messages = warning; {sql}"))
-        .await
-        .map_err(|error| query_failed(url, &format!("dropping the database {name}"), &error))
+    office.batch_execute(&sql).await.map_err(failed)
 }
 
 /// Takes away everything that belongs to `capture`, in an order in which a second try finds what is left.
