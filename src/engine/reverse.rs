@@ -90,6 +90,14 @@ impl Ways {
         self.found.push(StepWay { undo, why_not, notes, writes: std::mem::take(&mut self.writes) });
     }
 
+    /// The trial of the step at `place` broke off: that step and all after it go back by other ways.
+    pub(super) fn broke_off(&mut self, place: usize, failure: &Failure) {
+        let why = format!("trying the way back broke off: {}", told(failure));
+        self.found.truncate(place);
+        self.say(UndoClass::Restore, vec![why.clone()], Vec::new());
+        self.idle = Some(why);
+    }
+
     /// What all of it comes to, for people and for `rehearsal.json`.
     pub(super) fn reverse(&self) -> Reverse {
         let whole = self.found.iter().all(|way| way.undo.is_in_place());
@@ -128,7 +136,14 @@ impl Runner<'_> {
         } else {
             None
         };
-        Ways { last: before.clone(), found: Vec::new(), findings: Vec::new(), writes: BTreeMap::new(), supplied: false, idle }
+        Ways {
+            last: before.clone(),
+            found: Vec::new(),
+            findings: Vec::new(),
+            writes: BTreeMap::new(),
+            supplied: false,
+            idle,
+        }
     }
 
     /// Tries the way back of a step that is about to be applied. One that runs alone is looked at afterwards, as it cannot be tried.
@@ -141,8 +156,7 @@ impl Runner<'_> {
             return Ok(());
         }
         let trial = self.world.database.trial(url, tried.timeout_ms).await?;
-        let statements: Vec<String> =
-            tried.step.statements.iter().map(|span| span.of(tried.text).to_owned()).collect();
+        let statements: Vec<String> = tried.step.statements.iter().map(|span| span.of(tried.text).to_owned()).collect();
         let settings: Vec<String> = session_settings(tried.text, &tried.migration.units, tried.step.unit)
             .iter()
             .map(|span| span.of(tried.text).to_owned())
@@ -200,7 +214,8 @@ impl Runner<'_> {
             writes,
             forget: &forget,
         };
-        let proof = Proof { runner: self, trial: trial.as_ref(), tried, statements: &statements, before: &last, deed: &deed };
+        let proof =
+            Proof { runner: self, trial: trial.as_ref(), tried, statements: &statements, before: &last, deed: &deed };
         let mut why_not = Vec::new();
         if let Some((down, file)) = self.down_of(tried, &mut why_not) {
             let way = supplied(&seen, &down);
@@ -234,6 +249,7 @@ impl Runner<'_> {
         tried: Tried<'_>,
     ) -> Result<(), Failure> {
         let UnitMode::Alone { probe } = &tried.step.mode else { return Ok(()) };
+        // Nothing is tried any more.
         if ways.found.len() > tried.place {
             return Ok(());
         }
@@ -325,7 +341,8 @@ impl Runner<'_> {
         };
         let (were, are) = (oids(&names), oids(&now));
         let anew = were.iter().filter(|(name, oid)| are.get(*name).is_some_and(|now| now != *oid));
-        let anew: Vec<String> = anew.map(|(name, _)| name.clone()).filter(|name| !renamed.tables.contains_key(name)).collect();
+        let anew: Vec<String> =
+            anew.map(|(name, _)| name.clone()).filter(|name| !renamed.tables.contains_key(name)).collect();
         let touched: BTreeSet<&String> = locks.keys().chain(&anew).collect();
         let looks: Vec<(Look, Look)> = touched.iter().filter_map(|table| look(before, &after, table)).collect();
         let (mut was, is): (Vec<Look>, Vec<Look>) = looks.into_iter().unzip();
@@ -344,7 +361,9 @@ impl Runner<'_> {
             let columns: BTreeSet<String> = before_it
                 .columns
                 .iter()
-                .filter(|(name, hash)| (*name == "*" || both.contains(*name)) && after_it.columns.get(*name) != Some(*hash))
+                .filter(|(name, hash)| {
+                    (*name == "*" || both.contains(*name)) && after_it.columns.get(*name) != Some(*hash)
+                })
                 .map(|(name, _)| name.clone())
                 .collect();
             let rows = (&before_it.keys, before_it.rows) != (&after_it.keys, after_it.rows);
@@ -542,7 +561,14 @@ impl Proof<'_, '_> {
         );
         let mut written = Vec::new();
         for table in tables.iter().take(MOST_WRITTEN) {
-            let Some(table) = writable(before, &self.deed.after, &self.deed.renamed, table) else { continue };
+            let Some(mut table) = writable(before, &self.deed.after, &self.deed.renamed, table) else { continue };
+            // What a value means that its author turns back and forth, the author knows; what is left alone must stay.
+            if let Some(changed) = self.deed.changed.get(&table.before).filter(|_| way.method == "supplied") {
+                for column in &mut table.columns {
+                    let turned = |name: &String| changed.rows || changed.columns.contains(name);
+                    column.same &= !column.before.as_ref().is_some_and(turned);
+                }
+            }
             let mut said = Vec::new();
             written.extend(self.trial.write(&table, adds, &mut said).await?);
             notes.extend(said.into_iter().filter(|_| adds));
@@ -564,7 +590,10 @@ impl Proof<'_, '_> {
             if now.as_ref() != Some(&one.values) {
                 let found = now.unwrap_or_else(|| "nothing".to_owned());
                 let (how, table, at) = (one.how, &one.table, &one.at);
-                return Ok(Err(format!("{how} of {table} {at} does not survive it: {found} instead of {}", one.values)));
+                return Ok(Err(format!(
+                    "{how} of {table} {at} does not survive it: {found} instead of {}",
+                    one.values
+                )));
             }
         }
         Ok(Ok(true))
