@@ -4,6 +4,7 @@
 //! The role that deploys is no superuser, and its password is looked for afterwards in everything that was written or printed.
 
 use super::pg::{self, DEPLOYER, PASSWORD, Server};
+use super::room;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -160,10 +161,9 @@ impl Project {
 
     fn on(at: At) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        // The server's user has to come through, and a socket's path is short.
-        let folder = tempfile::Builder::new().prefix("dbd-r").tempdir_in("/tmp").unwrap();
+        // The server's user has to come through.
+        let folder = room::folder("run");
         let open = |path: &Path, mode| fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-        open(folder.path(), 0o711);
         for (name, mode) in
             [("project", 0o755), ("project/migrations", 0o755), ("tmp", 0o1777), ("home", 0o755), ("out", 0o755)]
         {
@@ -513,6 +513,9 @@ impl Drop for Project {
             for process in dbd::adapters::support::process::working_in(&entry.path().join("data")) {
                 process.signal(rustix::process::Signal::KILL);
             }
+        }
+        if matches!(self.at, At::Shared) {
+            self.runtime.block_on(pg::drop_database(&self.database));
         }
     }
 }
