@@ -86,11 +86,14 @@ pub async fn create_database() -> String {
     name
 }
 
-/// Drops a database with all its sessions, if the server lets it: the room is not without end.
-pub async fn drop_database(name: &str) {
+/// Drops a database and the copies that were kept of it, if the server lets it: the room is not without end.
+pub async fn drop_databases(name: &str) {
     let Ok((client, connection)) = as_superuser(server(), "postgres").connect(NoTls).await else { return };
     tokio::spawn(connection);
-    let _ = client.batch_execute(&format!("drop database if exists {name} with (force)")).await;
+    let list = format!("select datname from pg_database where datname = '{name}' or datname like '{name}\\_kept\\_%'");
+    for row in client.query(&list, &[]).await.unwrap_or_default() {
+        let _ = client.batch_execute(&format!("drop database {} with (force)", row.get::<_, String>(0))).await;
+    }
 }
 
 /// Connects to one of the server's databases as its superuser.
