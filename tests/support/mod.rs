@@ -1,5 +1,6 @@
 //! What several tests need.
 
+pub mod bouncer;
 pub mod pg;
 pub mod project;
 pub mod proxy;

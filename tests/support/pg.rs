@@ -18,7 +18,7 @@ pub struct Server {
     /// The folder of the programs.
     pub bin: PathBuf,
     /// The user the programs run as, when this process is root: PostgreSQL refuses to run as root.
-    user: Option<(u32, u32)>,
+    pub user: Option<(u32, u32)>,
     /// The server lives as long as this is open.
     _alive: ChildStdin,
 }
