@@ -17,7 +17,7 @@ use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::{ApplyOrder, Standing};
+use crate::ports::database::{ApplyOrder, Around, Standing};
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -367,6 +367,7 @@ impl Runner<'_> {
             file: &migration.file,
             text: &text,
             bookkeeping: self.bookkeeping(one)?,
+            around: Around::default(),
             lock_timeout_ms: plan.lock_timeout_ms,
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,

@@ -7,7 +7,7 @@ use crate::domain::event::{Event, Outcome, StepReport, Verdict};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::migration::{AloneProbe, UnitMode};
 use crate::domain::run::InFlight;
-use crate::ports::database::{ProbeOrder, Standing};
+use crate::ports::database::{Around, ProbeOrder, Standing};
 use crate::ports::fence::Fenced;
 use std::time::{Duration, Instant};
 
@@ -170,7 +170,8 @@ impl Runner<'_> {
         }
         let bookkeeping = step.map(|step| self.bookkeeping(step)).transpose()?.flatten();
         let (holder, anchor) = (self.holder(), self.anchor());
-        let order = ProbeOrder { url: &self.world.target, holder: &holder, anchor: &anchor, step, bookkeeping };
+        let around = Around::default();
+        let order = ProbeOrder { url: &self.world.target, holder: &holder, anchor: &anchor, step, bookkeeping, around };
         Ok(match self.world.database.probe(order, fenced).await? {
             Standing::Applied { xid, evidence } => {
                 let report = StepReport { xid, ..StepReport::default() };

@@ -19,7 +19,7 @@ use crate::domain::schema::comparison::{Comparison, counts};
 use crate::domain::schema::compat::{Breaking, Judged};
 use crate::domain::schema::diff::{Change, ChangeKind};
 use crate::domain::schema::fingerprint::fingerprint;
-use crate::ports::database::ApplyOrder;
+use crate::ports::database::{ApplyOrder, Around};
 use std::collections::BTreeMap;
 
 /// The catalog the target must have afterwards, kept beside the run so that a difference can be named.
@@ -154,6 +154,7 @@ impl Runner<'_> {
                 file: &migration.file,
                 text: &text,
                 bookkeeping: self.bookkeeping(step)?,
+                around: Around::default(),
                 lock_timeout_ms: settings.map_or(500, |settings| settings.lock_timeout_ms),
                 lock_budget_ms: settings.map_or(60_000, |settings| settings.lock_budget_ms),
                 statement_timeout_ms: settings.and_then(|settings| settings.statement_timeout_ms),

@@ -115,6 +115,25 @@ pub struct Anchor {
     pub hash: String,
 }
 
+/// The session setting that is `on` while a step is applied: within its transaction, or in the session of a statement that runs alone. Triggers
+/// of dbd's own look at it.
+pub const MIGRATING: &str = "dbd.migrating";
+
+/// Statements that dbd itself adds to a step. They are no part of the migration: nothing is recorded of them statement by statement, and one
+/// that fails fails the step as dbd's own.
+///
+/// In a transaction they belong to it: `before` comes behind the ledger row and ahead of the migration's first statement, `after` behind its last
+/// and ahead of the bookkeeping and the COMMIT. Around a statement that runs alone each is a transaction of its own: `before` ahead of the
+/// row that says it was started, `after` ahead of the row that says it is finished. A try that is repeated, and the probe of one that was cut
+/// off, run them again: there they must be idempotent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Around<'a> {
+    /// What runs first.
+    pub before: &'a [String],
+    /// What runs last.
+    pub after: &'a [String],
+}
+
 /// One step to be applied.
 pub struct ApplyOrder<'a> {
     /// The database.
@@ -135,6 +154,8 @@ pub struct ApplyOrder<'a> {
     pub text: &'a str,
     /// The bookkeeping of the owning tool, one INSERT, if this step is the migration's last.
     pub bookkeeping: Option<String>,
+    /// What dbd adds around it.
+    pub around: Around<'a>,
     /// How long one try for a lock waits, in milliseconds.
     pub lock_timeout_ms: u64,
     /// How long tries may go on in all, in milliseconds.
@@ -211,6 +232,8 @@ pub struct ProbeOrder<'a> {
     pub step: Option<&'a PlanStep>,
     /// The bookkeeping that belongs to it, if it is the migration's last: written when the statement ran but its bookkeeping did not.
     pub bookkeeping: Option<String>,
+    /// What dbd adds around it: `after` is run when the statement ran alone and its end was not recorded.
+    pub around: Around<'a>,
 }
 
 /// What makes a restore of the dump one transaction with its own proof.
