@@ -92,7 +92,7 @@ pub fn audit_key_file(config: &Config) -> KeyFile {
 /// PostgreSQL over the wire.
 #[must_use]
 pub fn database() -> Box<dyn Database> {
-    Box::new(Postgres)
+    Box::new(Postgres::default())
 }
 
 /// The migrations folder.

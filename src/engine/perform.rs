@@ -78,6 +78,7 @@ impl Runner<'_> {
     async fn hold_tool(&mut self, effect: Effect) -> Result<(), Failure> {
         if !matches!(effect, Effect::PrepareTarget | Effect::Migrate { .. }) {
             self.tool_hold = None;
+            self.world.database.rest().await;
             return Ok(());
         }
         // Behind a pooler a session's lock means nothing and might outlive the run.

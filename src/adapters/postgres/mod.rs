@@ -9,7 +9,9 @@ mod connect;
 mod data;
 mod facts;
 mod hazard_facts;
+mod kept;
 mod ledger;
+mod line;
 mod observe;
 mod restore;
 
@@ -33,8 +35,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// PostgreSQL over the wire.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Postgres;
+#[derive(Default)]
+pub struct Postgres {
+    /// What a step leaves to the next one.
+    kept: kept::Kept,
+}
 
 fn exclude(tracking: &str) -> Exclude {
     every_table_of(&[tracking])
@@ -195,8 +200,8 @@ impl Database for Postgres {
         ledger::take_lease(url, holder).await
     }
 
-    async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
-        ledger::check_lease(url, holder).await
+    async fn check_lease(&self, url: &ConnectionUrl, hold: Option<&Hold>, holder: &Holder) -> Result<(), Failure> {
+        ledger::check_lease(url, hold, holder).await
     }
 
     async fn record(&self, url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure> {
@@ -204,7 +209,11 @@ impl Database for Postgres {
     }
 
     async fn apply(&self, order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
-        apply::apply(order).await
+        apply::apply(order, &self.kept).await
+    }
+
+    async fn rest(&self) {
+        self.kept.close().await;
     }
 
     async fn fence(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure> {

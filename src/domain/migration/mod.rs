@@ -25,7 +25,7 @@ mod statement;
 mod tokens;
 
 pub use batch::{batched, columns_set, tables_of};
-pub use split::{SplitError, pieces, session_settings, split, split_at};
+pub use split::{SplitError, leaves_session_as_it_was, pieces, session_settings, split, split_at};
 pub use standing::{Checksum, Entry, standing};
 pub use tokens::{shown_text, tokens_digest};
 
