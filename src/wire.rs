@@ -114,6 +114,8 @@ pub fn migrations(config: &Config) -> Result<Box<dyn Migrations>, Failure> {
         dir,
         shown,
         choice: FormatChoice::parse(&config.migrations.format)?,
+        said: crate::config::owners::said(&config.root)?,
+        table: config.migrations.table.clone(),
     }))
 }
 
@@ -130,7 +132,14 @@ pub fn migrations_to_make(config: &Config) -> Result<Box<dyn Migrations>, Failur
         .unwrap_or_else(|_| config.migrations.dir.clone().unwrap_or_else(|| config.root.join("migrations")));
     let shown = config.shown(&dir);
     let choice = FormatChoice::parse(&config.migrations.format)?;
-    Ok(Box::new(MigrationsFolder { root: config.root.clone(), dir: Ok(dir), shown, choice }))
+    Ok(Box::new(MigrationsFolder {
+        root: config.root.clone(),
+        dir: Ok(dir),
+        shown,
+        choice,
+        said: crate::config::owners::said(&config.root)?,
+        table: config.migrations.table.clone(),
+    }))
 }
 
 /// A folder of migrations that the command line named.
@@ -144,6 +153,8 @@ pub fn migrations_in(config: &Config, dir: &std::path::Path) -> Result<Box<dyn M
         shown: config.shown(dir),
         choice,
         root: config.root.clone(),
+        said: crate::config::owners::said(&config.root)?,
+        table: config.migrations.table.clone(),
     }))
 }
 

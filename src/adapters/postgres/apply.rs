@@ -16,7 +16,7 @@ use super::observe::Observer;
 use crate::domain::code::Code;
 use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
-use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings, tables_of};
+use crate::domain::migration::{AloneProbe, Span, UnitMode, VERIFIED, session_settings, tables_of};
 use crate::domain::rehearsal::StatementTrace;
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::database::{Applied, ApplyOrder, MIGRATING, NotApplied};
@@ -230,7 +230,14 @@ async fn in_transaction<'a>(
         line.send(Part::Added("after"), sql, trace).await?;
     }
     if let Some(sql) = &order.bookkeeping {
-        line.send(Part::Bookkeeping, sql, trace).await?;
+        let row = match sql.split_once(VERIFIED) {
+            Some((looks, row)) => {
+                line.send(Part::Verify, looks, trace).await?;
+                row
+            }
+            None => sql,
+        };
+        line.send(Part::Bookkeeping, row, trace).await?;
     }
     line.settle(trace).await?;
     passed(Boundary::BeforeCommit, order.place());

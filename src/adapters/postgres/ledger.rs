@@ -130,7 +130,7 @@ pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &
     session.client.batch_execute(begin).await.map_err(|error| failed(&error))?;
     session.client.batch_execute(LEDGER).await.map_err(|error| failed(&error))?;
     if let Some(tracking) = tracking {
-        session.client.batch_execute(tracking.create).await.map_err(|error| failed(&error))?;
+        session.client.batch_execute(&tracking.create).await.map_err(|error| failed(&error))?;
     }
     if !write_lease(&session.client, holder).await.map_err(|error| failed(&error))? {
         return Err(superseded_by(&session.client, holder).await);

@@ -36,6 +36,8 @@ pub(super) enum Part<'a> {
     Added(&'static str),
     /// A statement of the migration.
     Statement(&'a Span),
+    /// What the tool that owns the folder looks at once the statements ran.
+    Verify,
     /// The row of the tool that owns the folder.
     Bookkeeping,
 }
@@ -130,6 +132,9 @@ impl<'a> Line<'a> {
                 result.map_err(|error| theirs(order, Some(span), &error, ""))?;
                 passed(Boundary::StatementRan, order.place());
             }
+            Part::Verify => {
+                result.map_err(|error| unverified(order, &error))?;
+            }
             Part::Bookkeeping => {
                 result.map_err(|error| ours(order, "writing the bookkeeping row", &error))?;
             }
@@ -163,6 +168,20 @@ pub(super) fn traced(span: &Span, sql: &str, took: Duration, result: Answer) -> 
         }
     };
     (one, result)
+}
+
+/// The migration ran, and its verify script fails.
+fn unverified(order: &ApplyOrder<'_>, error: &Error) -> Trouble {
+    match ours(order, &format!("verifying {}", order.file), error) {
+        Trouble::Certain(failure) if error.as_db_error().is_some() && failure.code == Code::QueryFailed => {
+            let message = format!("{} ran, and its verify script fails", order.file);
+            let failure = Failure { code: Code::StatementFailed, message, ..failure };
+            Trouble::Certain(
+                failure.hint("the script may only look: it runs in a transaction that cannot write, and is taken back"),
+            )
+        }
+        other => other,
+    }
 }
 
 /// A statement that dbd adds has failed.

@@ -47,7 +47,7 @@ fn exclude(tracking: &str) -> Exclude {
 
 /// The tracking tables, and whatever else their tools keep.
 fn every_table_of(tracking: &[&str]) -> Exclude {
-    let more = formats().iter().map(|format| format.tracking()).filter(|one| tracking.contains(&one.table));
+    let more = formats().iter().map(|format| format.tracking()).filter(|one| tracking.contains(&&*one.table));
     Exclude::tables(tracking.iter().copied().chain(more.flat_map(|one| one.more.iter().copied())))
 }
 

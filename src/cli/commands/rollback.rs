@@ -28,7 +28,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     newest_of_target(&journal, &run)?;
     let world = crate::wire::world(&config, &environment, run.id.as_str())?;
     if let (Some(backup), Some(preflight)) = (&run.backup, &run.preflight) {
-        let tracking = preflight.format.reader().tracking().table;
+        let tracking = preflight.tracking_table();
         let loss =
             world.database.loss(&world.target, tracking, &backup.xid, &backup.rows, &run.known_transactions()).await?;
         if loss.rows() > 0 {
