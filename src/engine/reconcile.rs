@@ -73,7 +73,14 @@ impl Runner<'_> {
                 ))
             }
             Effect::RunVerify => world.commands.fence(&flight.id).await,
-            Effect::PrepareTarget => self.fence_sessions(flight, None).await,
+            Effect::PrepareTarget | Effect::UndoStep { .. } => self.fence_sessions(flight, None).await,
+            // Before the target is known to be this process's it may be closed, or bear another name: nobody but this run closes it.
+            Effect::StartCapture
+            | Effect::RaiseShadow
+            | Effect::EndCapture
+            | Effect::CheckWay
+            | Effect::CatchUp
+            | Effect::Swap => self.fence_capture(&flight.id).await,
             Effect::Migrate { step } => {
                 // Only the user's own tool is a process; every other migration is a session.
                 let programs = match self.runs_command(step) {
@@ -117,6 +124,12 @@ impl Runner<'_> {
             Recovery::Discard => Ok((Verdict::NotApplied, "the sandbox it worked in is removed".to_owned())),
             Recovery::ProbeDump => self.probe_dump(flight, fenced).await,
             Recovery::ProbeLedger => self.probe_ledger(flight, fenced).await,
+            Recovery::ProbeSwap => {
+                let (swapped, evidence) = self.probe_swap(&flight.id, fenced).await?;
+                let verdict = swapped
+                    .map_or(Verdict::NotApplied, |swapped| Verdict::Applied { outcome: Outcome::Swapped(swapped) });
+                Ok((verdict, evidence))
+            }
         }
     }
 

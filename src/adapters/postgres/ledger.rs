@@ -17,7 +17,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// dbd's schema, harmless to repeat.
-const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
+pub(super) const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
 
 /// How long a session that was opened earlier is given to answer before another one is asked.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
