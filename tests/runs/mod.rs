@@ -7,6 +7,7 @@ mod decisions;
 mod evidence;
 mod formats;
 mod good;
+mod histories;
 mod hurt;
 mod journal;
 mod killed;
