@@ -15,25 +15,31 @@ use std::sync::atomic::{AtomicI64, Ordering};
 const NEXT: &str = "-- next migration\n";
 
 /// A database that is used again for every script: making one takes longer than everything else.
-struct Ground(ConnectionUrl, tokio_postgres::Client);
+pub(super) struct Ground {
+    url: ConnectionUrl,
+    client: tokio_postgres::Client,
+    /// Its name.
+    pub(super) database: String,
+}
 
 impl Ground {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let name = pg::create_database().await;
         let url = format!("postgres://{}@localhost/{name}?host={}", pg::USER, pg::server().socket.display());
-        Self(ConnectionUrl::parse(&url).unwrap(), pg::connect(&name).await)
+        let (url, client) = (ConnectionUrl::parse(&url).unwrap(), pg::connect(&name).await);
+        Self { url, client, database: name }
     }
 
     /// As `setup` makes it.
-    async fn prepared(&self, setup: &str) -> &ConnectionUrl {
-        let sql = format!("drop schema if exists s, public cascade; create schema public; {setup}");
-        self.1.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{setup}: {error:?}"));
-        &self.0
+    pub(super) async fn prepared(&self, setup: &str) -> &ConnectionUrl {
+        let sql = format!("drop schema if exists s, app, public cascade; create schema public; {setup}");
+        self.client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{setup}: {error:?}"));
+        &self.url
     }
 }
 
 /// Runs the migrations of a script and watches.
-async fn run(url: &ConnectionUrl, script: &str) -> Seen {
+pub(super) async fn run(url: &ConnectionUrl, script: &str) -> Seen {
     // The ledger knows a step by its run.
     static NUMBER: AtomicI64 = AtomicI64::new(1);
     let run = RunId::new(&EnvironmentName::parse("check").unwrap(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -46,7 +52,7 @@ async fn run(url: &ConnectionUrl, script: &str) -> Seen {
     observe(&Postgres, url, &run, &watched, &|_| {}).await.unwrap()
 }
 
-fn dangers(seen: &Seen) -> BTreeSet<Danger> {
+pub(super) fn dangers(seen: &Seen) -> BTreeSet<Danger> {
     let statements = seen.migrations.iter().flat_map(|migration| &migration.statements);
     statements.flat_map(|one| one.danger.iter().filter_map(|word| Danger::parse(word))).collect()
 }

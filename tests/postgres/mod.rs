@@ -3,4 +3,5 @@
 mod cases;
 mod catalog;
 mod hazards;
+mod score;
 mod script;

@@ -138,7 +138,9 @@ async fn once(
     }
     let observer = match order.watch {
         true => Some(
-            Observer::begin(&session.client).await.map_err(|error| ours(order, "looking at the catalog", &error))?,
+            Observer::begin(&session.client, order.step.unit == 0)
+                .await
+                .map_err(|error| ours(order, "looking at the catalog", &error))?,
         ),
         false => None,
     };

@@ -66,7 +66,7 @@ async fn relations(client: &Client, facts: &mut Facts) -> Result<BTreeMap<u32, R
         "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.reltuples::bigint, \
            CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_total_relation_size(c.oid) END, \
            CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_relation_size(c.oid) END, \
-           (SELECT s.n_live_tup FROM pg_catalog.pg_stat_all_tables s WHERE s.relid = c.oid) \
+           (SELECT s.n_live_tup FROM pg_catalog.pg_stat_all_tables s WHERE s.relid = c.oid), c.relpersistence = 'u' \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND {OURS}"
     );
@@ -90,6 +90,7 @@ async fn relations(client: &Client, facts: &mut Facts) -> Result<BTreeMap<u32, R
         let relation = Relation {
             rows: rows.and_then(|rows| u64::try_from(rows).ok()),
             bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+            unlogged: Some(row.get(8)),
             ..Relation::new(kind)
         };
         oids.insert(row.get(0), rel.clone());
@@ -100,7 +101,9 @@ async fn relations(client: &Client, facts: &mut Facts) -> Result<BTreeMap<u32, R
 
 async fn columns(client: &Client, facts: &mut Facts, oids: &BTreeMap<u32, Rel>) -> Result<(), Error> {
     let sql = format!(
-        "SELECT a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull \
+        "SELECT a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+           CASE WHEN a.attcollation <> (SELECT t.typcollation FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid) \
+             THEN (SELECT l.collname::text FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation) END \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'm', 'f') AND {OURS} ORDER BY 1, a.attnum"
@@ -117,7 +120,7 @@ async fn columns(client: &Client, facts: &mut Facts, oids: &BTreeMap<u32, Rel>) 
                 ty
             }
         };
-        relation.columns.push(Column { name: row.get(1), ty, not_null: row.get(3) });
+        relation.columns.push(Column { name: row.get(1), ty, collation: row.get(4), not_null: row.get(3) });
     }
     Ok(())
 }

@@ -39,14 +39,30 @@ pub fn rewrites(
         return Some(true);
     }
     let Some(old) = old.filter(|old| !old.name.is_empty()) else {
-        return match new.name.as_str() {
-            // Most columns that become text are some varchar; what else they may be can only be guessed.
-            "text" if !new.array => Some(false),
-            "varchar" if !new.array && new.mods.is_empty() => Some(false),
-            _ => None,
-        };
+        return likely(facts, new, using.is_some_and(|using| matches!(using.shape, Shape::Cast(..))));
     };
     Some(!same_bytes(facts, old, new))
+}
+
+/// Whether a column of an unknown type is rewritten on its way to `new`; `None` for most likely.
+///
+/// Without USING only what may be assigned can be the old type, and what people write most often is a longer text of the same kind.
+/// With a cast the two are rather different.
+fn likely(facts: &Facts, new: &TypeName, cast: bool) -> Option<bool> {
+    if cast || new.array {
+        return None;
+    }
+    match (new.name.as_str(), new.mods.as_slice()) {
+        ("text" | "varchar" | "citext" | "inet" | "varbit", _) | ("numeric" | "interval", []) => Some(false),
+        ("timestamp" | "timestamptz", [] | [6]) | ("timestamptz", [3]) if facts.utc => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether nearly everything that becomes this type without a USING keeps its bytes.
+#[must_use]
+pub fn always_free(new: &TypeName) -> bool {
+    new.schema.is_none() && new.name == "inet" && !new.array
 }
 
 /// Whether an expression is the column itself, or its cast to the new type.
@@ -73,7 +89,8 @@ fn same_bytes(facts: &Facts, old: &TypeName, new: &TypeName) -> bool {
         // Elements are converted one by one unless nothing at all has to be done to them.
         let element = |ty: &TypeName| TypeName { array: false, ..ty.clone() };
         let (from, to) = (element(old), element(new));
-        return old.array == new.array && to.mods.is_empty() && same_bytes(facts, &from, &to) || old == new;
+        return old == new
+            || (old.array == new.array && to.mods.is_empty() && from.name == to.name && same_bytes(facts, &from, &to));
     }
     let one = |mods: &[i32]| mods.first().copied();
     match (old.name.as_str(), new.name.as_str()) {
@@ -165,21 +182,22 @@ mod tests {
             ("integer", "integer", true),
             ("timestamp(3)", "timestamp", true),
             ("timestamp", "timestamp(3)", false),
-            ("timestamp", "timestamptz", false),
+            ("timestamp", "timestamptz", true),
             ("cidr", "inet", true),
             ("inet", "cidr", false),
             ("text", "citext", true),
             ("json", "jsonb", false),
             ("text", "jsonb", false),
-            ("varchar(9)[]", "text[]", true),
+            ("varchar(9)[]", "text[]", false),
+            ("varchar(9)[]", "varchar[]", true),
             ("varchar(9)[]", "varchar(10)[]", false),
             ("integer", "text", false),
             ("bit varying(5)", "bit varying(9)", true),
         ] {
             assert_eq!(same_bytes(&facts, &ty(old), &ty(new)), kept, "{old} to {new}");
         }
-        let utc = Facts { utc: true, ..Facts::of_text() };
-        assert!(same_bytes(&utc, &ty("timestamp"), &ty("timestamptz")));
+        let elsewhere = Facts { utc: false, ..Facts::of_text() };
+        assert!(!same_bytes(&elsewhere, &ty("timestamp"), &ty("timestamptz")));
     }
 
     #[test]
