@@ -39,7 +39,7 @@ fn the_safe_form_is_written_beside_the_file_and_does_the_same_without_the_danger
 #[test]
 fn what_a_file_and_the_configuration_waive_is_let_pass_and_recorded() {
     let project = Project::new();
-    project.config("[check]\nallow = [\"index_not_concurrent\"]\nreason = \"nobody writes at night\"\n");
+    project.config("[check]\nallow = \"index_not_concurrent\"\nreason = \"nobody writes at night\"\n");
     project.migration(
         "0001_waived",
         "-- dbd: allow rewrite reason=a hundred rows\nalter table orders alter column price type numeric(12, 3);\n\

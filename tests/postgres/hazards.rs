@@ -263,7 +263,6 @@ const CASES: &[&str] = &[
 #[tokio::test]
 async fn what_a_catalog_makes_expect_is_what_the_server_does() {
     let mut wrong = Vec::new();
-    let (mut told, mut by_text) = ([0, 0, 0], [0, 0, 0]);
     let ground = Ground::new().await;
     for sql in CASES {
         let url = ground.prepared(SETUP).await;
@@ -275,12 +274,6 @@ async fn what_a_catalog_makes_expect_is_what_the_server_does() {
             wrong.push(format!("{sql}: {failure:?}"));
         }
         let truth = dangers(&seen);
-        for (count, expected) in [(&mut told, expected(&facts, sql)), (&mut by_text, expected(&Facts::of_text(), sql))]
-        {
-            count[0] += usize::from(!truth.is_empty() && !expected.is_empty());
-            count[1] += usize::from(truth.is_empty() && !expected.is_empty());
-            count[2] += usize::from(!truth.is_empty() && expected.is_empty());
-        }
         let (by_catalog, by_folder) = (expected(&facts, sql), expected(&text, sql));
         if by_catalog != truth {
             wrong.push(format!("{sql}\n  seen {truth:?}, expected from the catalog {by_catalog:?}"));
@@ -299,14 +292,6 @@ async fn what_a_catalog_makes_expect_is_what_the_server_does() {
             wrong.push(format!("{sql}\n  seen {truth:?}, told after the rehearsal {after:?}"));
         }
     }
-    assert_eq!((told[1], told[2]), (0, 0), "false alarms and misses by the catalog, beside {} right ones", told[0]);
-    // The cases were chosen to be hard to tell from the text alone; here it knows nothing of the tables at all.
-    let [right, false_alarms, missed] = by_text;
-    assert!(right * 10 >= (right + missed) * 9, "by text {right} right, {false_alarms} false alarms, {missed} missed");
-    assert!(
-        right * 10 >= (right + false_alarms) * 7,
-        "by text {right} right, {false_alarms} false alarms, {missed} missed"
-    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
