@@ -262,3 +262,115 @@ async fn what_is_said_of_a_migration_is_what_the_server_does() {
         assert!(score.recall() >= bar && score.precision() >= bar, "{basis} falls below {bar}:\n{}", lines.join("\n"));
     }
 }
+
+/// Types of columns, as people write them.
+const TYPES: &[&str] = &[
+    "smallint",
+    "integer",
+    "bigint",
+    "real",
+    "double precision",
+    "numeric",
+    "numeric(8,2)",
+    "numeric(10,2)",
+    "numeric(10,4)",
+    "money",
+    "text",
+    "varchar",
+    "varchar(5)",
+    "varchar(9)",
+    "char(3)",
+    "char(5)",
+    "\"char\"",
+    "name",
+    "citext",
+    "bytea",
+    "boolean",
+    "uuid",
+    "json",
+    "jsonb",
+    "xml",
+    "date",
+    "time",
+    "time(3)",
+    "timetz",
+    "timestamp",
+    "timestamp(3)",
+    "timestamptz",
+    "timestamptz(3)",
+    "interval",
+    "interval(3)",
+    "inet",
+    "cidr",
+    "macaddr",
+    "bit(3)",
+    "bit(5)",
+    "bit varying(3)",
+    "bit varying(5)",
+    "bit varying",
+    "oid",
+    "regclass",
+    "integer[]",
+    "bigint[]",
+    "text[]",
+    "varchar[]",
+    "varchar(5)[]",
+    "numeric(8,2)[]",
+    "numeric[]",
+    "int4range",
+    "tsvector",
+    "free",
+    "tight",
+    "longer",
+    "mood",
+    "pair",
+    "point",
+];
+
+#[tokio::test]
+async fn a_change_between_any_two_types_rewrites_exactly_what_is_said() {
+    let ground = Ground::new().await;
+    let tables: String = TYPES.iter().enumerate().map(|(at, ty)| format!("create table t{at} (a {ty}); ")).collect();
+    let setup = format!(
+        "create extension citext; create domain free as text; create domain tight as text check (value <> '');
+         create domain longer as varchar(9); create type mood as enum ('ok'); create type pair as (a int); {tables}"
+    );
+    let url = ground.prepared(&setup).await;
+    let facts = Postgres.hazard_facts(url).await.unwrap();
+    let mut folder = Facts::of_text();
+    let _ = judge::migration(&mut folder, "1.sql", &setup, false);
+    let session = pg::connect(&ground.database).await;
+    session.batch_execute("set timezone = 'UTC'").await.unwrap();
+    let (facts, mut wrong, mut tried) = (Facts { utc: true, ..facts }, Vec::new(), 0);
+    for zone in [true, false] {
+        let facts = Facts { utc: zone, ..facts.clone() };
+        session.batch_execute(if zone { "set timezone = 'UTC'" } else { "set timezone = 'Asia/Tokyo'" }).await.unwrap();
+        for (at, old) in TYPES.iter().enumerate() {
+            for new in TYPES {
+                let times = old.starts_with("time") && new.starts_with("time");
+                if !zone && !times {
+                    continue;
+                }
+                let file = format!("select pg_relation_filenode('t{at}'::regclass)");
+                let change = format!("alter table t{at} alter a type {new}");
+                let before: u32 = session.query_one(&file, &[]).await.unwrap().get(0);
+                session.batch_execute("begin").await.unwrap();
+                // What cannot be assigned needs a USING of somebody's own, which always rewrites.
+                if session.batch_execute(&change).await.is_ok() {
+                    let after: u32 = session.query_one(&file, &[]).await.unwrap().get(0);
+                    let truth = before != after;
+                    tried += 1;
+                    if judged(&facts, &change).contains(&Danger::Rewrite) != truth {
+                        wrong.push(format!("catalog: {old} to {new}: the server rewrites: {truth}, in UTC: {zone}"));
+                    }
+                    if zone && judged(&folder, &change).contains(&Danger::Rewrite) != truth {
+                        wrong.push(format!("folder: {old} to {new}: the server rewrites: {truth}"));
+                    }
+                }
+                session.batch_execute("rollback").await.unwrap();
+            }
+        }
+    }
+    assert!(tried > 700, "{tried} pairs");
+    assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join("\n"));
+}
