@@ -1451,3 +1451,328 @@ begin; alter table posts add foreign key (a) references users not valid; alter t
 create unlogged table accounts (id int); alter table accounts set logged;
 --
 alter table accounts set logged;
+== tx start transaction end
+create table a (id bigint primary key, n text);
+--
+start transaction; alter table a alter n set not null; end;
+== tx commit first
+create table a (id bigint primary key, n text);
+--
+commit; create index on a (n);
+== tx commit and chain-like
+create table a (id bigint primary key, n text);
+--
+begin; alter table a add column x int; commit; begin; alter table a add constraint c check (x > 0); commit;
+== def timezone utc
+create table a (id bigint primary key);
+--
+alter table a add column t timestamp default timezone('utc', now());
+== def parenthesised
+create table a (id bigint primary key);
+--
+alter table a add column t int not null default (1 + 2) * 3;
+== def date_trunc
+create table a (id bigint primary key);
+--
+alter table a add column t timestamptz default date_trunc('day', now());
+== def to_char
+create table a (id bigint primary key);
+--
+alter table a add column t text default to_char(now(), 'YYYY');
+== def random int
+create table a (id bigint primary key);
+--
+alter table a add column t int default floor(random() * 10)::int;
+== def current_user
+create table a (id bigint primary key);
+--
+alter table a add column t text default current_user;
+== def concat
+create table a (id bigint primary key);
+--
+alter table a add column t text default 'x' || 'y';
+== def transaction_timestamp
+create table a (id bigint primary key);
+--
+alter table a add column t timestamptz default transaction_timestamp();
+== def localtimestamp
+create table a (id bigint primary key);
+--
+alter table a add column t timestamp default localtimestamp(3);
+== def range
+create table a (id bigint primary key);
+--
+alter table a add column t tstzrange default tstzrange(now(), null);
+== def make_interval
+create table a (id bigint primary key);
+--
+alter table a add column t interval default make_interval(days => 3);
+== def gen_random_bytes
+create extension if not exists pgcrypto; create table a (id bigint primary key);
+--
+alter table a add column t bytea default gen_random_bytes(8);
+== def encode random bytes
+create extension if not exists pgcrypto; create table a (id bigint primary key);
+--
+alter table a add column t text default encode(gen_random_bytes(8), 'hex');
+== def uuid v1mc
+create extension if not exists "uuid-ossp"; create table a (id bigint primary key);
+--
+alter table a add column t uuid default uuid_generate_v1mc();
+== def uuid nil
+create extension if not exists "uuid-ossp"; create table a (id bigint primary key);
+--
+alter table a add column t uuid default uuid_nil();
+== def txid
+create table a (id bigint primary key);
+--
+alter table a add column t bigint default txid_current();
+== def null serial-like
+create sequence s; create table a (id bigint primary key);
+--
+alter table a add column t bigint; alter table a alter column t set default nextval('s');
+== add identity then pk
+create table a (n text);
+--
+alter table a add column id int generated always as identity; alter table a add primary key (id);
+== add check on new column separately
+create table a (id bigint primary key);
+--
+alter table a add column n int, add constraint c check (n > 0);
+== add column not null default then unique
+create table a (id bigint primary key);
+--
+alter table a add column n text not null default 'x', add constraint u unique (id, n);
+== drop column used by index
+create table a (id bigint primary key, n text); create index on a (n);
+--
+alter table a drop column n;
+== rename column and index
+create table a (id bigint primary key, n text);
+--
+alter table a rename column n to m; create index on a (m);
+== rename then type
+create table a (id bigint primary key, n varchar(5));
+--
+alter table a rename column n to m; alter table a alter column m type varchar(9);
+== set schema then index
+create schema app; create table a (id bigint primary key, n text);
+--
+alter table a set schema app; create index on app.a (n);
+== set schema then type free
+create schema app; create table a (id bigint primary key, n varchar(4));
+--
+alter table a set schema app; alter table app.a alter column n type text;
+== temp table shadowing
+create table a (id bigint primary key, n text);
+--
+create temp table a (id int, n text); create index on a (n);
+== view then alter
+create table a (id bigint primary key, n text);
+--
+create view v as select * from a; alter view v rename to w; drop view w;
+== partition detach then index
+create table p (id bigint, at date) partition by range (at); create table p1 partition of p for values from ('2020-01-01') to ('2021-01-01');
+--
+alter table p detach partition p1; create index on p1 (id);
+== partition drop
+create table p (id bigint, at date) partition by range (at); create table p1 partition of p for values from ('2020-01-01') to ('2021-01-01');
+--
+drop table p1;
+== partition add column not null default
+create table p (id bigint, at date) partition by range (at); create table p1 partition of p for values from ('2020-01-01') to ('2021-01-01');
+--
+alter table p add column x int not null default 3;
+== partition add pk
+create table p (id bigint not null, at date not null) partition by range (at); create table p1 partition of p for values from ('2020-01-01') to ('2021-01-01');
+--
+alter table p add primary key (id, at);
+== partition set not null
+create table p (id bigint, at date) partition by range (at); create table p1 partition of p for values from ('2020-01-01') to ('2021-01-01');
+--
+alter table p alter column id set not null;
+== partition attach not valid check
+create table p (id bigint, at date) partition by range (at); create table p1 (id bigint, at date); alter table p1 add constraint c check (at >= '2020-01-01' and at < '2021-01-01' and at is not null) not valid;
+--
+alter table p attach partition p1 for values from ('2020-01-01') to ('2021-01-01');
+== partition attach with other check
+create table p (id bigint, at date) partition by range (at); create table p1 (id bigint, at date, check (id > 0));
+--
+alter table p attach partition p1 for values from ('2020-01-01') to ('2021-01-01');
+== partition attach validate first
+create table p (id bigint, at date) partition by range (at); create table p1 (id bigint, at date);
+--
+alter table p1 add constraint c check (at >= '2020-01-01' and at < '2021-01-01' and at is not null) not valid;
+commit;
+alter table p1 validate constraint c;
+commit;
+alter table p attach partition p1 for values from ('2020-01-01') to ('2021-01-01');
+== partition list attach
+create table p (id bigint, k text) partition by list (k); create table p1 (id bigint, k text not null check (k = 'a'));
+--
+alter table p attach partition p1 for values in ('a');
+== domain set default drop
+create domain d as int default 1; create table a (x d);
+--
+alter domain d drop default;
+== domain validate
+create domain d as int; create table a (x d); alter domain d add constraint c check (value > 0) not valid;
+--
+alter domain d validate constraint c;
+== domain type add as table column with default null
+create domain d as int check (value > 0); create table a (id int);
+--
+alter table a add column x d default null;
+== domain not null column
+create domain d as int not null; create table a (id int);
+--
+alter table a add column x d default 3;
+== array of domain
+create domain d as int check (value > 0); create table a (id int);
+--
+alter table a add column x d[] default '{1}';
+== composite with domain
+create domain d as int check (value > 0); create type c as (x d); create table a (id int);
+--
+alter table a add column x c;
+== enum add then use in same tx
+create type m as enum ('a'); create table a (x m);
+--
+alter type m add value if not exists 'b'; alter table a add column y m default 'a';
+== exclude on new table
+create extension if not exists btree_gist;
+--
+create table a (id int, r int4range, exclude using gist (id with =, r with &&));
+== index on expression of new column
+create table a (id int);
+--
+alter table a add column doc jsonb not null default '{}'; create index a_doc on a using gin (doc jsonb_path_ops);
+== statistics target then analyze
+create table a (id int, n text);
+--
+alter table a alter column n set statistics 1000; analyze a;
+== cluster all-like named
+create table a (id int primary key, n text); cluster a using a_pkey;
+--
+cluster a;
+== reindex database
+create table a (id int primary key, n text);
+--
+vacuum (full, analyze) a;
+== vacuum full verbose
+create table a (id int primary key, n text);
+--
+VACUUM FULL VERBOSE a;
+== alter index set
+create table a (id int primary key, n text); create index i on a (n);
+--
+alter index i set (fillfactor = 70);
+== alter table set autovacuum
+create table a (id int primary key, n text);
+--
+alter table a set (autovacuum_vacuum_scale_factor = 0.01);
+== alter system like
+create table a (id int primary key, n text);
+--
+alter table a alter column n set (n_distinct = 100);
+== alter type owner
+create type m as enum ('a');
+--
+alter type m owner to postgres;
+== add fk self reference
+create table a (id int primary key, parent int);
+--
+alter table a add constraint f foreign key (parent) references a (id);
+== add fk new column self
+create table a (id int primary key);
+--
+alter table a add column parent int references a (id);
+== fk in same alter as column
+create table b (id int primary key); create table a (id int primary key);
+--
+alter table a add column b_id int, add constraint f foreign key (b_id) references b (id);
+== fk in same alter as not null default column
+create table b (id int primary key); create table a (id int primary key);
+--
+alter table a add column b_id int not null default 0, add constraint f foreign key (b_id) references b (id) not valid;
+== drop constraint add constraint check
+create table a (id int primary key, n int constraint c check (n > 0));
+--
+alter table a drop constraint c, add constraint c check (n >= 0);
+== drop constraint add not valid
+create table a (id int primary key, n int constraint c check (n > 0));
+--
+alter table a drop constraint c, add constraint c check (n >= 0) not valid;
+== pk using index concurrently ladder
+create table a (id int not null, n int);
+--
+create unique index concurrently a_id on a (id);
+alter table a add constraint a_pkey primary key using index a_id;
+== replace pk
+create table a (id int primary key, u uuid not null); create unique index a_u on a (u);
+--
+begin; alter table a drop constraint a_pkey; alter table a add constraint a_pkey primary key using index a_u; commit;
+== trigger function do nothing and update
+create table a (id int primary key, n int);
+--
+update a set n = 1; create index concurrently a_n on a (n);
+== create table partition of with index
+create table p (id bigint primary key) partition by range (id);
+--
+create table p1 partition of p for values from (0) to (10); create table p2 partition of p for values from (10) to (20);
+== create table as with no data
+create table a (id int primary key, n int);
+--
+create table b as table a with no data; create unique index on b (id);
+== create matview concurrently refreshed in same file
+create table a (id int primary key, n int);
+--
+create materialized view m as select id from a; create unique index m_id on m (id); refresh materialized view concurrently m;
+== drop matview cascade
+create table a (id int primary key, n int); create materialized view m as select id from a;
+--
+drop materialized view m; create materialized view m as select id, n from a; create unique index on m (id);
+== generated column dropped and added
+create table a (id int primary key, n int, g int generated always as (n * 2) stored);
+--
+alter table a drop column g; alter table a add column g int generated always as (n * 3) stored;
+== update through function
+create table a (id int primary key, n int); create function f() returns void language sql as 'update a set n = 1';
+--
+select f();
+== create index if not exists quoted schema
+create schema "My App"; create table "My App"."T" (id int, "N" text);
+--
+CREATE INDEX IF NOT EXISTS "T_N" ON "My App"."T" ("N");
+== execute concat
+create table a (id int primary key, n int);
+--
+do $$ declare t text := 'a'; begin execute 'alter table ' || t || ' alter column n type bigint'; end $$;
+== block with case and exists false
+create table a (id int primary key, n int);
+--
+do $$ begin if exists (select from pg_tables where tablename = 'zzz') then alter table a alter column n type bigint; end if; end $$;
+== block with exists true
+create table a (id int primary key, n int);
+--
+do $$ begin if exists (select from pg_tables where tablename = 'a') then alter table a alter column n type bigint; end if; end $$;
+== block with version check
+create table a (id int primary key, n int);
+--
+do $$ begin if current_setting('server_version_num')::int >= 120000 then alter table a alter column n type bigint; end if; end $$;
+== block with count
+create table a (id int primary key, n int);
+--
+do $$ begin if (select count(*) from a) = 0 then alter table a alter column n type bigint; end if; end $$;
+== block with false condition on rows
+create table a (id int primary key, n int);
+--
+do $$ begin if (select count(*) from a) > 1000 then alter table a alter column n type bigint; end if; end $$;
+== block with to_regclass
+create table a (id int primary key, n int);
+--
+do $$ begin if to_regclass('public.zzz') is not null then alter table zzz alter column n type bigint; end if; end $$;
+== block not exists enum value
+create type m as enum ('a');
+--
+do $$ begin if not exists (select 1 from pg_enum e join pg_type t on t.oid = e.enumtypid where t.typname = 'm' and e.enumlabel = 'b') then alter type m add value 'b'; end if; end $$;

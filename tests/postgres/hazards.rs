@@ -32,7 +32,11 @@ impl Ground {
 
     /// As `setup` makes it.
     pub(super) async fn prepared(&self, setup: &str) -> &ConnectionUrl {
-        let sql = format!("drop schema if exists s, app, public cascade; create schema public; {setup}");
+        let schemas = "select quote_ident(nspname) from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'dbd')";
+        let schemas = self.client.query(schemas, &[]).await.unwrap();
+        let drops: String =
+            schemas.iter().map(|row| format!("drop schema {} cascade; ", row.get::<_, String>(0))).collect();
+        let sql = format!("{drops}create schema public; {setup}");
         self.client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{setup}: {error:?}"));
         &self.url
     }

@@ -47,6 +47,7 @@ async fn facts(client: &Client) -> Result<Facts, Error> {
     columns(client, &mut facts, &oids).await?;
     constraints(client, &mut facts, &oids).await?;
     inheritance(client, &mut facts, &oids).await?;
+    partition_keys(client, &mut facts, &oids).await?;
     indexes(client, &mut facts).await?;
     types(client, &mut facts).await?;
     functions(client, &mut facts).await?;
@@ -150,6 +151,17 @@ async fn inheritance(client: &Client, facts: &mut Facts, oids: &BTreeMap<u32, Re
             if row.get(2) {
                 relation.default_partition = Some(child.clone());
             }
+        }
+    }
+    Ok(())
+}
+
+async fn partition_keys(client: &Client, facts: &mut Facts, oids: &BTreeMap<u32, Rel>) -> Result<(), Error> {
+    let sql = "SELECT p.partrelid, ARRAY (SELECT a.attname::text FROM pg_catalog.pg_attribute a \
+                 WHERE a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs)) FROM pg_catalog.pg_partitioned_table p";
+    for row in client.query(sql, &[]).await? {
+        if let Some(relation) = oids.get(&row.get(0)).and_then(|rel| facts.relations.get_mut(rel)) {
+            relation.partition_key = row.get(1);
         }
     }
     Ok(())

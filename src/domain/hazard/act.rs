@@ -195,6 +195,8 @@ pub struct NewTable {
     pub unlogged: bool,
     /// Whether it is itself partitioned.
     pub partitioned: bool,
+    /// The columns it is partitioned by; an expression gives none.
+    pub partition_key: Vec<String>,
     /// `PARTITION OF`.
     pub partition_of: Option<Name>,
     /// `INHERITS`.

@@ -90,6 +90,8 @@ pub struct Relation {
     pub here: bool,
     /// Whether it is UNLOGGED, if that is known.
     pub unlogged: Option<bool>,
+    /// The columns it is partitioned by; none if it is not, or by an expression.
+    pub partition_key: Vec<String>,
     /// Its partitions and inheritance children.
     pub children: Vec<Rel>,
     /// Whether it has a default partition.
@@ -109,6 +111,7 @@ impl Relation {
             bytes: None,
             here: false,
             unlogged: None,
+            partition_key: Vec::new(),
             children: Vec::new(),
             default_partition: None,
         }
@@ -401,6 +404,7 @@ impl Facts {
                 }
                 let kind = if table.partitioned { RelationKind::Partitioned } else { RelationKind::Table };
                 let mut relation = Relation { here: true, unlogged: Some(table.unlogged), ..Relation::new(kind) };
+                relation.partition_key.clone_from(&table.partition_key);
                 relation.columns_known = !table.columns_elsewhere;
                 relation.columns = table.columns.iter().map(column_of).collect();
                 for parent in table.inherits.iter().chain(&table.partition_of) {

@@ -580,6 +580,7 @@ fn create_table(stmt: &protobuf::CreateStmt) -> NewTable {
         temporary: stmt.relation.as_ref().is_some_and(|range| range.relpersistence == "t"),
         unlogged: stmt.relation.as_ref().is_some_and(|range| range.relpersistence == "u"),
         partitioned: stmt.partspec.is_some(),
+        partition_key: stmt.partspec.iter().flat_map(|spec| &spec.part_params).filter_map(key_column).collect(),
         columns_elsewhere: stmt.of_typename.is_some() || !stmt.inh_relations.is_empty(),
         ..NewTable::default()
     };
@@ -598,6 +599,14 @@ fn create_table(stmt: &protobuf::CreateStmt) -> NewTable {
         }
     }
     table
+}
+
+/// The column a table is partitioned by.
+fn key_column(element: &Node) -> Option<String> {
+    match &element.node {
+        Some(NodeEnum::PartitionElem(element)) if !element.name.is_empty() => Some(element.name.clone()),
+        _ => None,
+    }
 }
 
 /// The collation a column is given, unless it is the default one.
