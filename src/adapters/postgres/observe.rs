@@ -18,7 +18,7 @@ pub struct Observer {
 const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), \
      COALESCE(pg_catalog.pg_relation_filenode(c.oid), 0::oid), c.relkind::text \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd')";
+     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd', 'dbd_keep')";
 
 const REMEMBER: &str = "CREATE TABLE IF NOT EXISTS dbd.watched (oid oid PRIMARY KEY); TRUNCATE dbd.watched; \
      INSERT INTO dbd.watched SELECT oid FROM pg_catalog.pg_class";
