@@ -143,6 +143,10 @@ pub const SECTIONS: &[Section] = &[
     section("tests", "Run in the sandbox, after the migrations; any failure refuses the run."),
     section("check", "What `dbd check` and the rehearsal find about migrations."),
     section("sandbox", "The throw-away copy of the target on which a run is rehearsed."),
+    section(
+        "rollback",
+        "The ways back a run may take. The gentlest that provably works is chosen before anything is deployed.",
+    ),
     section("journal", "The record of every run."),
     section("artifacts", "What a run leaves behind for people: log, backup, comparison, report."),
     section("tools", "Programs dbd calls."),
@@ -168,6 +172,9 @@ pub const FORMATS: &[&str] = &[
     "sqitch",
     "command",
 ];
+
+/// The words `rollback.capture` may be.
+pub const CAPTURES: &[&str] = &["auto", "slot", "triggers", "off"];
 
 /// Every key, in the order the reference lists them; the keys of a section stand together.
 pub const KEYS: &[Key] = &[
@@ -249,6 +256,20 @@ pub const KEYS: &[Key] = &[
         Default::Is("false"),
         "true",
         "Refuse a run while the Git working tree has uncommitted changes.",
+    ),
+    key(
+        "environments.*.require_reverse",
+        Kind::Flag,
+        Default::Is("false"),
+        "true",
+        "Refuse a run unless the sandbox showed that every step can be taken back without losing what was written since.",
+    ),
+    key(
+        "environments.*.rollback_window",
+        span(0, 30 * DAY),
+        Default::Is("0s"),
+        "\"2h\"",
+        "How long writes stay captured after a success, so that `dbd rollback` loses none of them. Only of runs that go back by a swap.",
     ),
     key(
         "environments.*.verify.command",
@@ -342,6 +363,20 @@ pub const KEYS: &[Key] = &[
         Default::None("whoever called `sudo`, else `postgres`, else `nobody`"),
         "\"postgres\"",
         "The ordinary user that runs the scratch server when dbd runs as root, as PostgreSQL refuses to run as root.",
+    ),
+    key(
+        "rollback.in_place",
+        Kind::Flag,
+        Default::Is("true"),
+        "false",
+        "Take steps back where they were done, by statements the sandbox proved; what they overwrite is kept in the schema `dbd_keep`.",
+    ),
+    key(
+        "rollback.capture",
+        Kind::Word { allowed: CAPTURES, later: &[] },
+        Default::Is("auto"),
+        "\"triggers\"",
+        "How writes are captured where a step does not go back in place: by a logical replication slot, by triggers, by what the target allows, or not at all.",
     ),
     key(
         "journal.path",

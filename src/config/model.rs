@@ -10,6 +10,7 @@ use crate::domain::failure::{Failure, Place};
 use crate::domain::finding::Allowance;
 use crate::domain::ids::EnvironmentName;
 use crate::domain::secret::Secret;
+use crate::domain::way::CaptureWay;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub journal: Journal,
     /// `[artifacts]`.
     pub artifacts: Artifacts,
+    /// `[rollback]`.
+    pub rollback: Rollback,
     /// `[sandbox]`, without the server: [`Config::sandbox_server`].
     pub sandbox: Sandbox,
     /// `[tools]`.
@@ -68,6 +71,15 @@ pub struct Artifacts {
     pub dir: PathBuf,
     /// How long a run's artifacts are kept.
     pub retention: Duration,
+}
+
+/// `[rollback]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    /// Whether steps may go back in place.
+    pub in_place: bool,
+    /// How writes may be captured for a swap.
+    pub capture: Vec<CaptureWay>,
 }
 
 /// `[sandbox]`.
@@ -172,6 +184,10 @@ pub struct Environment {
     pub lock_budget: Duration,
     /// Whether uncommitted changes refuse a run.
     pub require_clean_tree: bool,
+    /// Whether a run that cannot be taken back without loss is refused.
+    pub require_reverse: bool,
+    /// How long writes stay captured after a success.
+    pub rollback_window: Duration,
     /// The verification command, if there is one.
     pub verify: Option<Command>,
     /// The health check, if there is an address to ask.
@@ -222,6 +238,15 @@ impl Config {
             artifacts: Artifacts {
                 dir: read.required(path("artifacts.dir")?, "artifacts.dir")?,
                 retention: read.required(read.duration("artifacts.retention")?, "artifacts.retention")?,
+            },
+            rollback: Rollback {
+                in_place: read.flag("rollback.in_place")?.unwrap_or(true),
+                capture: match read.required(read.text("rollback.capture")?, "rollback.capture")?.as_str() {
+                    "slot" => vec![CaptureWay::Slot],
+                    "triggers" => vec![CaptureWay::Triggers],
+                    "off" => Vec::new(),
+                    _ => vec![CaptureWay::Slot, CaptureWay::Triggers],
+                },
             },
             sandbox: Sandbox { data, dir: path("sandbox.dir")?.unwrap_or(temp), user: read.text("sandbox.user")? },
             tools: Tools { pg_bin: path("tools.pg_bin")? },
@@ -296,6 +321,8 @@ impl Config {
             lock_timeout: duration("lock_timeout")?,
             lock_budget: duration("lock_budget")?,
             require_clean_tree: read.flag(&key("require_clean_tree"))?.unwrap_or(false),
+            require_reverse: read.flag(&key("require_reverse"))?.unwrap_or(false),
+            rollback_window: duration("rollback_window")?,
             verify: read.command(&key("verify"))?,
             health,
             name,

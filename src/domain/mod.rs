@@ -28,3 +28,4 @@ pub mod schema;
 pub mod secret;
 pub mod sql;
 pub mod time;
+pub mod way;

@@ -53,6 +53,8 @@ pub struct FillOrder {
     pub drop_public: bool,
     /// Whether the rows are left out.
     pub schema_only: bool,
+    /// Whether foreign keys are left out, with their comments.
+    pub without_foreign_keys: bool,
     /// The effect it belongs to.
     pub effect: EffectId,
 }

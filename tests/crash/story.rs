@@ -13,6 +13,8 @@ pub enum End {
     Whole,
     /// As it was before.
     Back,
+    /// As it was before, with what somebody else wrote meanwhile.
+    Kept,
     /// Untouched, whatever was asked for.
     Untouched,
 }
@@ -116,9 +118,26 @@ fn deploys_with_a_scratch_server() -> Project {
     project
 }
 
-/// One step, by somebody's leave; a verification that somebody else writes during, and that fails. They come as themselves: their command line shows no password
-/// to the test that looks for one in all of them.
-fn goes_back() -> Project {
+/// The ways back that are open.
+const IN_PLACE: &str = "";
+const BY_SWAP: &str = "[rollback]\nin_place = false\n";
+const BY_THE_BACKUP: &str = "[rollback]\nin_place = false\ncapture = 'off'\n";
+
+fn goes_back_in_place() -> Project {
+    goes_back(IN_PLACE)
+}
+
+fn goes_back_by_swap() -> Project {
+    goes_back(BY_SWAP)
+}
+
+fn goes_back_by_the_backup() -> Project {
+    goes_back(BY_THE_BACKUP)
+}
+
+/// One step, by somebody's leave; a verification that somebody else writes during, and that fails. They come as themselves: their command
+/// line shows no password to the test that looks for one in all of them.
+fn goes_back(ways: &str) -> Project {
     let project = small();
     let server = crate::support::pg::server();
     let psql = format!(
@@ -129,7 +148,7 @@ fn goes_back() -> Project {
         project.database
     );
     project.migration("0001_first", "create table steps (id int);\nupdate things set name = name || '!';\n").config(&format!(
-        "[environments.dev]\napproval = true\nverify = {{ command = '{psql} -qc \"insert into things values (3) on conflict do nothing\"; exit 1' }}\n"
+        "{ways}[environments.dev]\napproval = true\nverify = {{ command = '{psql} -qc \"insert into things values (3) on conflict do nothing\"; exit 1' }}\n"
     ));
     project
 }
@@ -184,14 +203,36 @@ pub const STORIES: &[Story] = &[
         end: End::Whole,
     },
     Story {
-        name: "a way back",
-        about: "the verification fails, and somebody wrote meanwhile: their rows are dumped, then the backup is restored",
-        project: goes_back,
+        name: "a way back in place",
+        about: "the verification fails, and somebody wrote meanwhile: what they wrote stays",
+        project: goes_back_in_place,
         before: APPROVED,
         killed_before: None,
         killed: "resume {run}",
         again: &[],
         gaps: from_the_failure,
+        end: End::Kept,
+    },
+    Story {
+        name: "a way back by a swap",
+        about: "the same, by a copy that everything written is replayed into",
+        project: goes_back_by_swap,
+        before: APPROVED,
+        killed_before: None,
+        killed: "resume {run}",
+        again: &[],
+        gaps: every,
+        end: End::Kept,
+    },
+    Story {
+        name: "a way back by the backup",
+        about: "the same, asked for, as rows are lost: they are dumped, then the backup is restored",
+        project: goes_back_by_the_backup,
+        before: HALTED,
+        killed_before: None,
+        killed: "rollback {run} --restore --yes",
+        again: &["rollback {run} --restore --yes"],
+        gaps: every,
         end: End::Back,
     },
     Story {
@@ -265,15 +306,19 @@ pub const STORIES: &[Story] = &[
     Story { killed_before: Some(("start dev", "ledger row written", "target")), ..TWICE },
     Story { killed_before: Some(("start dev", "alone done", "target")), ..TWICE },
     Story {
-        project: goes_back,
-        before: APPROVED,
-        killed_before: Some(("resume {run}", "child ended", "psql")),
+        project: goes_back_by_the_backup,
+        before: HALTED,
+        killed_before: Some(("rollback {run} --restore --yes", "child ended", "psql")),
         end: End::Back,
         ..TWICE
     },
 ];
 
 /// A run with a plan that may be carried out.
+/// A run that would lose rows on its way back.
+const HALTED: &[(&str, i32)] = &[("start dev", 75), ("approve {run}", 0), ("resume {run}", 5)];
+
+/// A run that may begin.
 const APPROVED: &[(&str, i32)] = &[("start dev", 75), ("approve {run}", 0)];
 
 /// A run that was killed, and the process that resumes it is killed too, until it is past what the first one left.
@@ -368,7 +413,7 @@ impl Story {
         assert!(output.code.is_some() && !gaps.is_empty(), "{}: {output:?}", self.title());
         let expected = match self.end {
             End::Whole => [0, 75],
-            End::Back => [4, 0],
+            End::Back | End::Kept => [4, 0],
             End::Untouched => [0, 3],
         };
         assert!(output.code.is_some_and(|code| expected.contains(&code)), "{}: {output:?}", self.title());
@@ -397,7 +442,7 @@ impl Story {
                     context()
                 );
             }
-            End::Back | End::Untouched => {
+            End::Back | End::Kept | End::Untouched => {
                 assert!(!steps, "{}", context());
                 assert!(project.tracking().is_empty(), "{}", context());
                 if self.end == End::Untouched {
@@ -405,7 +450,8 @@ impl Story {
                 }
             }
         }
-        assert_eq!(things, ["1|one", "2|two"], "{}", context());
+        let theirs: &[&str] = if self.end == End::Kept { &["3|"] } else { &[] };
+        assert_eq!(things, [&["1|one", "2|two"], theirs].concat(), "{}", context());
         bijection(project, context);
         project.assert_sound();
     }
@@ -429,7 +475,8 @@ pub fn bijection(project: &Project, context: &dyn Fn() -> String) {
         assert!(same, "the ledger has {row}, and the journal no such intent\n{}", context());
         there.push(effect.to_owned());
     }
-    let changes = |event: &&&Event| event.intends("migrate") || event.intends("restore");
+    let changes =
+        |event: &&&Event| ["migrate", "undo_step", "swap", "restore"].iter().any(|effect| event.intends(effect));
     for intent in intents.values().filter(changes) {
         let id = &intent.body["id"];
         let happened = events.iter().any(|event| {

@@ -183,7 +183,7 @@ max_connections = 200
 wal_level = logical
 EOF
 "$1/pg_ctl" --pgdata data --wait --log log start >>log 2>&1 </dev/null &&
-echo "create role $4 login password '$5'; create role reader; grant reader to $4" |
+echo "create role $4 login createdb password '$5'; create role reader; grant reader to $4" |
 "$1/psql" --host "$2" --username "$3" --dbname postgres --quiet --set ON_ERROR_STOP=1 >>log 2>&1 &&
 echo ready || exec >&-
 while read -r _; do :; done

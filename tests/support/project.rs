@@ -425,7 +425,8 @@ impl Project {
         let runs = journal.map(|journal| journal.runs().unwrap_or_default()).unwrap_or_default();
         let ours: Vec<String> =
             runs.iter().map(|run| format!("or datname ~ '^dbd_sandbox_{}_'", run.run.replace('-', "_"))).collect();
-        let condition = format!("datname = '{}' {}", self.database, ours.join(" "));
+        // What a swap made of the target goes with it.
+        let condition = format!("datname ~ '^{}(__dbd_[sxf]_.*)?$' {}", self.database, ours.join(" "));
         let client = self.runtime.block_on(pg::connect_to(self.server(), "postgres"));
         let end = format!("select pg_terminate_backend(pid) from pg_stat_activity where {condition}");
         let list = format!(
@@ -556,6 +557,13 @@ impl Project {
                 self.database
             ))
         };
+        let captures = self.rows(&format!(
+            "select datname from pg_database where datname ~ '^{0}__dbd_[sf]_' \
+             union all select slot_name from pg_replication_slots where database = '{0}' \
+             union all select nspname from pg_namespace where nspname in ('dbd_capture', 'dbd_shadow')",
+            self.database
+        ));
+        assert!(captures.is_empty(), "left behind: {captures:?}");
         // A session that was told goodbye is gone once its backend came round to it.
         let gone = (0..250).any(|_| sessions().is_empty() || self.rows("select pg_sleep(0.02)").is_empty());
         assert!(gone, "left behind: {:?}", sessions());

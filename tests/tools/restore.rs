@@ -23,6 +23,8 @@ pub async fn copy(shop: &Workshop, dump: &Path, to: &Sandbox, roles: Vec<String>
         may_create_roles: true,
         drop_public: false,
         schema_only: false,
+        without_foreign_keys: false,
+        work_dir: std::path::Path::new("/tmp"),
         record: None,
         timeout: None,
     };
@@ -107,6 +109,8 @@ async fn a_copy_has_the_rows_owners_privileges_and_policies_of_the_target() {
         may_create_roles: true,
         drop_public: false,
         schema_only: false,
+        without_foreign_keys: false,
+        work_dir: std::path::Path::new("/tmp"),
         record: Some(shop.path("copy.json")),
         timeout: None,
     };
@@ -147,6 +151,8 @@ async fn without_leave_to_make_roles_the_copy_says_that_owners_are_missing() {
         may_create_roles: false,
         drop_public: false,
         schema_only: false,
+        without_foreign_keys: false,
+        work_dir: std::path::Path::new("/tmp"),
         record: None,
         timeout: None,
     };
@@ -262,6 +268,8 @@ async fn an_extension_the_sandbox_lacks_is_named_with_its_package() {
         may_create_roles: true,
         drop_public: false,
         schema_only: false,
+        without_foreign_keys: false,
+        work_dir: std::path::Path::new("/tmp"),
         record: None,
         timeout: None,
     };

@@ -33,7 +33,7 @@ enum Sub {
         /// Its name
         id: String,
     },
-    /// Remove the sandboxes whose owner is gone
+    /// Remove the sandboxes whose owner is gone, and end the captures whose window is over
     Gc,
 }
 
@@ -43,7 +43,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     match args.command {
         Sub::Create { environment } => create(context, &config, &environment).await,
         Sub::List => show(context, &sandboxes.list().await?, "sandboxes"),
-        Sub::Gc => show(context, &sandboxes.gc().await?, "removed"),
+        Sub::Gc => {
+            super::captures::retire_everywhere(context, &config).await?;
+            show(context, &sandboxes.gc().await?, "removed")
+        }
         Sub::Drop { id } => {
             if !sandboxes.list().await?.iter().any(|one| one.id == id) {
                 return Err(Failure::new(Code::BadArgument, format!("there is no sandbox `{id}`"))
@@ -159,6 +162,7 @@ pub(super) async fn copy(
         may_create_roles: sandbox.own_server,
         drop_public: !facts.has_public,
         schema_only: config.sandbox.data == crate::config::SandboxData::Schema,
+        without_foreign_keys: false,
         effect,
     };
     let filled = backups.fill(&fill, &|_, _| {}).await;
