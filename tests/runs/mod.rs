@@ -9,6 +9,7 @@ mod formats;
 mod good;
 mod histories;
 mod hurt;
+mod in_place;
 mod journal;
 mod killed;
 mod left;
