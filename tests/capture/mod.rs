@@ -2,6 +2,7 @@
 
 mod killed;
 mod rig;
+mod storm;
 mod traps;
 mod workload;
 

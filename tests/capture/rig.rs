@@ -83,7 +83,10 @@ impl Rig {
             Holder::new(capture.run.clone(), "test/journal".to_owned(), 1, "b3:0123456789abcdef", "tests".to_owned());
         Self {
             url,
-            captures: PostgresCaptures { backups: Box::new(tools(folder.path().join("shadow"))) },
+            captures: PostgresCaptures {
+                backups: Box::new(tools(folder.path().join("shadow"))),
+                search: tools(folder.path().to_owned()).search,
+            },
             tools: tools(folder.path().join("work")),
             capture,
             holder,

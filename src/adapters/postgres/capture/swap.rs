@@ -5,7 +5,9 @@ use super::super::connect::{Session, connect, query_failed};
 use super::super::ledger::{LEDGER, identifier, ledger_insert, literal, superseded};
 use super::catch_up::Pair;
 use super::replay::Stop;
+use super::watchman::Watchman;
 use super::{proof, shadow};
+use crate::adapters::support::pg_bin::Search;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Certainty, Failure};
@@ -54,7 +56,7 @@ impl Names {
 }
 
 /// Swaps.
-pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude) -> Result<Swapped, Failure> {
+pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude, search: &Search) -> Result<Swapped, Failure> {
     let (url, capture) = (order.url, order.capture);
     let name = order.effect.application_name();
     let office = connect(&url.with_database(&capture.maintenance), &name).await?;
@@ -74,10 +76,13 @@ pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude) -> Result<Swa
         .await
         .map_err(|error| query_failed(url, "reading what the shadow goes without", &error))?;
 
+    let oid = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
+    let oid = office.client.query_one(oid, &[&capture.database]).await.map_err(failed)?.get(0);
+    let watchman = Watchman::stand(search, url, capture, oid).await;
     let begun = Instant::now();
     (order.progress)("closing the target");
     let result = closed(order, &office, pair, exclude, &dressing).await;
-    match result {
+    let result = match result {
         Ok(mut swapped) => {
             swapped.fence_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             passed(Boundary::Swapped, "");
@@ -85,7 +90,11 @@ pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude) -> Result<Swa
             Ok(swapped)
         }
         Err(failure) => Err(reopened(order, &office, failure).await),
+    };
+    if let Some(watchman) = watchman {
+        watchman.leave();
     }
+    result
 }
 
 /// Opens the target after a swap that came to nothing, and says so.
