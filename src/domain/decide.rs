@@ -304,6 +304,9 @@ pub fn would_lose(run: &Run) -> Failure {
     for (table, rows) in loss.written.iter().take(8) {
         failure = failure.cause(format!("{rows} row(s) in {table}"));
     }
+    for (table, rows) in loss.deleted.iter().take(8) {
+        failure = failure.cause(format!("{rows} row(s) removed from {table}, which would come back"));
+    }
     if loss.schema {
         failure = failure.cause("somebody else changed the schema meanwhile");
     }

@@ -337,6 +337,9 @@ pub struct Loss {
     pub written: BTreeMap<String, i64>,
     /// Rows the backup has that the target no longer has, by table. They come back.
     pub missing: BTreeMap<String, i64>,
+    /// Of those, rows that others removed and this run did not: that they removed them would be forgotten.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deleted: BTreeMap<String, i64>,
     /// Whether somebody else changed the schema since the last step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub schema: bool,
@@ -352,7 +355,7 @@ impl Loss {
     /// Whether anything of somebody else's would be forgotten.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.rows() > 0 || self.schema
+        self.rows() > 0 || self.schema || !self.deleted.is_empty()
     }
 }
 

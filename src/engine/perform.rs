@@ -17,7 +17,8 @@ use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::{ApplyOrder, Around, Standing};
+use crate::ports::database::{ApplyOrder, Around, RestoreOf, Standing};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -476,6 +477,14 @@ impl Runner<'_> {
             .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &known)
             .await?;
         let mut loss = loss;
+        // Where the run itself neither adds nor removes rows, those that are gone were removed by others.
+        let ways = self.run.rehearsal.as_ref().map(|rehearsal| rehearsal.ways.as_slice()).unwrap_or_default();
+        if !ways.is_empty() {
+            let comes_or_goes =
+                |table: &String| ways.iter().any(|way| way.writes.get(table).is_some_and(Vec::is_empty));
+            loss.deleted =
+                loss.missing.iter().filter(|(table, _)| !comes_or_goes(table)).map(|(t, n)| (t.clone(), *n)).collect();
+        }
         // A change of the schema that is not this run's would be forgotten as well.
         if let Some((expected, roles)) = decide::left(&self.run) {
             let catalog = self.world.database.catalog(&self.world.target, &[self.tracking_table()]).await?;
@@ -489,15 +498,20 @@ impl Runner<'_> {
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
         let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
-        let script = world.database.restore_script(
-            &self.holder(),
-            id,
-            &self.anchor(),
-            &backup.rows,
-            &backup.xid,
+        let tables: Vec<String> =
+            world.database.row_counts(&world.target, self.tracking_table()).await?.into_keys().collect();
+        let none = BTreeMap::new();
+        let known = self.run.known_transactions();
+        let of = RestoreOf {
+            rows: &backup.rows,
+            xid: &backup.xid,
+            tables: &tables,
+            written: self.run.loss.as_ref().map_or(&none, |loss| &loss.written),
+            known: &known,
             // Whatever goes back is behind everybody's lock already; a little more patience is kinder than giving up.
-            plan.lock_timeout_ms.max(2_000),
-        );
+            lock_timeout_ms: plan.lock_timeout_ms.max(2_000),
+        };
+        let script = world.database.restore_script(&self.holder(), id, &self.anchor(), &of);
         let order = RestoreOrder {
             url: world.target.clone(),
             server_major: preflight.server.version_num / 10_000,

@@ -236,6 +236,23 @@ pub struct ProbeOrder<'a> {
     pub around: Around<'a>,
 }
 
+/// The moment a restore goes back to, and what was found in the target just before it.
+pub struct RestoreOf<'a> {
+    /// The rows of each table in the dump.
+    pub rows: &'a BTreeMap<String, i64>,
+    /// The oldest transaction that was still running when it was taken.
+    pub xid: &'a str,
+    /// The tables of the target as they are now.
+    pub tables: &'a [String],
+    /// What others wrote since, as it was counted and, if it is to be forgotten, agreed to: what is found under the restore's own locks must
+    /// be the same.
+    pub written: &'a BTreeMap<String, i64>,
+    /// The transactions whose rows are not counted.
+    pub known: &'a [String],
+    /// How long one try for a lock waits, in milliseconds.
+    pub lock_timeout_ms: u64,
+}
+
 /// What makes a restore of the dump one transaction with its own proof.
 #[derive(Clone, Debug)]
 pub struct RestoreScript {
@@ -392,13 +409,5 @@ pub trait Database {
     async fn kept_schemas(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;
 
     /// The SQL around a restore.
-    fn restore_script(
-        &self,
-        holder: &Holder,
-        effect: &EffectId,
-        anchor: &Anchor,
-        rows: &BTreeMap<String, i64>,
-        xid: &str,
-        lock_timeout_ms: u64,
-    ) -> RestoreScript;
+    fn restore_script(&self, holder: &Holder, effect: &EffectId, anchor: &Anchor, of: &RestoreOf<'_>) -> RestoreScript;
 }

@@ -18,4 +18,5 @@ mod refused;
 mod reverse;
 mod rolled_back;
 mod stopped;
+mod ways;
 mod zombies;

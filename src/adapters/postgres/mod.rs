@@ -23,8 +23,8 @@ use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
-    Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript,
-    Snapshot, Standing,
+    Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreOf,
+    RestoreScript, Snapshot, Standing,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -240,15 +240,7 @@ impl Database for Postgres {
         restore::kept_schemas(url).await
     }
 
-    fn restore_script(
-        &self,
-        holder: &Holder,
-        effect: &EffectId,
-        anchor: &Anchor,
-        rows: &BTreeMap<String, i64>,
-        xid: &str,
-        lock_timeout_ms: u64,
-    ) -> RestoreScript {
-        restore::script(holder, effect, anchor, rows, xid, lock_timeout_ms)
+    fn restore_script(&self, holder: &Holder, effect: &EffectId, anchor: &Anchor, of: &RestoreOf<'_>) -> RestoreScript {
+        restore::script(holder, effect, anchor, of)
     }
 }

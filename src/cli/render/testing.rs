@@ -322,6 +322,7 @@ impl Story {
         let loss = Loss {
             written: BTreeMap::from([("public.orders".to_owned(), 3)]),
             missing: BTreeMap::new(),
+            deleted: BTreeMap::new(),
             schema: false,
         };
         self.does(Effect::AssessLoss, Outcome::Loss(loss));
