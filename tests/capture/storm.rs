@@ -145,3 +145,73 @@ async fn of_any_size() {
         }
     }
 }
+
+/// What a capture costs the writers: pgbench with none, with triggers, with a slot that only keeps, and with a shadow that is caught up meanwhile.
+#[tokio::test]
+#[ignore = "takes some minutes"]
+async fn what_a_capture_costs() {
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (rounds, seconds, scale) =
+        (number("DBD_STORM_ROUNDS", 3), number("DBD_STORM_SECONDS", 8), number("DBD_STORM_SCALE", 8));
+    let mut found: std::collections::BTreeMap<&str, Vec<f64>> = std::collections::BTreeMap::new();
+    let rig = Rig::new(Way::Triggers, Who::Superuser, "").await;
+    crate::support::pg::program(
+        "pgbench",
+        &["--initialize", "--quiet", "--scale", &scale.to_string(), &rig.capture.database],
+    );
+    let mut slot = rig.capture.clone();
+    slot.way = Way::Slot;
+    let by_slot = Rig::of(rig.url.clone(), slot);
+    let bench = || {
+        let mut command = tokio::process::Command::new(crate::support::pg::server().bin.join("pgbench"));
+        command.arg("--host").arg(&crate::support::pg::server().socket).args(["--username", "postgres"]);
+        command.args([
+            "--no-vacuum",
+            "--protocol",
+            "prepared",
+            "--client",
+            "4",
+            "--jobs",
+            "2",
+            "--time",
+            &seconds.to_string(),
+        ]);
+        command.arg(&rig.capture.database);
+        async move {
+            let output = command.output().await.unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
+            tps.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+        }
+    };
+    for _ in 0..rounds {
+        found.entry("none").or_default().push(bench().await);
+        rig.start().await.unwrap();
+        found.entry("triggers").or_default().push(bench().await);
+        rig.end().await;
+        by_slot.start().await.unwrap();
+        found.entry("slot").or_default().push(bench().await);
+        by_slot.end().await;
+        for (name, rig) in [("triggers, replayed", &rig), ("slot, replayed", &by_slot)] {
+            rig.start().await.unwrap();
+            rig.shadow().await.unwrap();
+            let mut running = std::pin::pin!(bench());
+            let tps = loop {
+                let replay = async {
+                    rig.catch_up().await.unwrap();
+                    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                };
+                tokio::select! { tps = &mut running => break tps, () = replay => {} }
+            };
+            found.entry(name).or_default().push(tps);
+            rig.end().await;
+        }
+    }
+    let none = found["none"].clone();
+    for (name, tps) in &found {
+        let mut ratios: Vec<f64> = tps.iter().zip(&none).map(|(one, none)| one / none).collect();
+        ratios.sort_by(f64::total_cmp);
+        println!("{name}: {:.2} of without ({ratios:.2?}), {tps:.0?} tps", ratios[ratios.len() / 2]);
+    }
+}

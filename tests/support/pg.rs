@@ -179,6 +179,7 @@ full_page_writes = off
 synchronous_commit = off
 max_connections = 200
 wal_level = logical
+max_prepared_transactions = 10
 EOF
 "$1/pg_ctl" --pgdata data --wait --log log start >>log 2>&1 </dev/null &&
 echo "create role $4 login password '$5'; create role reader; grant reader to $4" |
