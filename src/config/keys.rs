@@ -258,6 +258,13 @@ pub const KEYS: &[Key] = &[
         "Refuse a run while the Git working tree has uncommitted changes.",
     ),
     key(
+        "environments.*.require_reverse",
+        Kind::Flag,
+        Default::Is("false"),
+        "true",
+        "Refuse a run unless the sandbox showed that every step can be taken back without losing what was written since.",
+    ),
+    key(
         "environments.*.rollback_window",
         span(0, 30 * DAY),
         Default::Is("0s"),

@@ -184,6 +184,8 @@ pub struct Environment {
     pub lock_budget: Duration,
     /// Whether uncommitted changes refuse a run.
     pub require_clean_tree: bool,
+    /// Whether a run that cannot be taken back without loss is refused.
+    pub require_reverse: bool,
     /// How long writes stay captured after a success.
     pub rollback_window: Duration,
     /// The verification command, if there is one.
@@ -319,6 +321,7 @@ impl Config {
             lock_timeout: duration("lock_timeout")?,
             lock_budget: duration("lock_budget")?,
             require_clean_tree: read.flag(&key("require_clean_tree"))?.unwrap_or(false),
+            require_reverse: read.flag(&key("require_reverse"))?.unwrap_or(false),
             rollback_window: duration("rollback_window")?,
             verify: read.command(&key("verify"))?,
             health,

@@ -119,7 +119,9 @@ pub fn judge(run: &Run) -> Event {
     if run.nothing_to_do() {
         return Event::RunSucceeded;
     }
-    let findings = weigh(run);
+    let plan = plan(run);
+    let mut findings = weigh(run);
+    findings.extend(plan.as_ref().and_then(|plan| not_reversible(run, plan)));
     let refusing: Vec<&Finding> =
         findings.iter().filter(|one| one.severity == Severity::Error && !one.allowed).collect();
     if !refusing.is_empty() {
@@ -132,13 +134,35 @@ pub fn judge(run: &Run) -> Event {
             .collect();
         return Event::Refused { reasons, findings };
     }
-    match plan(run) {
+    match plan {
         Some(plan) => Event::Planned { digest: plan.digest(), plan: Box::new(plan), findings },
         None => Event::Refused {
             reasons: vec![Failure::new(Code::Bug, format!("{} reached its judgement without a rehearsal", run.id))],
             findings,
         },
     }
+}
+
+/// What a run that must be one to be taken back without loss is told when it is not.
+fn not_reversible(run: &Run, plan: &Plan) -> Option<Finding> {
+    let request = run.request.as_ref().filter(|request| request.settings.rollback.required)?;
+    let restored = |(_, step): &(usize, &PlanStep)| step.undo == UndoClass::Restore;
+    let (place, step) = plan.steps.iter().enumerate().find(restored)?;
+    let why = run.rehearsal.as_ref().and_then(|rehearsal| rehearsal.ways.get(place)).map(|way| way.why_not.join("; "));
+    let why = why.filter(|why| !why.is_empty()).unwrap_or_else(|| "no gentler way was shown to lead back".to_owned());
+    let file = plan.migrations.get(step.migration).map_or("a migration", |one| one.file.as_str());
+    let more = plan.steps.iter().filter(|step| step.undo == UndoClass::Restore).count() - 1;
+    let more = if more > 0 { format!(" (and {more} more step(s))") } else { String::new() };
+    let finding = Finding {
+        code: "not_reversible".to_owned(),
+        severity: Severity::Error,
+        object: file.to_owned(),
+        message: format!("{file} can only be taken back by restoring the backup{more}: {why}"),
+        allowed: false,
+        waived: None,
+    };
+    let allowed = request.allow.allows(&finding);
+    Some(Finding { allowed, ..finding })
 }
 
 /// The findings so far, each with whether the request allowed it.

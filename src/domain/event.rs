@@ -397,6 +397,9 @@ pub struct StepWay {
     /// Why each gentler one was not taken, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub why_not: Vec<String>,
+    /// What else the trial showed, in words: what could not be tried, columns that come back in another place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// What the step wrote itself, by table and column; a table without columns is one whose rows came or went.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub writes: BTreeMap<String, Vec<String>>,

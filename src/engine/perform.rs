@@ -11,13 +11,13 @@ use crate::domain::event::{Backup, Outcome, StepReport, UserCommand};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, Migration, UnitMode};
-use crate::domain::plan::PlanStep;
+use crate::domain::plan::{PlanStep, UndoClass};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::{ApplyOrder, Around, RestoreOf, Standing};
+use crate::ports::database::{ApplyOrder, Around, RestoreOf, Standing, UndoOrder};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -57,13 +57,11 @@ impl Runner<'_> {
             }
             Effect::StartCapture => self.start_capture(id).await,
             Effect::RaiseShadow => self.raise_shadow(effect, id).await,
-            Effect::EndCapture => self.end_capture(effect, id).await,
+            Effect::EndCapture => self.end_capture(id).await,
             Effect::CheckWay => self.check_way(effect, id).await,
             Effect::CatchUp => return self.catch_up(effect, id).await,
             Effect::Swap => self.swap(effect, id).await,
-            Effect::UndoStep { .. } => {
-                Err(Failure::new(Code::Bug, format!("{}: no plan has `{}` yet", self.run.id, effect.name())))
-            }
+            Effect::UndoStep { step } => self.undo_step(effect, step, id).await,
             Effect::PrepareTarget => self.prepare_target().await,
             Effect::Migrate { step } => self.migrate(effect, step, id).await,
             Effect::CheckSchema => return self.check_schema().await.unwrap_or_else(Done::from),
@@ -71,7 +69,7 @@ impl Runner<'_> {
             Effect::CheckHealth => self.check_health().await,
             Effect::AssessLoss => self.assess_loss().await,
             Effect::Restore => self.restore(effect, id).await,
-            Effect::CheckRestored => return self.check_restored().await.unwrap_or_else(Done::from),
+            Effect::CheckRestored => return self.check_restored(effect, id).await.unwrap_or_else(Done::from),
         };
         match result {
             Ok(outcome) => outcome.into(),
@@ -374,7 +372,8 @@ impl Runner<'_> {
             return self.migrate_by_command(&text, &self.world.target, left, id).await;
         }
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
-        let covering = self.covering();
+        let added = super::reverse::around(&one.undo);
+        let after: Vec<String> = added.after.iter().cloned().chain(self.covering()).collect();
         let order = ApplyOrder {
             url: &self.world.target,
             holder: &holder,
@@ -385,7 +384,7 @@ impl Runner<'_> {
             file: &migration.file,
             text: &text,
             bookkeeping: self.bookkeeping(one)?,
-            around: Around { before: &[], after: &covering },
+            around: Around { before: added.before, after: &after },
             lock_timeout_ms: plan.lock_timeout_ms,
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,
@@ -395,6 +394,43 @@ impl Runner<'_> {
             progress: &|text| watch.note(effect, text),
         };
         self.world.database.apply(order).await.map(|applied| Outcome::Step(applied.report)).map_err(|not| not.failure)
+    }
+
+    /// Takes a step back where it was done.
+    async fn undo_step(&self, effect: Effect, step: usize, id: &EffectId) -> Result<Outcome, Failure> {
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let one = self.need(plan.steps.get(step), "a step")?;
+        let statements = match &one.undo {
+            UndoClass::InPlace(way) => way.undo.clone(),
+            // Only its tool has a record of it.
+            UndoClass::Nothing => self.forget(one)?,
+            UndoClass::Swap | UndoClass::Restore => {
+                return Err(Failure::new(Code::Bug, format!("{}: step {} has no way back in place", self.run.id, step + 1)));
+            }
+        };
+        let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let order = UndoOrder {
+            url: &self.world.target,
+            holder: &holder,
+            effect: id,
+            anchor: &anchor,
+            step: &format!("undo of migration {}, unit {}", one.migration + 1, one.unit + 1),
+            statements: &statements,
+            lock_timeout_ms: plan.lock_timeout_ms,
+            lock_budget_ms: plan.lock_budget_ms,
+            statement_timeout_ms: plan.statement_timeout_ms,
+            timeout_ms: plan.migration_timeout_ms,
+            pooled: self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled),
+            progress: &|text| watch.note(effect, text),
+        };
+        self.world.database.undo(order).await.map(Outcome::Step)
+    }
+
+    /// What takes the tool's own record of a migration back, if `step` is its last.
+    pub(super) fn forget(&self, step: &PlanStep) -> Result<Vec<String>, Failure> {
+        let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
+        let pending = self.need(preflight.pending.get(step.migration), "a migration")?;
+        Ok(if step.last { preflight.format.reader().forget_sql(&pending.migration) } else { Vec::new() })
     }
 
     /// Has the user's own tool migrate a database.
@@ -555,7 +591,8 @@ impl Runner<'_> {
         Ok(Done::Yes(Outcome::Fingerprint { fingerprint, xid }, vec![keep::pack(catalog)?]))
     }
 
-    async fn check_restored(&mut self) -> Result<Done, Failure> {
+    async fn check_restored(&mut self, effect: Effect, id: &EffectId) -> Result<Done, Failure> {
+        self.settle(effect, id).await?;
         let world = self.world;
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;

@@ -10,6 +10,8 @@ use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
+use crate::domain::way::{Look, Writable};
+use crate::domain::way::names::Names;
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -262,6 +264,100 @@ pub struct RestoreScript {
     pub epilogue: String,
 }
 
+/// What a table holds, seen through a [`Look`]: hashes that no order of rows changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Its rows.
+    pub rows: i64,
+    /// Which rows they are, by their keys.
+    pub keys: String,
+    /// What each column holds in which row. Without a key there is one entry, `*`, for whole rows.
+    pub columns: BTreeMap<String, String>,
+}
+
+/// A row that was written in a trial, as somebody who goes on using the application would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The table, by the name it had before the migration.
+    pub table: String,
+    /// The columns it can be found by, as SQL writes them.
+    pub key: Vec<String>,
+    /// Its key, as PostgreSQL prints a row.
+    pub at: String,
+    /// The columns that count, as SQL writes them.
+    pub columns: Vec<String>,
+    /// What they hold, as PostgreSQL prints a row.
+    pub values: String,
+    /// `an update` or `an insert`.
+    pub how: &'static str,
+}
+
+/// A session whose one transaction is never committed: whatever is done in it was only tried. Dropped, all of it is gone.
+#[async_trait(?Send)]
+pub trait Trial {
+    /// Runs statements, one after the other.
+    ///
+    /// # Errors
+    /// What PostgreSQL said, and of which statement.
+    async fn run(&self, statements: &[String]) -> Result<(), Failure>;
+
+    /// Remembers this place, nested in those remembered before.
+    async fn mark(&self) -> Result<(), Failure>;
+
+    /// Goes back to the place remembered last, which is forgotten.
+    async fn back(&self) -> Result<(), Failure>;
+
+    /// The catalog as it is now.
+    async fn catalog(&self, tracking: &str) -> Result<Catalog, Failure>;
+
+    /// What everything is called.
+    async fn names(&self) -> Result<Names, Failure>;
+
+    /// The relations this transaction holds a lock on that lets it write, by object id, with the strongest such lock.
+    async fn locks(&self) -> Result<BTreeMap<u32, String>, Failure>;
+
+    /// The tables this transaction wrote rows of, by object id: rows that came or went, and rows that were changed.
+    async fn wrote(&self) -> Result<BTreeMap<u32, (i64, i64)>, Failure>;
+
+    /// What tables hold.
+    async fn look(&self, tables: &[Look]) -> Result<BTreeMap<String, Held>, Failure>;
+
+    /// Writes to a table as an application would that knows both shapes: changes a row, and adds one if `adds`. What cannot be written is
+    /// told in `notes`, for people.
+    async fn write(&self, table: &Writable, adds: bool, notes: &mut Vec<String>) -> Result<Vec<Written>, Failure>;
+
+    /// What the row's columns hold now; `None` if there is no such row.
+    async fn read(&self, written: &Written) -> Result<Option<String>, Failure>;
+}
+
+/// How a step is taken back in place.
+pub struct UndoOrder<'a> {
+    /// The database.
+    pub url: &'a ConnectionUrl,
+    /// Who takes it back.
+    pub holder: &'a Holder,
+    /// The effect: the ledger's primary key, and the name of the session.
+    pub effect: &'a EffectId,
+    /// The intent's place in the journal.
+    pub anchor: &'a Anchor,
+    /// Which step it is, for the ledger and for people: `undo of migration 1, unit 1`.
+    pub step: &'a str,
+    /// The statements.
+    pub statements: &'a [String],
+    /// How long one try for a lock waits, in milliseconds.
+    pub lock_timeout_ms: u64,
+    /// How long tries may go on in all, in milliseconds.
+    pub lock_budget_ms: u64,
+    /// How long one statement may run, in milliseconds.
+    pub statement_timeout_ms: Option<u64>,
+    /// How long the undo may take in all, in milliseconds.
+    pub timeout_ms: u64,
+    /// Whether the URL leads through a pooler in transaction mode, where a session cannot be marked.
+    pub pooled: bool,
+    /// A lock is waited for: what to show.
+    pub progress: &'a dyn Fn(&str),
+}
+
 /// PostgreSQL.
 #[async_trait(?Send)]
 pub trait Database {
@@ -308,6 +404,19 @@ pub trait Database {
         tracking: &str,
         tables: &[Comparable],
     ) -> Result<(Catalog, Contents), Failure>;
+
+    /// Opens a trial: a transaction that is never committed.
+    async fn trial(&self, url: &ConnectionUrl, timeout_ms: u64) -> Result<Box<dyn Trial>, Failure>;
+
+    /// Takes a step back, in one transaction that begins with its ledger row.
+    ///
+    /// # Errors
+    /// [`WayBlocked`](crate::domain::code::Code::WayBlocked) where something written since has no place in the old shape; in doubt
+    /// where the connection was lost at the COMMIT.
+    async fn undo(&self, order: UndoOrder<'_>) -> Result<StepReport, Failure>;
+
+    /// Removes what is kept in a target since before `before_ms` (milliseconds since 1970) by other runs than `open`: how many tables.
+    async fn sweep_kept(&self, url: &ConnectionUrl, before_ms: i64, open: &[String]) -> Result<u64, Failure>;
 
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;

@@ -227,12 +227,13 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         ways: (0..case.steps)
             .map(|_| match case.back {
                 Way::InPlace => {
-                    StepWay { undo: UndoClass::InPlace(Box::new(in_place())), why_not: vec![], writes: BTreeMap::new() }
+                    StepWay { undo: UndoClass::InPlace(Box::new(in_place())), why_not: vec![], writes: BTreeMap::new(), notes: vec![] }
                 }
                 _ => StepWay {
                     undo: UndoClass::Restore,
                     why_not: vec!["a DO block may do anything".into()],
                     writes: BTreeMap::from([("public.orders".into(), vec!["note".into()])]),
+                    notes: vec!["no row of public.t could be changed in the trial".into()],
                 },
             })
             .collect(),

@@ -13,9 +13,11 @@ mod hazard_facts;
 mod ledger;
 mod observe;
 mod restore;
+mod trial;
+mod undo;
 
 use crate::domain::connection::ConnectionUrl;
-use crate::domain::event::{Loss, ServerFacts};
+use crate::domain::event::{Loss, ServerFacts, StepReport};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::ledger::LedgerRow;
@@ -24,7 +26,7 @@ use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
     Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreOf,
-    RestoreScript, Snapshot, Standing,
+    RestoreScript, Snapshot, Standing, Trial, UndoOrder,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -105,6 +107,18 @@ impl Database for Postgres {
         tables: &[Comparable],
     ) -> Result<(Catalog, Contents), Failure> {
         data::try_script(url, script, &exclude(tracking), tables).await
+    }
+
+    async fn trial(&self, url: &ConnectionUrl, timeout_ms: u64) -> Result<Box<dyn Trial>, Failure> {
+        Ok(Box::new(trial::Tried::open(url, timeout_ms).await?))
+    }
+
+    async fn undo(&self, order: UndoOrder<'_>) -> Result<StepReport, Failure> {
+        undo::undo(&order).await
+    }
+
+    async fn sweep_kept(&self, url: &ConnectionUrl, before_ms: i64, open: &[String]) -> Result<u64, Failure> {
+        undo::sweep_kept(url, before_ms, open).await
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {

@@ -73,7 +73,7 @@ pub(super) fn request(
                 in_place: config.rollback.in_place,
                 capture: config.rollback.capture.clone(),
                 window_ms: ms(environment.rollback_window),
-                required: false,
+                required: environment.require_reverse,
             },
         },
     })

@@ -3,40 +3,80 @@
 //! A step is taken back in place where the rehearsal showed that this leads back exactly. Where that cannot be shown of every step, the whole run
 //! goes back by a swap: what others write is captured, replayed into a copy of the target as it was, and the two change names. Where
 //! neither can be had, the backup is restored: by itself only if nobody wrote anything since, else when a person says so.
+//!
+//! In place:
+//!
+//! ```text
+//! kept      what stands where              Shape, Column: the tables of a catalog as values that can be kept
+//! names     what was called otherwise      (before, after) -> the statements that give old names back
+//! generate  the way back from one step     Seen -> InPlace, or why there is none
+//! ```
+//!
+//! What the step does was seen in the sandbox; what comes out is SQL that is tried out there before anybody relies on it, so nothing
+//! in here claims to be right. What has to be kept while the step runs lies in the schema [`KEEP`], and so does whatever only the new
+//! shape could hold once the step is taken back.
+
+mod generate;
+mod kept;
+pub mod names;
+
+pub use generate::{Changed, Seen, generate, supplied};
+pub use kept::{Look, Writable, WritableColumn, look, moved, stored, writable};
 
 use serde::{Deserialize, Serialize};
 
-/// A rung of the ladder that a step goes back by in place.
+/// The schema in a target where values are kept: dbd's own, in no catalog, no fingerprint and no dump that is compared.
+pub const KEEP: &str = "dbd_keep";
+
+/// The SQLSTATE of an undo that stops by itself, as something written since cannot be expressed in the old shape.
+pub const NOT_EXPRESSIBLE: &str = "DBD01";
+
+/// The SQLSTATE of a step that stops by itself, as it wrote where it had not written in the sandbox.
+pub const WROTE_ELSEWHERE: &str = "DBD02";
+
+/// Which rung of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
-    /// Statements that undo the migration's, shown in the sandbox to lead back exactly.
+    /// The statements backwards; nothing that stood there before is changed by the step.
     Reverse,
-    /// What the migration drops was only put aside, and is put back.
+    /// What the step drops was only moved aside.
     SoftDrop,
-    /// What the migration overwrites or removes was kept, and is put back where nobody has written since.
+    /// What the step rewrites or drops was kept, and comes back where nobody wrote since.
     PreImages,
 }
 
-/// How one step goes back in place, frozen in the plan.
+impl Rung {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Reverse => "the statements backwards",
+            Self::SoftDrop => "what was moved aside",
+            Self::PreImages => "what was kept",
+        }
+    }
+}
+
+/// How one step is taken back in place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InPlace {
-    /// The rung.
+    /// Which rung it stands on.
     pub rung: Rung,
-    /// `supplied` by the migration itself, or `generated`.
+    /// Where the way back comes from: `supplied` by the migration's author, or `generated`.
     pub method: String,
-    /// What dbd runs in the migration's transaction ahead of it.
+    /// What runs in the step's transaction before its statements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<String>,
-    /// What dbd runs in the migration's transaction behind it.
+    /// What runs in the step's transaction after its statements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
     /// What takes the step back, in one transaction.
     pub undo: Vec<String>,
-    /// What is kept in `dbd_keep` when it is taken back, or until it cannot be any more: tables and columns.
+    /// What is kept in [`KEEP`], for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keeps: Vec<String>,
-    /// Values that do not come back, in words; empty where nothing is lost.
+    /// What is not as it was afterwards, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loses: Vec<String>,
 }

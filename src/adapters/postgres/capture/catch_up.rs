@@ -310,6 +310,7 @@ impl<'a> Pair<'a> {
             match read {
                 Message::Begin { xid } => {
                     let full = self.state.seen.full(xid);
+                    // Of the migration's own transactions the shape they leave is still wanted.
                     let (skipped, own) = (self.state.seen.sees(full), self.own.contains(&full));
                     open = Some(Open { skipped, own, ..Open::default() });
                 }
