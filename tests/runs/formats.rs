@@ -250,6 +250,52 @@ fn a_table_that_was_renamed_on_a_command_line_is_named_in_dbds_configuration() {
 }
 
 #[test]
+fn a_run_taken_back_in_place_leaves_no_trace_in_any_tools_table() {
+    for folder in FOLDERS {
+        let mut project = Project::empty();
+        project.with_sandboxes_on_the_server();
+        let config = |verify: &str| {
+            project.config(&format!(
+                "[migrations]\ndir = \"migrations\"\nformat = \"{}\"\n[environments.dev]\n{verify}",
+                folder.format
+            ));
+        };
+        config("verify.command = \"exit 1\"\n");
+        for (path, text) in folder.files {
+            project.write(path, text);
+        }
+        let back = project.start().expect(4).outcome("rolled_back");
+        let restored = project.events().iter().any(|one| one.body["effect"]["do"] == "restore");
+        assert!(!restored, "{}: the backup was restored\n{back:?}", folder.format);
+        assert_eq!(project.value("select count(*) from dbd.applied where run_id <> ''"), "0", "{}", folder.format);
+        let status = project.dbd(&["migrations", "status", "dev", "--json"]).expect(0).json();
+        for one in status["migrations"].as_array().unwrap() {
+            assert_eq!(one["state"], "pending", "{}: {status}", folder.format);
+        }
+        // And so all of it is applied the next time.
+        config("");
+        project.start().expect(0).outcome("succeeded");
+        assert_eq!(project.rows(folder.query), folder.rows, "{}", folder.format);
+        project.assert_sound();
+    }
+}
+
+#[test]
+fn golang_migrates_one_row_goes_back_to_the_version_before() {
+    let mut project = Project::empty();
+    project.with_sandboxes_on_the_server();
+    let config = "[migrations]\ndir = \"migrations\"\nformat = \"golang-migrate\"\n";
+    project.config(config).write("migrations/000001_init.up.sql", "create table a (id int primary key);\n");
+    project.start().expect(0).outcome("succeeded");
+    project.config(&format!("{config}[environments.dev]\nverify.command = \"exit 1\"\n"));
+    project.write("migrations/000002_b.up.sql", "create table b (id int primary key);\n");
+    project.write("migrations/000003_c.up.sql", "create table c (id int primary key);\n");
+    project.start().expect(4).outcome("rolled_back");
+    assert_eq!(project.rows("select version, dirty from schema_migrations"), ["1|f"]);
+    project.assert_sound();
+}
+
+#[test]
 fn a_reformatted_file_is_no_change_and_an_edit_is_shown() {
     let mut project = Project::empty();
     project.with_sandboxes_on_the_server();

@@ -186,7 +186,7 @@ async fn within(
         true => {
             line.settle(trace).await?;
             Some(
-                Observer::begin(&session.client)
+                Observer::begin(&session.client, order.step.unit == 0)
                     .await
                     .map_err(|error| ours(order, "looking at the catalog", &error))?,
             )
