@@ -176,7 +176,8 @@ impl<'a> Pair<'a> {
     /// before they were on the disk.
     pub async fn mark(&self) -> Result<u64, Failure> {
         let failed = |error: tokio_postgres::Error| query_failed(self.url, "writing the marker", &error);
-        let sql = "INSERT INTO dbd_capture.marker AS m VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET n = m.n + 1 RETURNING n";
+        let sql =
+            "INSERT INTO dbd_capture.marker AS m VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET n = m.n + 1 RETURNING n";
         let n: i64 = self.target.client.query_one(sql, &[]).await.map_err(failed)?.get(0);
         Ok(u64::try_from(n).unwrap_or(0))
     }
