@@ -53,7 +53,7 @@ pub(super) async fn run(url: &ConnectionUrl, script: &str) -> Seen {
         let id = place.to_string();
         watched.push(Watched { file: format!("{id}.sql"), id, text: text.to_owned(), units });
     }
-    observe(&Postgres, url, &run, &watched, &|_| {}).await.unwrap()
+    observe(&Postgres::default(), url, &run, &watched, &|_| {}).await.unwrap()
 }
 
 pub(super) fn dangers(seen: &Seen) -> BTreeSet<Danger> {
@@ -270,7 +270,7 @@ async fn what_a_catalog_makes_expect_is_what_the_server_does() {
     let ground = Ground::new().await;
     for sql in CASES {
         let url = ground.prepared(SETUP).await;
-        let facts = Postgres.hazard_facts(url).await.unwrap();
+        let facts = Postgres::default().hazard_facts(url).await.unwrap();
         let mut text = Facts::of_text();
         let _ = judge::migration(&mut text, "0.sql", SETUP, false);
         let seen = run(url, sql).await;
