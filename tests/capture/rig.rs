@@ -83,7 +83,10 @@ impl Rig {
             Holder::new(capture.run.clone(), "test/journal".to_owned(), 1, "b3:0123456789abcdef", "tests".to_owned());
         Self {
             url,
-            captures: PostgresCaptures { backups: Box::new(tools(folder.path().join("shadow"))) },
+            captures: PostgresCaptures {
+                backups: Box::new(tools(folder.path().join("shadow"))),
+                search: tools(folder.path().to_owned()).search,
+            },
             tools: tools(folder.path().join("work")),
             capture,
             holder,
@@ -152,8 +155,8 @@ impl Rig {
         self.captures.raise_shadow(&order).await
     }
 
-    /// A migration as dbd runs one: marked, with its row in the ledger, covered at its end.
-    pub async fn migrate(&self, sql: &str) {
+    /// A migration as dbd runs one: marked, with its row in the ledger, covered at its end. Gives its transaction.
+    pub async fn migrate(&self, sql: &str) -> String {
         let client = self.client().await;
         let row = format!(
             "INSERT INTO dbd.ledger (effect_id, phase, run_id, step, digest, origin, seq, hash, token) \
@@ -161,12 +164,14 @@ impl Rig {
             self.capture.run, self.holder.token
         );
         let cover = self.captures.cover(&self.capture).join(";");
+        let told = |error: tokio_postgres::Error| panic!("the migration: {:?}", error.as_db_error());
         client
-            .batch_execute(&format!("BEGIN; SET LOCAL dbd.migrating = 'on'; {row}; {sql}; {cover}; COMMIT"))
+            .batch_execute(&format!("BEGIN; SET LOCAL dbd.migrating = 'on'; {row}; {sql}; {cover}"))
             .await
-            .unwrap_or_else(|error| {
-                panic!("the migration: {}", error.as_db_error().map_or(error.to_string(), |error| format!("{error:?}")))
-            });
+            .unwrap_or_else(told);
+        let xid = client.query_one("SELECT pg_current_xact_id()::text", &[]).await.unwrap().get(0);
+        client.batch_execute("COMMIT").await.unwrap();
+        xid
     }
 
     pub async fn catch_up(&self) -> Result<Backlog, Failure> {

@@ -6,12 +6,15 @@ use super::catch_up::Pair;
 use super::shape::OldTable;
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
-use crate::ports::capture::SwapOrder;
+use crate::ports::capture::{SwapOrder, Way};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// How many keys are compared at once.
 const KEYS_AT_ONCE: usize = 5_000;
+
+/// How many are compared in a millisecond at the very best.
+const KEYS_A_MILLISECOND: i64 = 100;
 
 /// A table that is compared whole must not be larger than this.
 const SMALL: i64 = 8 << 20;
@@ -33,10 +36,13 @@ pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<(u
     let begun = Instant::now();
     let shadow = &pair.shadow.client;
     let mut keys: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-    for row in shadow.query("SELECT id, key FROM dbd_shadow.touched", &[]).await.map_err(failed)? {
+    // No more than there is time for: millions of keys take long to read alone.
+    let most = i64::try_from(order.proof_budget.as_millis()).unwrap_or(i64::MAX).saturating_mul(KEYS_A_MILLISECOND);
+    for row in shadow.query("SELECT id, key FROM dbd_shadow.touched LIMIT $1", &[&most]).await.map_err(failed)? {
         keys.entry(row.get(0)).or_default().push(row.get(1));
     }
-    let all: u64 = keys.values().map(|keys| keys.len() as u64).sum();
+    let all = shadow.query_one("SELECT count(*) FROM dbd_shadow.touched", &[]).await.map_err(failed)?;
+    let all = u64::try_from(all.get::<_, i64>(0)).unwrap_or(0);
     let modified = modified(order, pair).await.map_err(failed)?;
     let mut proven = 0;
     for (id, keys) in keys {
@@ -69,8 +75,11 @@ async fn modified(
         modified.entry(row.get(0)).or_default().insert(row.get(1));
     }
     let sql = "SELECT DISTINCT a.id FROM dbd_capture.modified m JOIN dbd_capture.alias a ON a.rel = m.rel";
-    for row in pair.target.client.query(sql, &[]).await? {
-        modified.entry(row.get(0)).or_default().insert(String::new());
+    // A slot told which columns it were.
+    if pair.capture.way == Way::Triggers {
+        for row in pair.target.client.query(sql, &[]).await? {
+            modified.entry(row.get(0)).or_default().insert(String::new());
+        }
     }
     for (id, table) in pair.tables() {
         if let Some(columns) = order.modified.get(&table.name) {

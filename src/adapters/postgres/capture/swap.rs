@@ -5,7 +5,9 @@ use super::super::connect::{Session, connect, query_failed};
 use super::super::ledger::{LEDGER, identifier, ledger_insert, literal, superseded};
 use super::catch_up::Pair;
 use super::replay::Stop;
+use super::watchman::Watchman;
 use super::{proof, shadow};
+use crate::adapters::support::pg_bin::Search;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Certainty, Failure};
@@ -54,13 +56,14 @@ impl Names {
 }
 
 /// Swaps.
-pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude) -> Result<Swapped, Failure> {
+pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude, search: &Search) -> Result<Swapped, Failure> {
     let (url, capture) = (order.url, order.capture);
     let name = order.effect.application_name();
     let office = connect(&url.with_database(&capture.maintenance), &name).await?;
     let failed = |error: tokio_postgres::Error| query_failed(url, "looking at the names of the databases", &error);
     let names = Names::read(&office.client, capture).await.map_err(failed)?;
     if names.swapped() {
+        validate(url, &name).await?;
         return Ok(Swapped { failed: capture.failed(), ..Swapped::default() });
     }
     if names.target && !names.open {
@@ -74,18 +77,27 @@ pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude) -> Result<Swa
         .await
         .map_err(|error| query_failed(url, "reading what the shadow goes without", &error))?;
 
+    let oid = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
+    let oid = office.client.query_one(oid, &[&capture.database]).await.map_err(failed)?.get(0);
+    let watchman = Watchman::stand(search, url, capture, oid).await;
     let begun = Instant::now();
     (order.progress)("closing the target");
     let result = closed(order, &office, pair, exclude, &dressing).await;
-    match result {
+    let result = match result {
         Ok(mut swapped) => {
             swapped.fence_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             passed(Boundary::Swapped, "");
             office.close().await;
+            // The swap has happened: what does not hold is told when it is settled.
+            let _ = validate(url, &name).await;
             Ok(swapped)
         }
         Err(failure) => Err(reopened(order, &office, failure).await),
+    };
+    if let Some(watchman) = watchman {
+        watchman.leave();
     }
+    result
 }
 
 /// Opens the target after a swap that came to nothing, and says so.
@@ -416,6 +428,7 @@ pub(super) async fn standing(order: &CaptureOrder<'_>, fenced: &Fenced) -> Resul
     let names = settle_names(url, &office.client, capture).await?;
     office.close().await;
     if names.swapped() {
+        validate(url, "dbd probe").await?;
         let swapped = Swapped { failed: capture.failed(), ..Swapped::default() };
         let evidence = format!("{}; the database gone back from is {}", fenced.evidence(), capture.failed());
         return Ok(SwapStanding::Swapped { swapped, evidence });
@@ -435,19 +448,14 @@ pub(super) async fn standing(order: &CaptureOrder<'_>, fenced: &Fenced) -> Resul
     Ok(SwapStanding::NotSwapped { evidence })
 }
 
-/// What follows at leisure, on the database that is now the target.
-pub(super) async fn settle(order: &CaptureOrder<'_>) -> Result<Vec<String>, Failure> {
-    let url = order.url;
-    let session = connect(url, &order.effect.application_name()).await?;
+/// Checks the foreign keys that came back without a look at the rows, and tells which do not hold. Nobody is kept waiting by it.
+async fn validate(url: &ConnectionUrl, name: &str) -> Result<Vec<String>, Failure> {
+    let session = connect(url, name).await?;
     let client = &session.client;
-    let failed = |error: tokio_postgres::Error| query_failed(url, "looking after what was swapped in", &error);
+    let failed = |error: tokio_postgres::Error| query_failed(url, "checking the foreign keys", &error);
     let mut told = Vec::new();
-    if client
-        .query_one("SELECT pg_catalog.to_regclass('dbd_shadow.reference') IS NOT NULL", &[])
-        .await
-        .map_err(failed)?
-        .get(0)
-    {
+    let there = "SELECT pg_catalog.to_regclass('dbd_shadow.reference') IS NOT NULL";
+    if client.query_one(there, &[]).await.map_err(failed)?.get(0) {
         let references = client
             .query(
                 "SELECT r.tab, r.name FROM dbd_shadow.reference r JOIN pg_catalog.pg_constraint k \
@@ -459,16 +467,24 @@ pub(super) async fn settle(order: &CaptureOrder<'_>) -> Result<Vec<String>, Fail
             .map_err(failed)?;
         for row in &references {
             let (table, name): (String, String) = (row.get(0), row.get(1));
-            if let Err(error) =
-                client.batch_execute(&format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", identifier(&name))).await
-            {
-                told.push(format!(
-                    "the foreign key {name} of {table} does not hold: {}",
-                    query_failed(url, "checking it", &error).causes.join("; ")
-                ));
+            let sql = format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", identifier(&name));
+            if let Err(error) = client.batch_execute(&sql).await {
+                let why = query_failed(url, "checking it", &error).causes.join("; ");
+                told.push(format!("the foreign key {name} of {table} does not hold: {why}"));
             }
         }
     }
+    session.close().await;
+    Ok(told)
+}
+
+/// What follows at leisure, on the database that is now the target.
+pub(super) async fn settle(order: &CaptureOrder<'_>) -> Result<Vec<String>, Failure> {
+    let url = order.url;
+    let session = connect(url, &order.effect.application_name()).await?;
+    let client = &session.client;
+    let failed = |error: tokio_postgres::Error| query_failed(url, "looking after what was swapped in", &error);
+    let mut told = validate(url, &order.effect.application_name()).await?;
     let views = client
         .query(
             "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid",
