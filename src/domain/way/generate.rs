@@ -96,7 +96,7 @@ pub fn supplied(seen: &Seen<'_>, down: &[String]) -> Result<InPlace, String> {
     maker.copies = true;
     maker.put_aside();
     maker.check_types();
-    if !seen.renamed.back.is_empty() && !(maker.aside.is_empty() && maker.checks.is_empty()) {
+    if !(seen.renamed.back.is_empty() || maker.aside.is_empty() && maker.checks.is_empty()) {
         return Err("it renames and adds at once, and what was added could not be kept".to_owned());
     }
     let mut undo = vec![PINNED.to_owned()];
