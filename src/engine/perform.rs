@@ -405,7 +405,10 @@ impl Runner<'_> {
             // Only its tool has a record of it.
             UndoClass::Nothing => self.forget(one)?,
             UndoClass::Swap | UndoClass::Restore => {
-                return Err(Failure::new(Code::Bug, format!("{}: step {} has no way back in place", self.run.id, step + 1)));
+                return Err(Failure::new(
+                    Code::Bug,
+                    format!("{}: step {} has no way back in place", self.run.id, step + 1),
+                ));
             }
         };
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);

@@ -150,8 +150,7 @@ impl Runner<'_> {
             let text = self.text_of(step.migration)?;
             let bookkeeping = self.bookkeeping(step)?;
             let timeout_ms = settings.map_or(300_000, |settings| settings.migration_timeout_ms);
-            let tried =
-                Tried { place, step, migration, text: &text, bookkeeping: bookkeeping.as_deref(), timeout_ms };
+            let tried = Tried { place, step, migration, text: &text, bookkeeping: bookkeeping.as_deref(), timeout_ms };
             watch.note(effect, &format!("{}: trying the way back", migration.file));
             self.try_way(url, &mut trace.ways, tried).await?;
             let order = ApplyOrder {

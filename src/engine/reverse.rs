@@ -128,7 +128,14 @@ impl Runner<'_> {
         } else {
             None
         };
-        Ways { last: before.clone(), found: Vec::new(), findings: Vec::new(), writes: BTreeMap::new(), supplied: false, idle }
+        Ways {
+            last: before.clone(),
+            found: Vec::new(),
+            findings: Vec::new(),
+            writes: BTreeMap::new(),
+            supplied: false,
+            idle,
+        }
     }
 
     /// Tries the way back of a step that is about to be applied. One that runs alone is looked at afterwards, as it cannot be tried.
@@ -141,8 +148,7 @@ impl Runner<'_> {
             return Ok(());
         }
         let trial = self.world.database.trial(url, tried.timeout_ms).await?;
-        let statements: Vec<String> =
-            tried.step.statements.iter().map(|span| span.of(tried.text).to_owned()).collect();
+        let statements: Vec<String> = tried.step.statements.iter().map(|span| span.of(tried.text).to_owned()).collect();
         let settings: Vec<String> = session_settings(tried.text, &tried.migration.units, tried.step.unit)
             .iter()
             .map(|span| span.of(tried.text).to_owned())
@@ -200,7 +206,8 @@ impl Runner<'_> {
             writes,
             forget: &forget,
         };
-        let proof = Proof { runner: self, trial: trial.as_ref(), tried, statements: &statements, before: &last, deed: &deed };
+        let proof =
+            Proof { runner: self, trial: trial.as_ref(), tried, statements: &statements, before: &last, deed: &deed };
         let mut why_not = Vec::new();
         if let Some((down, file)) = self.down_of(tried, &mut why_not) {
             let way = supplied(&seen, &down);
@@ -325,7 +332,8 @@ impl Runner<'_> {
         };
         let (were, are) = (oids(&names), oids(&now));
         let anew = were.iter().filter(|(name, oid)| are.get(*name).is_some_and(|now| now != *oid));
-        let anew: Vec<String> = anew.map(|(name, _)| name.clone()).filter(|name| !renamed.tables.contains_key(name)).collect();
+        let anew: Vec<String> =
+            anew.map(|(name, _)| name.clone()).filter(|name| !renamed.tables.contains_key(name)).collect();
         let touched: BTreeSet<&String> = locks.keys().chain(&anew).collect();
         let looks: Vec<(Look, Look)> = touched.iter().filter_map(|table| look(before, &after, table)).collect();
         let (mut was, is): (Vec<Look>, Vec<Look>) = looks.into_iter().unzip();
@@ -344,7 +352,9 @@ impl Runner<'_> {
             let columns: BTreeSet<String> = before_it
                 .columns
                 .iter()
-                .filter(|(name, hash)| (*name == "*" || both.contains(*name)) && after_it.columns.get(*name) != Some(*hash))
+                .filter(|(name, hash)| {
+                    (*name == "*" || both.contains(*name)) && after_it.columns.get(*name) != Some(*hash)
+                })
                 .map(|(name, _)| name.clone())
                 .collect();
             let rows = (&before_it.keys, before_it.rows) != (&after_it.keys, after_it.rows);
@@ -564,7 +574,10 @@ impl Proof<'_, '_> {
             if now.as_ref() != Some(&one.values) {
                 let found = now.unwrap_or_else(|| "nothing".to_owned());
                 let (how, table, at) = (one.how, &one.table, &one.at);
-                return Ok(Err(format!("{how} of {table} {at} does not survive it: {found} instead of {}", one.values)));
+                return Ok(Err(format!(
+                    "{how} of {table} {at} does not survive it: {found} instead of {}",
+                    one.values
+                )));
             }
         }
         Ok(Ok(true))

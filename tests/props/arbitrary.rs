@@ -289,7 +289,12 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
                 findings,
                 forecast,
                 reverse: None,
-                ways: vec![StepWay { undo: UndoClass::Restore, why_not: Vec::new(), writes: Default::default(), notes: Vec::new() }],
+                ways: vec![StepWay {
+                    undo: UndoClass::Restore,
+                    why_not: Vec::new(),
+                    writes: Default::default(),
+                    notes: Vec::new(),
+                }],
                 artifacts,
             },
         )

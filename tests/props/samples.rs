@@ -226,9 +226,12 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         reverse: None,
         ways: (0..case.steps)
             .map(|_| match case.back {
-                Way::InPlace => {
-                    StepWay { undo: UndoClass::InPlace(Box::new(in_place())), why_not: vec![], writes: BTreeMap::new(), notes: vec![] }
-                }
+                Way::InPlace => StepWay {
+                    undo: UndoClass::InPlace(Box::new(in_place())),
+                    why_not: vec![],
+                    writes: BTreeMap::new(),
+                    notes: vec![],
+                },
                 _ => StepWay {
                     undo: UndoClass::Restore,
                     why_not: vec!["a DO block may do anything".into()],

@@ -256,10 +256,8 @@ impl Trial for Tried {
         let mut changed = false;
         for column in table.columns.iter().filter(|column| !column.key && !column.fixed).take(24) {
             let Some(value) = other(column) else { continue };
-            let sql = format!(
-                "UPDATE ONLY {now} t SET {} = {value} WHERE ctid = '{place}' RETURNING ctid::text",
-                column.now
-            );
+            let sql =
+                format!("UPDATE ONLY {now} t SET {} = {value} WHERE ctid = '{place}' RETURNING ctid::text", column.now);
             if let Ok(rows) = self.attempt(&sql).await?
                 && let Some(row) = rows.first()
             {

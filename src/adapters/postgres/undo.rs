@@ -60,7 +60,8 @@ pub async fn undo(order: &UndoOrder<'_>) -> Result<StepReport, Failure> {
 async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> {
     let session = connect(order.url, &order.effect.application_name()).await?;
     let client = &session.client;
-    let statement_ms = order.statement_timeout_ms.unwrap_or(u64::MAX).min(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+    let statement_ms =
+        order.statement_timeout_ms.unwrap_or(u64::MAX).min(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
     let mut setup = format!(
         "SET client_min_messages = warning; SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '{}ms'; \
          SET statement_timeout = '{}ms'; {NOTICE_DEAD_CLIENTS}",
@@ -76,8 +77,7 @@ async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> 
     client.batch_execute(&setup).await.map_err(|error| failed(order, "setting up the session", &error))?;
     passed(Boundary::SessionMarked, "target");
     let digest = Digest::of(order.statements.join(";\n"));
-    let insert =
-        ledger_insert(order.holder, order.effect, order.anchor, order.step, digest.as_str(), "applied", false);
+    let insert = ledger_insert(order.holder, order.effect, order.anchor, order.step, digest.as_str(), "applied", false);
     let begin = format!(
         "BEGIN; SET LOCAL lock_timeout = '{}ms'; SET LOCAL {MIGRATING} = 'on'; {insert} RETURNING xid",
         order.lock_timeout_ms
@@ -145,7 +145,8 @@ pub async fn sweep_kept(url: &ConnectionUrl, before_ms: i64, open: &[String]) ->
     let session = connect(url, "dbd sweep").await?;
     let failed = |error: &Error| query_failed(url, "removing what is no longer kept", error);
     let client = &session.client;
-    let there = "SELECT pg_catalog.to_regnamespace($1) IS NOT NULL AND pg_catalog.to_regclass('dbd.ledger') IS NOT NULL";
+    let there =
+        "SELECT pg_catalog.to_regnamespace($1) IS NOT NULL AND pg_catalog.to_regclass('dbd.ledger') IS NOT NULL";
     if !client.query_one(there, &[&KEEP]).await.map_err(|error| failed(&error))?.get::<_, bool>(0) {
         return Ok(0);
     }

@@ -244,8 +244,7 @@ async fn prune(context: &Context, config: &Config) -> Outcome {
             removed.push(one);
         }
     }
-    let mut lines: Vec<String> =
-        removed.iter().map(|one| format!("removed {}", config.shown(&one.path))).collect();
+    let mut lines: Vec<String> = removed.iter().map(|one| format!("removed {}", config.shown(&one.path))).collect();
     let mut swept = Vec::new();
     for name in config.environments() {
         let Ok(environment) = config.environment(name.as_str()) else { continue };

@@ -247,17 +247,21 @@ impl<'a> Maker<'a> {
             })
             .collect();
         // Without a key the whole row says which one it was.
-        let by = shared_key(old, new)
-            .unwrap_or_else(|| new.stored().map(|(column, _)| column.to_owned()).filter(|column| old.columns.contains_key(column.as_str())).collect());
+        let by = shared_key(old, new).unwrap_or_else(|| {
+            new.stored()
+                .map(|(column, _)| column.to_owned())
+                .filter(|column| old.columns.contains_key(column.as_str()))
+                .collect()
+        });
         let by = by.iter().filter_map(|column| {
             let held = new.columns.get(column.as_str())?.held(&format!("t.{column}"));
             Some(format!("{held} AS {column}"))
         });
-        let values: Vec<String> =
-            by.chain(added.iter().map(|(column, what)| format!("{} AS {column}", what.held(&format!("t.{column}"))))).collect();
+        let values: Vec<String> = by
+            .chain(added.iter().map(|(column, what)| format!("{} AS {column}", what.held(&format!("t.{column}")))))
+            .collect();
         let kept = self.next();
-        let select =
-            format!("SELECT {} FROM ONLY {name} t WHERE {}", values.join(", "), written.join(" OR "));
+        let select = format!("SELECT {} FROM ONLY {name} t WHERE {}", values.join(", "), written.join(" OR "));
         let what = format!("values that only the new shape of {name} had");
         self.aside.push(self.create(&kept, &what, &select));
         self.aside.push(drop_if_empty(&kept));
@@ -300,8 +304,11 @@ impl<'a> Maker<'a> {
         let alone = table.parents.is_empty() && !table.partition && !self.seen.after.objects.keys().any(goes);
         let is_parent = self.new.values().any(|other| other.parents.contains(&plain(name).as_str()));
         if self.copies || !alone || is_parent {
-            let values: Vec<String> =
-                table.columns.iter().map(|(column, what)| format!("{} AS {column}", what.held(&format!("t.{column}")))).collect();
+            let values: Vec<String> = table
+                .columns
+                .iter()
+                .map(|(column, what)| format!("{} AS {column}", what.held(&format!("t.{column}"))))
+                .collect();
             let select = format!("SELECT {} FROM ONLY {name} t", values.join(", "));
             self.aside.push(self.create(&kept, &what, &select));
             self.aside.push(drop_if_empty(&kept));
@@ -412,9 +419,15 @@ impl<'a> Maker<'a> {
         let name = one.name;
         let now = |column: &str| self.seen.renamed.column(name, column).to_owned();
         let table_now = self.seen.renamed.table(name).to_owned();
-        let all: Vec<(&str, &Column<'_>)> = one.cells.iter().chain(&one.gone).map(|(name, what)| (*name, what)).collect();
-        let mut values: Vec<String> = one.keys(|at, column, what| format!("{} AS key_{at}", what.held(&format!("t.{column}"))));
-        values.extend(all.iter().enumerate().map(|(at, (column, what))| format!("{} AS b_{}", what.held(&format!("t.{column}")), at + 1)));
+        let all: Vec<(&str, &Column<'_>)> =
+            one.cells.iter().chain(&one.gone).map(|(name, what)| (*name, what)).collect();
+        let mut values: Vec<String> =
+            one.keys(|at, column, what| format!("{} AS key_{at}", what.held(&format!("t.{column}"))));
+        values.extend(
+            all.iter()
+                .enumerate()
+                .map(|(at, (column, what))| format!("{} AS b_{}", what.held(&format!("t.{column}")), at + 1)),
+        );
         let keys: Vec<String> = one.keys(|at, _, _| format!("key_{at}"));
         let dropped_only = one.cells.is_empty() && !one.rows;
         // A NULL comes back by itself where no default fills it in.
@@ -462,9 +475,12 @@ impl<'a> Maker<'a> {
         let first = now(&one.key[0]);
         columns.push(format!("(t.{first} IS NULL) AS gone"));
         let mut worth = worth;
-        worth.extend(one.cells.iter().enumerate().map(|(at, (column, _))| {
-            format!("p.b_{}::text IS DISTINCT FROM t.{}::text", at + 1, now(column))
-        }));
+        worth.extend(
+            one.cells
+                .iter()
+                .enumerate()
+                .map(|(at, (column, _))| format!("p.b_{}::text IS DISTINCT FROM t.{}::text", at + 1, now(column))),
+        );
         worth.push(format!("t.{first} IS NULL"));
         let meets = one.meets("t", "p", now, &one.old);
         self.after.push(IN_UTC.to_owned());
@@ -493,7 +509,8 @@ impl<'a> Maker<'a> {
             let mut free = String::new();
             for (child, table) in &self.new {
                 for refers in table.refers.iter().filter(|refers| refers.table == name) {
-                    let same: Vec<String> = refers.columns.iter().zip(&refers.to).map(|(from, to)| format!("c.{from} = t.{to}")).collect();
+                    let same: Vec<String> =
+                        refers.columns.iter().zip(&refers.to).map(|(from, to)| format!("c.{from} = t.{to}")).collect();
                     free.push_str(&format!(" AND NOT EXISTS (SELECT FROM {child} c WHERE {})", same.join(" AND ")));
                 }
             }
@@ -507,7 +524,8 @@ impl<'a> Maker<'a> {
             ));
             self.tidy.push(format!("DROP TABLE {came}"));
             let names: Vec<&str> = all.iter().map(|(column, _)| *column).collect();
-            let back: Vec<String> = all.iter().enumerate().map(|(at, (_, what))| what.back(&format!("p.b_{}", at + 1))).collect();
+            let back: Vec<String> =
+                all.iter().enumerate().map(|(at, (_, what))| what.back(&format!("p.b_{}", at + 1))).collect();
             self.come.push((
                 name,
                 format!(
@@ -568,7 +586,8 @@ impl<'a> Maker<'a> {
     fn keep_sequences(&mut self) {
         let sequences = [Kind::Sequence, Kind::IdentitySequence];
         let dropped = self.seen.before.objects.keys().filter(|key| {
-            sequences.contains(&key.kind) && !sequences.iter().any(|kind| self.seen.after.find(*kind, &key.name).is_some())
+            sequences.contains(&key.kind)
+                && !sequences.iter().any(|kind| self.seen.after.find(*kind, &key.name).is_some())
         });
         let dropped: Vec<String> = dropped.map(|key| key.name.clone()).collect();
         for name in &dropped {
@@ -602,7 +621,9 @@ impl<'a> Maker<'a> {
         for (name, old) in &self.old {
             let Some(new) = self.new.get(name).filter(|new| !new.partitioned) else { continue };
             for (column, was) in old.columns.iter().filter(|(_, column)| !column.generated) {
-                let Some(is) = new.columns.get(column).filter(|is| !is.generated && is.kind != was.kind) else { continue };
+                let Some(is) = new.columns.get(column).filter(|is| !is.generated && is.kind != was.kind) else {
+                    continue;
+                };
                 let turned = match was.plain() && is.plain() {
                     true => format!("(t.{column}::{})::{}", was.kind, is.kind),
                     false => format!("(t.{column}::text::{})::text::{}", was.kind, is.kind),
@@ -619,7 +640,9 @@ impl<'a> Maker<'a> {
                     let same: Vec<String> = key
                         .iter()
                         .enumerate()
-                        .map(|(at, column)| format!("t.{column} = {}", old.columns[column.as_str()].back(&format!("w.key_{}", at + 1))))
+                        .map(|(at, column)| {
+                            format!("t.{column} = {}", old.columns[column.as_str()].back(&format!("w.key_{}", at + 1)))
+                        })
                         .collect();
                     format!(" AND NOT EXISTS (SELECT FROM {flags} w WHERE w.s_{at} AND {})", same.join(" AND "))
                 });
@@ -661,7 +684,8 @@ impl<'a> Maker<'a> {
                     | Kind::Rule
                     | Kind::Policy
             );
-            let table = self.new.keys().find(|name| shapes && change.root.kind == Kind::Table && **name == change.root.name);
+            let table =
+                self.new.keys().find(|name| shapes && change.root.kind == Kind::Table && **name == change.root.name);
             tables.extend(table);
         }
         let referred: Vec<&str> = tables
@@ -674,9 +698,17 @@ impl<'a> Maker<'a> {
         tables.extend(referred);
         // What a migration calls otherwise is locked by the name it has now.
         let mut names: BTreeSet<String> = tables.iter().map(|name| self.seen.renamed.table(name).to_owned()).collect();
-        names.extend(self.seen.renamed.tables.iter().filter(|(old, _)| self.new.contains_key(old.as_str())).map(|(_, now)| now.clone()));
-        (!names.is_empty())
-            .then(|| format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.into_iter().collect::<Vec<_>>().join(", ")))
+        names.extend(
+            self.seen
+                .renamed
+                .tables
+                .iter()
+                .filter(|(old, _)| self.new.contains_key(old.as_str()))
+                .map(|(_, now)| now.clone()),
+        );
+        (!names.is_empty()).then(|| {
+            format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.into_iter().collect::<Vec<_>>().join(", "))
+        })
     }
 
     fn assemble(&mut self, shape: &[Statement], late: &[Statement]) -> Vec<String> {
@@ -719,12 +751,16 @@ impl<'a> Maker<'a> {
             let Some(new) = self.new.get(name) else { continue };
             for (column, _) in old.columns.iter().filter(|(_, was)| was.not_null && !was.inherited) {
                 let key = ObjectKey::new(Kind::Column, format!("{name}.{column}"));
-                let counts =
-                    self.seen.before.get(&key).is_some_and(|it| it.text("identity").is_some_and(|word| !word.is_empty()));
+                let counts = self
+                    .seen
+                    .before
+                    .get(&key)
+                    .is_some_and(|it| it.text("identity").is_some_and(|word| !word.is_empty()));
                 if counts || new.columns.get(column).is_some_and(|is| is.not_null) {
                     continue;
                 }
-                let text = format!("a row written since has nothing in {name}.{column}, which takes no NULL in the old shape");
+                let text =
+                    format!("a row written since has nothing in {name}.{column}, which takes no NULL in the old shape");
                 made.push(stop_if(&format!("SELECT FROM {name} t WHERE t.{column} IS NULL"), &text));
                 made.push(format!("ALTER TABLE {name} ALTER COLUMN {column} SET NOT NULL"));
             }
@@ -862,4 +898,3 @@ fn by_reference<'a>(tables: &BTreeMap<&'a str, Table<'a>>) -> BTreeMap<&'a str, 
     }
     order
 }
-

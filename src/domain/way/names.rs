@@ -218,11 +218,7 @@ fn rename(
         Class::EnumValue => {
             let Some(kind) = before.get(Class::Type, old.within) else { return Vec::new() };
             let kind = qualified(&space(kind.within), &kind.name);
-            vec![format!(
-                "ALTER TYPE {kind} RENAME VALUE {} TO {}",
-                quote_literal(&now.1),
-                quote_literal(&wanted.1)
-            )]
+            vec![format!("ALTER TYPE {kind} RENAME VALUE {} TO {}", quote_literal(&now.1), quote_literal(&wanted.1))]
         }
     }
 }

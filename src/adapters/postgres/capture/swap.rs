@@ -208,6 +208,7 @@ async fn closed(
     passed(Boundary::TargetClosed, "");
     let ended = empty(order, &office.client, &capture.database, &pids).await?;
     passed(Boundary::TargetEmpty, "");
+    (order.progress)("nobody is in the target");
 
     let target = &pair.target.client;
     let prepared =
@@ -224,6 +225,7 @@ async fn closed(
     let marker = pair.mark().await?;
     drain(order, &mut pair, marker).await?;
     passed(Boundary::ShadowLevel, "");
+    (order.progress)("the shadow is level");
 
     let target = &pair.target.client;
     if let Some(expected) = order.expected {
@@ -236,12 +238,15 @@ async fn closed(
         }
     }
     let proven = proof::touched(order, &pair).await?;
+    (order.progress)("touched rows are the same");
     dress(order, &pair, dressing).await?;
     passed(Boundary::ShadowDressed, "");
+    (order.progress)("the shadow is ready");
 
     pair.close().await;
     empty(order, &office.client, &capture.database, &[]).await?;
     empty(order, &office.client, &capture.shadow(), &[]).await?;
+    (order.progress)("swapping the names");
     rename(order, &office.client).await?;
     Ok(Swapped { fence_ms: 0, ended, proven: proven.0, touched: proven.1, failed: capture.failed() })
 }
