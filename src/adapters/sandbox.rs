@@ -249,7 +249,7 @@ impl Sandboxes {
                         format!("`{database}` is not the name of a sandbox's database"),
                     ));
                 }
-                self.drop_database(self.server_of(location)?, database, cancel).await
+                self.drop_database(self.server_of(location)?, database, cancel).await.map(drop)
             }
         }
     }
@@ -269,7 +269,7 @@ impl Sandboxes {
         if self.ask(server, "dbd", &sql, cancel).await?.is_empty() {
             return Ok(());
         }
-        self.drop_database(server, &name, cancel).await
+        self.drop_database(server, &name, cancel).await.map(drop)
     }
 
     /// Every sandbox of this user in the base folder, and every one on the configured server.
@@ -280,11 +280,19 @@ impl Sandboxes {
         let mut found: Vec<Found> = self.folders().into_iter().map(|folder| found_in(&folder)).collect();
         if let Some(server) = &self.settings.configured {
             let pattern = DATABASE_PREFIX.replace('_', "\\_");
-            let sql = format!("SELECT datname FROM pg_catalog.pg_database WHERE datname LIKE '{pattern}%' ORDER BY 1");
-            for name in self.ask(server, "dbd", &sql, cancel).await? {
-                let comment = self.comment_of(server, &name, cancel).await?;
+            // As JSON: a comment of somebody else's may hold anything, line breaks too.
+            let sql = format!(
+                "SELECT pg_catalog.json_build_array(datname, pg_catalog.shobj_description(oid, 'pg_database')) \
+                 FROM pg_catalog.pg_database WHERE datname LIKE '{pattern}%' ORDER BY datname"
+            );
+            for row in self.ask(server, "dbd", &sql, cancel).await? {
+                let (name, comment): (String, Option<String>) = serde_json::from_str(&row).map_err(|error| {
+                    Failure::new(Code::QueryFailed, "the list of sandboxes is no JSON").source(&error)
+                })?;
                 // A database without our comment merely has such a name: it is nobody's to remove.
-                let Some(comment) = comment else { continue };
+                let Some(comment) = comment.and_then(|text| serde_json::from_str::<Comment>(&text).ok()) else {
+                    continue;
+                };
                 found.push(Found {
                     id: comment.dbd_sandbox,
                     location: SandboxLocation::Configured { database: name, server: host_and_port(server) },
@@ -696,8 +704,7 @@ impl Sandboxes {
                 ),
             ));
         }
-        self.drop_database(server, &name, cancel).await?;
-        let server_major = self.server_major(server, cancel).await?;
+        let server_major = self.drop_database(server, &name, cancel).await?;
         // Sessions carry the database's name, so that whatever outlives us is found and ended by the next attempt.
         let notes = self.create_database(server, &name, &name, server_major, &order.locale, cancel).await?;
         passed(Boundary::SandboxCreated, "configured server");
@@ -766,16 +773,23 @@ impl Sandboxes {
         Ok(rows.first().and_then(|comment| serde_json::from_str(comment).ok()))
     }
 
-    /// Ends what an earlier attempt may still be doing on the server, then drops the database with all its sessions.
-    async fn drop_database(&self, server: &ConnectionUrl, name: &str, cancel: &Cancel) -> Result<(), Failure> {
+    /// Ends what an earlier attempt may still be doing on the server, then drops the database with all its sessions. Tells the server's
+    /// major version.
+    async fn drop_database(&self, server: &ConnectionUrl, name: &str, cancel: &Cancel) -> Result<u32, Failure> {
         let fence = format!(
-            "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+            "SELECT pg_catalog.current_setting('server_version_num'), count(pg_catalog.pg_terminate_backend(pid)) \
+             FROM pg_catalog.pg_stat_activity \
              WHERE (application_name = {0} OR datname = {0}) AND pid <> pg_catalog.pg_backend_pid()",
             quote_literal(name)
         );
         let started = std::time::Instant::now();
         let mut pause = Duration::from_millis(5);
-        while !self.ask(server, "dbd", &fence, cancel).await?.is_empty() {
+        let server_major = loop {
+            let rows = self.ask(server, "dbd", &fence, cancel).await?;
+            let (version, sessions) = rows.first().and_then(|row| row.split_once('|')).unwrap_or_default();
+            if sessions == "0" {
+                break major_of(server, version)?;
+            }
             if started.elapsed() > FENCE_LIMIT {
                 return Err(Failure::new(
                     Code::SandboxFailed,
@@ -784,11 +798,11 @@ impl Sandboxes {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(500));
-        }
-        let force = if self.server_major(server, cancel).await? >= 13 { " WITH (FORCE)" } else { "" };
-        self.ask(server, name, &format!("DROP DATABASE IF EXISTS {}{force};\n", quote_ident(name)), cancel)
-            .await
-            .map(drop)
+        };
+        let force = if server_major >= 13 { " WITH (FORCE)" } else { "" };
+        let sql = format!("DROP DATABASE IF EXISTS {}{force};\n", quote_ident(name));
+        self.ask(server, name, &sql, cancel).await?;
+        Ok(server_major)
     }
 
     // ------------------------------------------------------------------------------------------------------------ either one
@@ -822,13 +836,7 @@ impl Sandboxes {
 
     async fn server_major(&self, server: &ConnectionUrl, cancel: &Cancel) -> Result<u32, Failure> {
         let rows = self.ask(server, "dbd", "SHOW server_version_num", cancel).await?;
-        let number: Option<u32> = rows.first().and_then(|text| text.parse().ok());
-        number.map(|number| number / 10_000).ok_or_else(|| {
-            Failure::new(
-                Code::QueryFailed,
-                format!("the version of the server {} cannot be read", host_and_port(server)),
-            )
-        })
+        major_of(server, rows.first().map_or("", String::as_str))
     }
 
     async fn ask(
@@ -840,6 +848,14 @@ impl Sandboxes {
     ) -> Result<Vec<String>, Failure> {
         query_as(&self.settings.client, server, application_name, sql, cancel).await
     }
+}
+
+/// The major version in `server_version_num`, as `server` told it.
+fn major_of(server: &ConnectionUrl, version_num: &str) -> Result<u32, Failure> {
+    let number: Option<u32> = version_num.parse().ok();
+    number.map(|number| number / 10_000).ok_or_else(|| {
+        Failure::new(Code::QueryFailed, format!("the version of the server {} cannot be read", host_and_port(server)))
+    })
 }
 
 /// Settings of a server whose data nobody will miss.
