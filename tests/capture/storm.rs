@@ -17,7 +17,7 @@ use std::time::Instant;
 const MIGRATIONS: [&str; 2] = [
     super::MIGRATION,
     "alter table acked alter n type numeric; alter table things add column extra int default 7; update things set c = 'zz' where id % 2 = 0; \
-     alter table children drop constraint children_parent_fkey; alter table scratch rename column t to u; alter type mood add value 'fair'",
+     alter table parents drop constraint parents_name_key; alter table scratch rename column t to u; alter type mood add value 'fair'",
 ];
 
 fn median(mut all: Vec<u64>) -> (u64, u64, u64) {

@@ -18,47 +18,212 @@ const fn kind(name: &'static str, before: &'static str, change: &'static str, un
 
 /// Changes that lead back exactly, rows, sequences and the order of columns too.
 const EXACT: &[Kind] = &[
-    kind("table", "create table a1 (code text primary key); insert into a1 values ('x')", "create table n1 (id serial primary key, code text references a1); insert into n1 (code) values ('x')", "reverse"),
-    kind("partitions", "", "create table n2 (id int, at date) partition by range (at); create table n2_a partition of n2 for values from ('2020-01-01') to ('2021-01-01'); insert into n2 values (1, '2020-05-05')", "reverse"),
-    kind("materialized_view", "create table a3 (id int primary key)", "create materialized view m3 as select count(*) from a3", "reverse"),
-    kind("column", "create table a4 (id int primary key); insert into a4 select generate_series(1, 9)", "alter table a4 add note text", "reverse"),
-    kind("column_with_default", "create table a5 (id int primary key); insert into a5 select generate_series(1, 9)", "alter table a5 add state text default 'new'", "reverse"),
-    kind("column_not_null_with_check", "create table a6 (id int primary key); insert into a6 select generate_series(1, 9)", "alter table a6 add qty int not null default 1 check (qty > 0)", "reverse"),
+    kind(
+        "table",
+        "create table a1 (code text primary key); insert into a1 values ('x')",
+        "create table n1 (id serial primary key, code text references a1); insert into n1 (code) values ('x')",
+        "reverse",
+    ),
+    kind(
+        "partitions",
+        "",
+        "create table n2 (id int, at date) partition by range (at); create table n2_a partition of n2 for values from ('2020-01-01') to ('2021-01-01'); insert into n2 values (1, '2020-05-05')",
+        "reverse",
+    ),
+    kind(
+        "materialized_view",
+        "create table a3 (id int primary key)",
+        "create materialized view m3 as select count(*) from a3",
+        "reverse",
+    ),
+    kind(
+        "column",
+        "create table a4 (id int primary key); insert into a4 select generate_series(1, 9)",
+        "alter table a4 add note text",
+        "reverse",
+    ),
+    kind(
+        "column_with_default",
+        "create table a5 (id int primary key); insert into a5 select generate_series(1, 9)",
+        "alter table a5 add state text default 'new'",
+        "reverse",
+    ),
+    kind(
+        "column_not_null_with_check",
+        "create table a6 (id int primary key); insert into a6 select generate_series(1, 9)",
+        "alter table a6 add qty int not null default 1 check (qty > 0)",
+        "reverse",
+    ),
     kind("index", "create table a7 (id int primary key, a text)", "create index a7_a on a7 (a)", "reverse"),
-    kind("unique", "create table a8 (id int primary key, a text); insert into a8 select n, n from generate_series(1, 9) n", "alter table a8 add unique (a)", "reverse"),
-    kind("foreign_key", "create table a9 (id int primary key, o int references a9)", "alter table a9 add constraint fk foreign key (o) references a9 (id) not valid; alter table a9 validate constraint fk", "reverse"),
-    kind("not_null", "create table a10 (id int primary key, a text); insert into a10 values (1, 'a')", "alter table a10 alter a set not null", "reverse"),
-    kind("default", "create table a11 (id int primary key, a text default 'x')", "alter table a11 alter a set default 'z'", "reverse"),
-    kind("renamed_column", "create table a12 (id int primary key, a text); create view v12 as select a from a12; insert into a12 values (1, 'a')", "alter table a12 rename a to b", "reverse"),
-    kind("renamed_table", "create table a13 (id serial primary key, a text); insert into a13 (a) values ('a')", "alter table a13 rename to \"A 13\"", "reverse"),
-    kind("view", "create table a14 (id int primary key, a text); create view v14 as select id from a14", "create or replace view v14 as select id, a from a14", "reverse"),
-    kind("function", "create function f15(i int) returns int language sql as 'select i + 1'", "create or replace function f15(i int) returns int language sql as 'select i + 2'", "reverse"),
-    kind("trigger", "create table a16 (id int primary key, a text); insert into a16 values (1, 'a')", "create function t16() returns trigger language plpgsql as $$ begin new.a := 't'; return new; end $$; create trigger t before insert or update on a16 for each row execute function t16()", "reverse"),
-    kind("dropped_index", "create table a17 (id int primary key, a text); create index a17_a on a17 (lower(a))", "drop index a17_a", "reverse"),
-    kind("int_to_bigint", "create table a18 (id serial primary key, n int); insert into a18 (n) values (5)", "alter table a18 alter id type bigint, alter n type bigint", "reverse"),
-    kind("wider_varchar", "create table a19 (id int primary key, a varchar(20)); insert into a19 values (1, 'a')", "alter table a19 alter a type varchar(200)", "reverse"),
-    kind("timestamptz", "create table a20 (id int primary key, a timestamp); insert into a20 values (1, '2024-02-29 12:00')", "alter table a20 alter a type timestamptz", "reverse"),
-    kind("identity", "create table a21 (id int primary key, a text); insert into a21 values (1, 'a')", "alter table a21 alter id add generated by default as identity", "reverse"),
-    kind("row_security", "create table a22 (id int primary key)", "alter table a22 enable row level security; create policy p on a22 using (id > 0)", "reverse"),
+    kind(
+        "unique",
+        "create table a8 (id int primary key, a text); insert into a8 select n, n from generate_series(1, 9) n",
+        "alter table a8 add unique (a)",
+        "reverse",
+    ),
+    kind(
+        "foreign_key",
+        "create table a9 (id int primary key, o int references a9)",
+        "alter table a9 add constraint fk foreign key (o) references a9 (id) not valid; alter table a9 validate constraint fk",
+        "reverse",
+    ),
+    kind(
+        "not_null",
+        "create table a10 (id int primary key, a text); insert into a10 values (1, 'a')",
+        "alter table a10 alter a set not null",
+        "reverse",
+    ),
+    kind(
+        "default",
+        "create table a11 (id int primary key, a text default 'x')",
+        "alter table a11 alter a set default 'z'",
+        "reverse",
+    ),
+    kind(
+        "renamed_column",
+        "create table a12 (id int primary key, a text); create view v12 as select a from a12; insert into a12 values (1, 'a')",
+        "alter table a12 rename a to b",
+        "reverse",
+    ),
+    kind(
+        "renamed_table",
+        "create table a13 (id serial primary key, a text); insert into a13 (a) values ('a')",
+        "alter table a13 rename to \"A 13\"",
+        "reverse",
+    ),
+    kind(
+        "view",
+        "create table a14 (id int primary key, a text); create view v14 as select id from a14",
+        "create or replace view v14 as select id, a from a14",
+        "reverse",
+    ),
+    kind(
+        "function",
+        "create function f15(i int) returns int language sql as 'select i + 1'",
+        "create or replace function f15(i int) returns int language sql as 'select i + 2'",
+        "reverse",
+    ),
+    kind(
+        "trigger",
+        "create table a16 (id int primary key, a text); insert into a16 values (1, 'a')",
+        "create function t16() returns trigger language plpgsql as $$ begin new.a := 't'; return new; end $$; create trigger t before insert or update on a16 for each row execute function t16()",
+        "reverse",
+    ),
+    kind(
+        "dropped_index",
+        "create table a17 (id int primary key, a text); create index a17_a on a17 (lower(a))",
+        "drop index a17_a",
+        "reverse",
+    ),
+    kind(
+        "int_to_bigint",
+        "create table a18 (id serial primary key, n int); insert into a18 (n) values (5)",
+        "alter table a18 alter id type bigint, alter n type bigint",
+        "reverse",
+    ),
+    kind(
+        "wider_varchar",
+        "create table a19 (id int primary key, a varchar(20)); insert into a19 values (1, 'a')",
+        "alter table a19 alter a type varchar(200)",
+        "reverse",
+    ),
+    kind(
+        "timestamptz",
+        "create table a20 (id int primary key, a timestamp); insert into a20 values (1, '2024-02-29 12:00')",
+        "alter table a20 alter a type timestamptz",
+        "reverse",
+    ),
+    kind(
+        "identity",
+        "create table a21 (id int primary key, a text); insert into a21 values (1, 'a')",
+        "alter table a21 alter id add generated by default as identity",
+        "reverse",
+    ),
+    kind(
+        "row_security",
+        "create table a22 (id int primary key)",
+        "alter table a22 enable row level security; create policy p on a22 using (id > 0)",
+        "reverse",
+    ),
     kind("comment", "create table a23 (id int primary key)", "comment on column a23.id is 'it''s'", "reverse"),
     kind("grant", "create table a24 (id int primary key)", "grant select on a24 to public", "reverse"),
-    kind("concurrently", "create table a25 (id int primary key, a text)", "create index concurrently a25_a on a25 (a)", "reverse"),
-    kind("last_column_dropped", "create table a26 (id int primary key, a text not null default 'd'); insert into a26 select n, 'a' || n from generate_series(1, 9) n", "alter table a26 drop column a", "pre_images"),
-    kind("dropped_table", "create table a27 (id serial primary key, j json, g int generated always as (5) stored); insert into a27 (j) select '{\"a\":  1}' from generate_series(1, 9)", "drop table a27", "pre_images"),
-    kind("rewritten", "create table a28 (id int primary key, a text); insert into a28 select n, 'a' || n from generate_series(1, 9) n", "update a28 set a = left(a, 1)", "pre_images"),
-    kind("narrowed", "create table a29 (id int primary key, a text); insert into a29 select n, repeat('a', n) from generate_series(1, 9) n", "alter table a29 alter a type int using length(a)", "pre_images"),
-    kind("rows_gone_and_come", "create table a30 (id int primary key, a text); insert into a30 select n, 'a' from generate_series(1, 9) n; create table c30 (id int primary key, o int references a30); insert into c30 values (1, 1)", "delete from a30 where id > 5; insert into a30 select n, 'new' from generate_series(20, 25) n; insert into c30 values (2, 20)", "pre_images"),
-    kind("emptied", "create table a31 (id int primary key, a text); insert into a31 select n, 'a' from generate_series(1, 9) n", "truncate a31", "pre_images"),
-    kind("in_a_block", "create table a32 (id int primary key, a text); insert into a32 select n, 'a' from generate_series(1, 9) n", "do $$ begin update a32 set a = a || '!' where id < 5; end $$", "pre_images"),
-    kind("type_and_its_column", "create table a33 (id int primary key)", "create type e33 as enum ('x', 'y'); alter table a33 add e e33 default 'x'; create table n33 (id int, e e33); insert into n33 values (1, 'y')", "reverse"),
-    kind("split_name", "create table a34 (id int primary key, name text not null); insert into a34 select n, 'f' || n || ' l' || n from generate_series(1, 9) n", "alter table a34 add first text, add last text; update a34 set first = split_part(name, ' ', 1), last = split_part(name, ' ', 2); alter table a34 drop column name", "pre_images"),
+    kind(
+        "concurrently",
+        "create table a25 (id int primary key, a text)",
+        "create index concurrently a25_a on a25 (a)",
+        "reverse",
+    ),
+    kind(
+        "last_column_dropped",
+        "create table a26 (id int primary key, a text not null default 'd'); insert into a26 select n, 'a' || n from generate_series(1, 9) n",
+        "alter table a26 drop column a",
+        "pre_images",
+    ),
+    kind(
+        "dropped_table",
+        "create table a27 (id serial primary key, j json, g int generated always as (5) stored); insert into a27 (j) select '{\"a\":  1}' from generate_series(1, 9)",
+        "drop table a27",
+        "pre_images",
+    ),
+    kind(
+        "rewritten",
+        "create table a28 (id int primary key, a text); insert into a28 select n, 'a' || n from generate_series(1, 9) n",
+        "update a28 set a = left(a, 1)",
+        "pre_images",
+    ),
+    kind(
+        "narrowed",
+        "create table a29 (id int primary key, a text); insert into a29 select n, repeat('a', n) from generate_series(1, 9) n",
+        "alter table a29 alter a type int using length(a)",
+        "pre_images",
+    ),
+    kind(
+        "rows_gone_and_come",
+        "create table a30 (id int primary key, a text); insert into a30 select n, 'a' from generate_series(1, 9) n; create table c30 (id int primary key, o int references a30); insert into c30 values (1, 1)",
+        "delete from a30 where id > 5; insert into a30 select n, 'new' from generate_series(20, 25) n; insert into c30 values (2, 20)",
+        "pre_images",
+    ),
+    kind(
+        "emptied",
+        "create table a31 (id int primary key, a text); insert into a31 select n, 'a' from generate_series(1, 9) n",
+        "truncate a31",
+        "pre_images",
+    ),
+    kind(
+        "in_a_block",
+        "create table a32 (id int primary key, a text); insert into a32 select n, 'a' from generate_series(1, 9) n",
+        "do $$ begin update a32 set a = a || '!' where id < 5; end $$",
+        "pre_images",
+    ),
+    kind(
+        "type_and_its_column",
+        "create table a33 (id int primary key)",
+        "create type e33 as enum ('x', 'y'); alter table a33 add e e33 default 'x'; create table n33 (id int, e e33); insert into n33 values (1, 'y')",
+        "reverse",
+    ),
+    kind(
+        "split_name",
+        "create table a34 (id int primary key, name text not null); insert into a34 select n, 'f' || n || ' l' || n from generate_series(1, 9) n",
+        "alter table a34 add first text, add last text; update a34 set first = split_part(name, ' ', 1), last = split_part(name, ' ', 2); alter table a34 drop column name",
+        "pre_images",
+    ),
     kind("nothing", "", "set timezone to 'UTC'", "nothing"),
 ];
 
 /// Changes that dbd does not claim to take back in place.
 const NOT_IN_PLACE: &[Kind] = &[
-    kind("enum_value", "create type e50 as enum ('a', 'b')", "alter type e50 add value 'c'", "a value cannot be taken from an enum"),
-    kind("no_key", "create table a51 (a int); insert into a51 values (1)", "update a51 set a = a + 1", "public.a51 has no key"),
+    kind(
+        "enum_value",
+        "create type e50 as enum ('a', 'b')",
+        "alter type e50 add value 'c'",
+        "a value cannot be taken from an enum",
+    ),
+    kind(
+        "no_key",
+        "create table a51 (a int); insert into a51 values (1)",
+        "update a51 set a = a + 1",
+        "public.a51 has no key",
+    ),
 ];
 
 fn projects(kinds: &[Kind]) -> Project {
@@ -172,7 +337,9 @@ fn what_was_written_meanwhile_survives_the_way_back_and_what_had_no_place_is_kep
     assert_eq!(kept.len(), 2, "{kept:?}");
     assert_eq!(project.rows(&format!("select belongs from dbd_keep.{} order by 1", kept[0])), ["1", "5"]);
     assert_eq!(project.rows(&format!("select id, paid from dbd_keep.{} order by 1", kept[1])), ["5|t", "121|t"]);
-    assert!(!project.finds("select from information_schema.role_table_grants where table_schema = 'dbd_keep' and grantee <> 'deployer'"));
+    assert!(!project.finds(
+        "select from information_schema.role_table_grants where table_schema = 'dbd_keep' and grantee <> 'deployer'"
+    ));
     project.assert_sound();
     // Kept rows are no drift, and no part of the next run.
     project.config("");
@@ -184,7 +351,10 @@ fn what_was_written_meanwhile_survives_the_way_back_and_what_had_no_place_is_kep
 fn what_the_old_shape_cannot_hold_stops_the_way_back_before_anything_is_lost() {
     let mut project = Project::empty();
     project.with_sandboxes_on_the_server();
-    project.config(&format!("[environments.dev]\nverify.command = \"{}\"\n[rollback]\ncapture = \"off\"\n", gate("verify", 1)));
+    project.config(&format!(
+        "[environments.dev]\nverify.command = \"{}\"\n[rollback]\ncapture = \"off\"\n",
+        gate("verify", 1)
+    ));
     project.sql("create table counters (id int primary key, n int); insert into counters values (1, 1), (2, 2)");
     project.migration("0001_wider", "alter table counters alter n type bigint;");
     let mut running = project.spawn(&["start", "dev", "--allow", "all", "--reason", "a trial", "--json"]);
@@ -195,7 +365,10 @@ fn what_the_old_shape_cannot_hold_stops_the_way_back_before_anything_is_lost() {
     assert_ne!(output.json()["state"], "rolled_back", "{output:?}");
     assert!(!restored(&project), "a row that somebody was told is saved was forgotten\n{output:?}");
     assert_eq!(project.rows("select * from counters order by id"), ["1|1", "2|5000000000"]);
-    let failed = project.events().into_iter().find(|event| event.kind == "step.failed" && event.body["failure"]["code"] == "DBD-0605");
+    let failed = project
+        .events()
+        .into_iter()
+        .find(|event| event.kind == "step.failed" && event.body["failure"]["code"] == "DBD-0605");
     let failed = failed.unwrap_or_else(|| panic!("nobody was told\n{output:?}"));
     let message = failed.body["failure"]["message"].to_string();
     assert!(message.contains("public.counters.n holds a value that integer cannot hold"), "{message}");
@@ -263,7 +436,10 @@ fn a_step_that_writes_where_it_did_not_in_the_rehearsal_is_not_committed() {
         "create table switch (id int primary key, on_ boolean); insert into switch values (1, false);
          create table other (id int primary key, a text); insert into other values (1, 'a')",
     );
-    project.migration("0001_maybe", "do $$ begin if (select on_ from switch) then update other set a = 'lost'; end if; end $$;");
+    project.migration(
+        "0001_maybe",
+        "do $$ begin if (select on_ from switch) then update other set a = 'lost'; end if; end $$;",
+    );
     let mut running = project.spawn(&["start", "dev", "--json"]);
     until_at_gate(&mut running, &project, "tests");
     project.sql("update switch set on_ = true");

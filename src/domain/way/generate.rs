@@ -899,7 +899,6 @@ fn by_reference<'a>(tables: &BTreeMap<&'a str, Table<'a>>) -> BTreeMap<&'a str, 
     order
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -912,7 +911,11 @@ mod tests {
     fn orders(more: Vec<Line<'_>>) -> Catalog {
         let mut lines = vec![
             ("table:public.orders", "", json!({})),
-            ("column:public.orders.id", "table:public.orders", json!({"type": "integer", "not_null": true, "identity": ""})),
+            (
+                "column:public.orders.id",
+                "table:public.orders",
+                json!({"type": "integer", "not_null": true, "identity": ""}),
+            ),
             ("constraint:public.orders.orders_pkey", "table:public.orders", json!({"definition": "PRIMARY KEY (id)"})),
         ];
         lines.extend(more);
@@ -1007,7 +1010,10 @@ mod tests {
     #[test]
     fn given_no_key_what_changes_cannot_be_found_again_and_what_does_not_needs_none() {
         let plain = |more: Vec<Line<'_>>| {
-            let mut lines = vec![("table:public.t", "", json!({})), ("column:public.t.a", "table:public.t", json!({"type": "text"}))];
+            let mut lines = vec![
+                ("table:public.t", "", json!({})),
+                ("column:public.t.a", "table:public.t", json!({"type": "text"})),
+            ];
             lines.extend(more);
             catalog(&lines)
         };
@@ -1041,7 +1047,10 @@ mod tests {
         let way = way(&with("integer"), &with("bigint"), &[]).unwrap();
         in_this_order(
             &way.undo,
-            &["(t.n::integer)::bigint::text IS DISTINCT FROM t.n::text", "ALTER COLUMN n TYPE integer USING n::integer"],
+            &[
+                "(t.n::integer)::bigint::text IS DISTINCT FROM t.n::text",
+                "ALTER COLUMN n TYPE integer USING n::integer",
+            ],
         );
     }
 
@@ -1051,7 +1060,11 @@ mod tests {
             orders(vec![
                 ("table:public.extra", "", json!({})),
                 ("column:public.extra.e", "table:public.extra", json!({"type": kind})),
-                ("constraint:public.extra.fk", "table:public.extra", json!({"definition": "FOREIGN KEY (e) REFERENCES public.orders(id)"})),
+                (
+                    "constraint:public.extra.fk",
+                    "table:public.extra",
+                    json!({"definition": "FOREIGN KEY (e) REFERENCES public.orders(id)"}),
+                ),
             ])
         };
         let way_of_plain = way(&orders(vec![]), &new("integer"), &[]).unwrap();
@@ -1062,7 +1075,11 @@ mod tests {
         let way = way(&orders(vec![]), &typed, &[]).unwrap();
         in_this_order(
             &way.undo,
-            &["CREATE TABLE dbd_keep.k1_1 AS SELECT t.e::text AS e FROM ONLY public.extra t", "DROP TABLE public.extra", "DROP TYPE public.mood"],
+            &[
+                "CREATE TABLE dbd_keep.k1_1 AS SELECT t.e::text AS e FROM ONLY public.extra t",
+                "DROP TABLE public.extra",
+                "DROP TYPE public.mood",
+            ],
         );
     }
 
@@ -1074,7 +1091,11 @@ mod tests {
                 ("column:public.lines.id", "table:public.lines", json!({"type": "integer", "not_null": true})),
                 ("column:public.lines.o", "table:public.lines", json!({"type": "integer"})),
                 ("constraint:public.lines.lines_pkey", "table:public.lines", json!({"definition": "PRIMARY KEY (id)"})),
-                ("constraint:public.lines.fk", "table:public.lines", json!({"definition": "FOREIGN KEY (o) REFERENCES public.orders(id) ON DELETE CASCADE"})),
+                (
+                    "constraint:public.lines.fk",
+                    "table:public.lines",
+                    json!({"definition": "FOREIGN KEY (o) REFERENCES public.orders(id) ON DELETE CASCADE"}),
+                ),
             ])
         };
         let way = way(&tables(), &tables(), &[("public.orders", &[], true), ("public.lines", &[], true)]).unwrap();
@@ -1108,13 +1129,30 @@ mod tests {
         };
         let way = generate(&seen).unwrap();
         assert_eq!(way.after.len(), 1);
-        assert!(way.after[0].contains("pg_stat_xact_user_tables") && way.after[0].contains("to_regclass('public.schema_migrations')"));
+        assert!(
+            way.after[0].contains("pg_stat_xact_user_tables")
+                && way.after[0].contains("to_regclass('public.schema_migrations')")
+        );
     }
 
     #[test]
     fn a_kept_value_of_a_type_that_may_go_is_kept_as_text() {
-        let column = |kind| Column { kind, collation: None, generated: false, always: false, not_null: false, inherited: false, default: None };
-        assert_eq!((column("public.mood").held("t.a"), column("public.mood").back("b")), ("t.a::text".into(), "b::public.mood".into()));
-        assert_eq!((column("numeric(12,2)").held("t.a"), column("numeric(12,2)").back("b")), ("t.a".into(), "b".into()));
+        let column = |kind| Column {
+            kind,
+            collation: None,
+            generated: false,
+            always: false,
+            not_null: false,
+            inherited: false,
+            default: None,
+        };
+        assert_eq!(
+            (column("public.mood").held("t.a"), column("public.mood").back("b")),
+            ("t.a::text".into(), "b::public.mood".into())
+        );
+        assert_eq!(
+            (column("numeric(12,2)").held("t.a"), column("numeric(12,2)").back("b")),
+            ("t.a".into(), "b".into())
+        );
     }
 }
