@@ -224,7 +224,7 @@ async fn what_is_said_of_a_migration_is_what_the_server_does() {
         assert!(failure.is_none(), "{name}: {failure:?}");
         hurt += u32::from(!truth.is_empty());
         let url = ground.prepared(setup).await;
-        let facts = Postgres.hazard_facts(url).await.unwrap();
+        let facts = Postgres::default().hazard_facts(url).await.unwrap();
         let mut folder = Facts::of_text();
         let _ = judge::migration(&mut folder, "1.sql", setup, false);
         let seen = run(url, migration).await;
@@ -336,7 +336,7 @@ async fn a_change_between_any_two_types_rewrites_exactly_what_is_said() {
          create domain longer as varchar(9); create type mood as enum ('ok'); create type pair as (a int); {tables}"
     );
     let url = ground.prepared(&setup).await;
-    let facts = Postgres.hazard_facts(url).await.unwrap();
+    let facts = Postgres::default().hazard_facts(url).await.unwrap();
     let mut folder = Facts::of_text();
     let _ = judge::migration(&mut folder, "1.sql", &setup, false);
     let session = pg::connect(&ground.database).await;
