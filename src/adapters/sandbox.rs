@@ -859,6 +859,8 @@ fn server_settings(major: u32, socket_folder: &Path) -> Vec<(String, String)> {
         ("checkpoint_timeout", "1h".to_owned()),
         // Its locks would be taken for the rehearsed migration's.
         ("autovacuum", "off".to_owned()),
+        // Said to the session that watches a statement.
+        ("log_temp_files", "0".to_owned()),
         ("logging_collector", "off".to_owned()),
         ("log_destination", "stderr".to_owned()),
     ];

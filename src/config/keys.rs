@@ -140,6 +140,10 @@ pub const SECTIONS: &[Section] = &[
         "environments.*.health",
         "Asked after the deployment; an application that is not healthy takes the run back.",
     ),
+    section(
+        "environments.*.budget",
+        "How long a deployment may keep others waiting; a forecast over it refuses the run, unless it is allowed.",
+    ),
     section("tests", "Run in the sandbox, after the migrations; any failure refuses the run."),
     section("check", "What `dbd check` and the rehearsal find about migrations."),
     section("sandbox", "The throw-away copy of the target on which a run is rehearsed."),
@@ -291,6 +295,27 @@ pub const KEYS: &[Key] = &[
         Default::Is("5"),
         "5",
         "How often it is asked again before the application counts as not healthy.",
+    ),
+    key(
+        "environments.*.budget.blocked_reads",
+        span(1, DAY),
+        Default::None("no limit"),
+        "\"500ms\"",
+        "How long reads of one table may wait at a stretch, by the forecast.",
+    ),
+    key(
+        "environments.*.budget.blocked_writes",
+        span(1, DAY),
+        Default::None("no limit"),
+        "\"2s\"",
+        "How long writes to one table, or to rows of it, may wait at a stretch, by the forecast.",
+    ),
+    key(
+        "environments.*.budget.duration",
+        span(1, 7 * DAY),
+        Default::None("no limit"),
+        "\"5m\"",
+        "How long all migrations may take together, by the forecast.",
     ),
     key(
         "tests.command",

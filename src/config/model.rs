@@ -4,6 +4,7 @@ use super::env::{self, Variables};
 use super::file::{Found, Placed, Settings, Source, misfit};
 use super::keys::{self, Default, Key, Value};
 use super::{FILE_NAME, below, discover, list, nearest, shown};
+use crate::domain::budget::Budget;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Failure, Place};
@@ -176,6 +177,8 @@ pub struct Environment {
     pub verify: Option<Command>,
     /// The health check, if there is an address to ask.
     pub health: Option<Health>,
+    /// How long others may be kept waiting.
+    pub budget: Budget,
 }
 
 /// How the application is asked whether it is well.
@@ -298,6 +301,17 @@ impl Config {
             require_clean_tree: read.flag(&key("require_clean_tree"))?.unwrap_or(false),
             verify: read.command(&key("verify"))?,
             health,
+            budget: {
+                let limit = |path: &str| {
+                    let limit = read.duration(&key(path))?;
+                    Ok::<_, Failure>(limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)))
+                };
+                Budget {
+                    blocked_reads_ms: limit("budget.blocked_reads")?,
+                    blocked_writes_ms: limit("budget.blocked_writes")?,
+                    duration_ms: limit("budget.duration")?,
+                }
+            },
             name,
         })
     }

@@ -9,7 +9,9 @@ use super::finding::{Allowance, Finding};
 use super::ids::{EffectId, EnvironmentName};
 use super::migration::Migration;
 use super::plan::Plan;
-use super::rehearsal::{Forecast, MigrationTiming, Reverse};
+use super::budget::Budget;
+use super::forecast::{Correction, Forecast, Timeline};
+use super::rehearsal::{MigrationTiming, Reverse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -71,6 +73,9 @@ pub struct Settings {
     pub verify: Option<UserCommand>,
     /// The health check of the application.
     pub health: Option<HealthCheck>,
+    /// How long others may be kept waiting; none in runs older than the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 /// Where the code stood.
@@ -248,6 +253,12 @@ pub struct Rehearsal {
     pub findings: Vec<Finding>,
     /// The locks the target will see.
     pub forecast: Vec<Forecast>,
+    /// Statements and locks over time; none in runs older than the picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+    /// What earlier runs of this target taught, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
     /// Whether the migrations can be taken back in place, and what that would lose; none in runs older than the looking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverse: Option<Reverse>,
@@ -297,6 +308,10 @@ pub struct StepReport {
     pub tries: u32,
     /// The transaction that wrote its ledger row.
     pub xid: Option<String>,
+    /// For each of its statements the milliseconds from its beginning to the end of its transaction, in the try that got through: how long what
+    /// it locked was held. Empty in runs older than the timing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_ms: Vec<u64>,
 }
 
 /// What a restore of the backup would forget.

@@ -4,6 +4,7 @@
 //! in as values, so that the same history always gives the same answer, on any machine and on any day.
 
 pub mod audit;
+pub mod budget;
 pub mod code;
 pub mod codec;
 pub mod connection;
@@ -14,10 +15,12 @@ pub mod event;
 pub mod evolve;
 pub mod failure;
 pub mod finding;
+pub mod forecast;
 pub mod hazard;
 pub mod ids;
 pub mod ledger;
 pub mod machine;
+pub mod measured;
 pub mod migration;
 pub mod next;
 pub mod plan;

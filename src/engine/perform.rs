@@ -393,7 +393,7 @@ impl Runner<'_> {
         match self.user_ran(&order, Code::CommandFailed, "the migration command failed").await {
             Done::Yes(..) => {
                 let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                Ok(Outcome::Step(StepReport { duration_ms, tries: 1, xid: None }))
+                Ok(Outcome::Step(StepReport { duration_ms, tries: 1, ..StepReport::default() }))
             }
             Done::No { failure, .. } => Err(failure),
         }
@@ -500,7 +500,7 @@ impl Runner<'_> {
             match world.backups.restore(&order).await {
                 Ok(()) => {
                     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    let report = StepReport { duration_ms, tries, xid: None };
+                    let report = StepReport { duration_ms, tries, ..StepReport::default() };
                     return Ok(Outcome::Step(report));
                 }
                 Err(failure)

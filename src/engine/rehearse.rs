@@ -13,7 +13,8 @@ use crate::domain::hazard::waive::Waived;
 use crate::domain::hazard::{Group, judge, observed, waive};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, UnitMode};
-use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, Reverse, StatementTrace, forecast};
+use crate::domain::forecast::Ran;
+use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, Reverse, StatementTrace};
 use crate::domain::schema::catalog::{Catalog, Kind};
 use crate::domain::schema::comparison::{Comparison, counts};
 use crate::domain::schema::compat::{Breaking, Judged};
@@ -28,7 +29,7 @@ pub(super) const CATALOG_AFTER: &str = "catalog-after.json";
 /// What the sandbox went through.
 struct Trace {
     migrations: Vec<MigrationTrace>,
-    transactions: Vec<Vec<StatementTrace>>,
+    transactions: Vec<Ran>,
     fingerprints: Vec<Digest>,
     failure: Option<Failure>,
 }
@@ -60,18 +61,17 @@ impl Runner<'_> {
 
         let contents = self.contents_before(&url, &before).await;
         let facts = world.database.hazard_facts(&world.target).await?;
+        let scale = self.scale(&sandbox.url).await?;
         let trace = self.apply_all(effect, &url, &sandbox.url, id).await?;
-        let transactions: Vec<Vec<&StatementTrace>> =
-            trace.transactions.iter().map(|one| one.iter().collect()).collect();
-        // What the run itself makes holds nobody up, and a lock on an index follows from the one on its table.
-        let kinds = [Kind::Table, Kind::MaterializedView, Kind::View, Kind::ForeignTable, Kind::Sequence];
-        let existed = |name: &str| kinds.iter().any(|kind| before.find(*kind, name).is_some());
-        let forecast: Vec<_> = forecast(&transactions).into_iter().filter(|one| existed(&one.object)).collect();
+        let foretold = self.foretell(&trace.transactions, &scale, &before);
         let document = |reverse: &Reverse| {
             serde_json::json!({
                 "schema": "dbd.rehearsal/1",
                 "migrations": trace.migrations,
-                "forecast": forecast,
+                "forecast": foretold.forecast,
+                "forecast_basis": scale.basis,
+                "correction": foretold.correction,
+                "timeline": foretold.timeline,
                 "reverse": reverse,
             })
         };
@@ -91,6 +91,7 @@ impl Runner<'_> {
         artifacts.push(self.write_json(CATALOG_AFTER, &serde_json::to_value(&after).unwrap_or_default())?);
         let mut findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
         findings.extend(self.hazards(facts, &trace.migrations)?);
+        findings.extend(foretold.findings);
         findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)).then(a.code.cmp(&b.code)));
         let timings = preflight
             .pending
@@ -113,7 +114,9 @@ impl Runner<'_> {
             fingerprints: trace.fingerprints,
             changes: counts(&changes),
             findings,
-            forecast,
+            forecast: foretold.forecast,
+            timeline: Some(foretold.timeline),
+            correction: foretold.correction,
             reverse: Some(reverse),
             artifacts,
         }))
@@ -192,9 +195,12 @@ impl Runner<'_> {
                 last.duration_ms += took;
                 last.statements.extend(statements.iter().cloned());
             }
+            let ran = |first, statements| Ran { step: place, first, migration: migration.id.to_string(), statements };
             match step.mode {
-                UnitMode::Transaction => trace.transactions.push(statements),
-                UnitMode::Alone { .. } => trace.transactions.extend(statements.into_iter().map(|one| vec![one])),
+                UnitMode::Transaction => trace.transactions.push(ran(0, statements)),
+                UnitMode::Alone { .. } => trace
+                    .transactions
+                    .extend(statements.into_iter().enumerate().map(|(first, one)| ran(first, vec![one]))),
             }
             if failure.is_some() {
                 trace.failure = failure;

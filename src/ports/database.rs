@@ -34,6 +34,15 @@ pub struct Snapshot {
     pub hold: Box<dyn std::any::Any>,
 }
 
+/// What a forecast is scaled by.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    /// Bytes of each table and materialized view, indexes not counted.
+    pub bytes: BTreeMap<String, u64>,
+    /// How long the oldest transaction of others has been open, in milliseconds: a lock may have to wait for such a one.
+    pub oldest_transaction_ms: u64,
+}
+
 /// A session that holds the target's lock; dropped, the lock is free.
 pub struct Hold {
     /// Keeps the session open.
@@ -274,6 +283,9 @@ pub trait Database {
 
     /// What hazards are judged by: tables with their sizes, constraints, types, functions. Read in a read-only transaction.
     async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure>;
+
+    /// How large tables are, and how long others keep what a lock has to wait for.
+    async fn weights(&self, url: &ConnectionUrl) -> Result<Weights, Failure>;
 
     /// The rows of each table.
     async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure>;

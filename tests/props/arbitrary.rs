@@ -15,7 +15,8 @@ use dbd::domain::migration::{AloneProbe, Bookkeeping, Down, Format, Migration, S
 use dbd::domain::next::next;
 use dbd::domain::plan::{Plan, PlanStep, PlannedMigration, UndoClass};
 use dbd::domain::recovery::{Found, blocks_target, recovery};
-use dbd::domain::rehearsal::{Forecast, MigrationTiming};
+use dbd::domain::forecast::{Basis, Correction, Forecast, Timeline};
+use dbd::domain::rehearsal::MigrationTiming;
 use dbd::domain::run::Run;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
@@ -118,6 +119,7 @@ fn request() -> impl Strategy<Value = Request> {
                     tests,
                     verify,
                     health,
+                    budget: None,
                 };
                 request
             },
@@ -240,12 +242,19 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
         statements,
         duration_ms,
     });
-    let forecast = (text(), text(), any::<u64>(), text()).prop_map(|(object, lock, held_ms, blocks)| Forecast {
-        object,
-        lock,
-        held_ms,
-        blocks,
-    });
+    let forecast = (text(), text(), any::<u64>(), text(), of(any::<u64>()), of(text()), of(any::<(usize, usize)>()))
+        .prop_map(|(object, lock, held_ms, blocks, low_ms, by, at)| Forecast {
+            object,
+            lock,
+            held_ms,
+            blocks,
+            low_ms,
+            high_ms: low_ms,
+            basis: by.as_ref().map(|_| Basis::Sample),
+            through: by.clone(),
+            by,
+            at,
+        });
     let changes = btree_map(text(), any::<u64>(), 0..3);
     (
         vec(timing, 0..2),
@@ -275,6 +284,8 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
                 fingerprint_after,
                 changes,
                 findings,
+                correction: forecast.first().map(|_| Correction { percent: 140, runs: 3 }),
+                timeline: forecast.first().map(|_| Timeline { total_ms: 7, ..Timeline::default() }),
                 forecast,
                 reverse: None,
                 artifacts,
@@ -302,7 +313,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         (any::<u64>(), any::<u32>(), of(text())).prop_map(|(duration_ms, tries, xid)| Outcome::Step(StepReport {
             duration_ms,
             tries,
-            xid
+            held_ms: xid.iter().map(|_| duration_ms).collect(),
+            xid,
         })),
         (digest(), text()).prop_map(|(fingerprint, xid)| Outcome::Fingerprint { fingerprint, xid }),
         (rows(), rows(), any::<bool>()).prop_map(|(written, missing, schema)| Outcome::Loss(Loss {

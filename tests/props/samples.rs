@@ -72,6 +72,7 @@ pub fn request(case: &Case) -> Request {
             tests: case.tests.then(|| command("npm test")),
             verify: case.verify.then(|| command("./smoke.sh")),
             health: case.health.then_some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
+            budget: None,
         },
     }
 }
@@ -185,6 +186,8 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         changes: BTreeMap::from([("tables_modified".into(), 1)]),
         findings: case.findings.clone(),
         forecast: vec![],
+        timeline: None,
+        correction: None,
         reverse: None,
         artifacts: vec![artifact("rehearsal.json")],
     }
@@ -204,7 +207,7 @@ pub fn loss(rows: i64) -> Loss {
 }
 
 pub fn step() -> StepReport {
-    StepReport { duration_ms: 9, tries: 1, xid: Some("7450".into()) }
+    StepReport { duration_ms: 9, tries: 1, xid: Some("7450".into()), ..StepReport::default() }
 }
 
 pub fn failure(message: &str) -> Failure {

@@ -12,6 +12,7 @@ mod hazard_facts;
 mod ledger;
 mod observe;
 mod restore;
+mod weights;
 
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::{Loss, ServerFacts};
@@ -23,7 +24,7 @@ use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
     Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript,
-    Snapshot, Standing,
+    Snapshot, Standing, Weights,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -71,6 +72,10 @@ impl Database for Postgres {
 
     async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure> {
         hazard_facts::read(url).await
+    }
+
+    async fn weights(&self, url: &ConnectionUrl) -> Result<Weights, Failure> {
+        weights::weights(url).await
     }
 
     async fn last_changed(&self, url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure> {

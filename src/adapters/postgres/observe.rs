@@ -1,6 +1,6 @@
 //! Watching a statement: the locks it takes on what existed before, what it rewrites, what the server says it scans and builds.
 
-use crate::domain::rehearsal::StatementTrace;
+use crate::domain::rehearsal::{StatementTrace, Window};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::{Client, Error};
 
@@ -9,13 +9,16 @@ pub struct Observer {
     names: BTreeMap<u32, String>,
     tables: BTreeMap<String, Vec<String>>,
     files: BTreeMap<u32, u32>,
+    changed: BTreeMap<u32, i64>,
     held: BTreeSet<(String, String)>,
     exclusive_before: BTreeSet<String>,
     wal: String,
 }
 
 const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), \
-     COALESCE(pg_catalog.pg_relation_filenode(c.oid), 0::oid), c.relkind::text \
+     COALESCE(pg_catalog.pg_relation_filenode(c.oid), 0::oid), c.relkind::text, \
+       CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
+         + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) ELSE 0 END \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd')";
 
@@ -32,6 +35,7 @@ impl Observer {
             names: BTreeMap::new(),
             tables: BTreeMap::new(),
             files: BTreeMap::new(),
+            changed: BTreeMap::new(),
             held: BTreeSet::new(),
             exclusive_before: BTreeSet::new(),
             wal: wal(client).await?,
@@ -65,11 +69,12 @@ impl Observer {
         client: &Client,
         trace: &mut StatementTrace,
         notices: &[String],
-        seen: BTreeSet<(String, String)>,
+        seen: Vec<Window>,
     ) -> Result<(), Error> {
         let pid: i32 = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
         let mut now: BTreeSet<(String, String)> = self.locks_of(client, pid).await?.into_iter().collect();
-        now.extend(seen);
+        now.extend(seen.iter().map(|one| (one.object.clone(), one.lock.clone())));
+        trace.windows = seen.into_iter().filter(|one| one.lock != "AccessShareLock").collect();
         let mut new: Vec<(String, String)> = now.difference(&self.held).cloned().collect();
         if trace.transactional {
             self.held.extend(new.iter().cloned());
@@ -80,6 +85,14 @@ impl Observer {
         let mut tables_rewritten = false;
         for row in client.query(RELATIONS, &[]).await? {
             let (oid, file, kind): (u32, u32, String) = (row.get(0), row.get(4), row.get(5));
+            // Counted from the beginning of the transaction.
+            let rows: i64 = row.get(6);
+            if trace.transactional && self.names.contains_key(&oid) {
+                let before = self.changed.insert(oid, rows).unwrap_or(0);
+                if let Some(rows) = u64::try_from(rows - before).ok().filter(|rows| *rows > 0) {
+                    trace.changed.push((self.names.get(&oid).cloned().unwrap_or_default(), rows));
+                }
+            }
             if self.files.get(&oid).is_some_and(|before| *before != file) {
                 // An index gets a new file when its table is rewritten; the table says it all, unless it was the index alone.
                 let name = self.names.get(&oid).cloned().unwrap_or_default();
@@ -128,8 +141,12 @@ impl Observer {
         }
     }
 
-    /// Reads the server's DEBUG1 messages (`src/backend/commands/tablecmds.c`, `src/backend/catalog/index.c`).
+    /// Reads the server's DEBUG1 messages (`src/backend/commands/tablecmds.c`, `src/backend/catalog/index.c`), and what it logs of temporary
+    /// files where `log_temp_files` is on (`src/backend/storage/file/fd.c`).
     fn read_notice(&self, notice: &str, trace: &mut StatementTrace) {
+        if notice.starts_with("temporary file:") {
+            trace.temp_bytes += notice.rsplit(' ').next().and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(0);
+        }
         let quoted: Vec<&str> = notice.split('"').skip(1).step_by(2).collect();
         match quoted.as_slice() {
             [table] if notice.starts_with("verifying table") => trace.table_scans.extend(self.before(table)),
@@ -146,8 +163,10 @@ impl Observer {
         }
     }
 
-    fn before(&self, bare: &str) -> Option<String> {
-        self.tables.get(bare).and_then(|names| names.first().cloned())
+    /// The whole name of what existed before, from the name alone or with its schema.
+    pub fn before(&self, name: &str) -> Option<String> {
+        let whole = || self.names.values().find(|known| *known == name).cloned();
+        self.tables.get(name).and_then(|names| names.first().cloned()).or_else(whole)
     }
 
     fn danger(&self, trace: &StatementTrace, tables_rewritten: bool) -> Vec<String> {

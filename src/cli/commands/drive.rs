@@ -69,6 +69,7 @@ pub(super) fn request(
                 timeout_ms: ms(health.timeout),
                 attempts: health.retries.saturating_add(1),
             }),
+            budget: Some(environment.budget.clone()).filter(|budget| *budget != Default::default()),
         },
     })
 }

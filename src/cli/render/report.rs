@@ -5,10 +5,12 @@ use super::facts::{self, allowed, changes, loss, migrations, next_steps, outcome
 use super::log::{Level, Teller, beginning};
 use super::run::{said, severity};
 use super::table::Tone;
+use super::timeline;
 use super::words::{self, bytes, capital, count, duration, plural};
 use crate::domain::event::{Backup, CheckStatus, CommandReport, Event, Recorded};
 use crate::domain::failure::Failure;
 use crate::domain::finding::Finding;
+use crate::domain::measured::measured;
 use crate::domain::migration::UnitMode;
 use crate::domain::run::Run;
 use crate::domain::time::rfc3339;
@@ -53,7 +55,7 @@ fn report(run: &Run, events: &[Recorded], comparison: Option<&Value>) -> Documen
     report.section("Migrations", migrations_told(run));
     report.section("Schema", schema(run, comparison));
     report.section("Findings", findings(run));
-    report.section("Locks foretold", locks(run));
+    report.section("Locks foretold and measured", locks(run));
     report.section("Tests and verification", commands(run));
     report.section("Backup", run.backup.as_ref().map_or_else(Vec::new, |backup| backup_told(backup, run.backup_ms)));
     report.section("Checks before", checks(run));
@@ -305,11 +307,20 @@ fn locks(run: &Run) -> Vec<Block> {
                 code(one.object.as_str()),
                 code(one.lock.as_str()),
                 text(duration(one.held_ms)),
+                text(facts::band(one).unwrap_or_default()),
+                text(measured(run, one).map(duration).unwrap_or_default()),
                 mark(tone, one.blocks.as_str()),
+                code(facts::statements(one)),
             ]
         })
         .collect();
-    vec![Block::Table(vec!["object", "strongest lock", "held, as rehearsed", "blocks"], rows)]
+    let header = vec!["object", "lock", "held, foretold", "between", "measured", "blocks", "statement"];
+    let mut blocks = vec![Block::Table(header, rows)];
+    blocks.extend(facts::foretold_from(run).map(|words| Block::Text(text(words))));
+    if let Some(timeline) = run.rehearsal.as_ref().and_then(|rehearsal| rehearsal.timeline.as_ref()) {
+        blocks.push(Block::Picture { svg: timeline::svg(timeline), text: timeline::text(timeline) });
+    }
+    blocks
 }
 
 fn commands(run: &Run) -> Vec<Block> {

@@ -2,11 +2,13 @@
 
 use super::facts::{self, Outcome, changes, loss, migrations, next_steps, outcome, reasons, tests};
 use super::table::{Pen, Tone, Toned, columns, plain};
+use super::timeline;
 use super::words::{self, bytes, clean, commit, count, duration, one_line, plural};
 use crate::cli::error;
 use crate::domain::event::{CommandReport, Loss};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::measured::measured;
 use crate::domain::migration::UnitMode;
 use crate::domain::plan::{Plan, UndoClass};
 use crate::domain::run::{Decision, Run};
@@ -334,11 +336,29 @@ impl Page {
                 } else {
                     format!("blocks {}", one.blocks)
                 };
-                vec![plain(one.object.as_str()), plain(one.lock.as_str()), plain(duration(one.held_ms)), plain(blocks)]
+                let band = facts::band(one).map_or_else(String::new, |band| format!(" ({band})"));
+                let found = measured(run, one).map_or_else(String::new, |found| format!("measured {}", duration(found)));
+                vec![
+                    plain(one.object.as_str()),
+                    plain(one.lock.as_str()),
+                    plain(format!("{}{band}", duration(one.held_ms))),
+                    plain(found),
+                    plain(blocks),
+                    plain(facts::statements(one)),
+                ]
             })
             .collect();
         self.out += &columns(self.pen, 2, rows);
         self.rest(forecast.len(), "lock", "locks", artifacts_dir);
+        if let Some(words) = facts::foretold_from(run) {
+            self.line(&words);
+        }
+        let timeline = run.rehearsal.as_ref().and_then(|rehearsal| rehearsal.timeline.as_ref());
+        if let Some(timeline) = timeline.map(|timeline| timeline::brief(timeline, SHOWN)) {
+            self.heading("Timeline foretold");
+            self.out += &columns(self.pen, 2, timeline::rows(&timeline));
+            self.line(&timeline::legend(&timeline));
+        }
     }
 
     /// Tests, verification, backup, fingerprint, and where the files are.

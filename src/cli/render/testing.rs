@@ -11,7 +11,8 @@ use crate::domain::finding::{Allowance, Finding, Severity};
 use crate::domain::ids::{EffectId, EnvironmentName, MigrationId, RunId};
 use crate::domain::migration::{Bookkeeping, Format, Migration, Span, Unit, UnitMode};
 use crate::domain::next::{Next, next};
-use crate::domain::rehearsal::{Forecast, MigrationTiming};
+use crate::domain::forecast::{Act, Basis, Forecast, Held, Timeline};
+use crate::domain::rehearsal::MigrationTiming;
 use crate::domain::run::Run;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -53,7 +54,12 @@ fn settings(approval: bool) -> Settings {
         tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000, once: false }),
         verify: None,
         health: Some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
+        budget: None,
     }
+}
+
+fn act(label: &str, from_ms: u64, to_ms: u64, transaction: usize) -> Act {
+    Act { label: label.to_owned(), from_ms, to_ms, transaction }
 }
 
 fn migration(id: &str, statements: usize) -> Migration {
@@ -270,7 +276,30 @@ impl Story {
                     lock: "AccessExclusiveLock".to_owned(),
                     held_ms: 805,
                     blocks: "reads and writes".to_owned(),
+                    low_ms: Some(619),
+                    high_ms: Some(1_047),
+                    basis: Some(Basis::Copy),
+                    by: Some("0003_add_price:1".to_owned()),
+                    through: Some("0003_add_price:4".to_owned()),
+                    at: Some((0, 0)),
                 }],
+                timeline: Some(Timeline {
+                    total_ms: 812,
+                    acts: vec![
+                        act("0003_add_price:1 alter table orders add column a int", 0, 7, 0),
+                        act("0003_add_price:4 alter table orders alter column id type bigint", 7, 805, 0),
+                        act("0004_drop_old_price:1 alter table products drop column old_price", 805, 812, 1),
+                    ],
+                    held: vec![Held {
+                        object: "public.orders".to_owned(),
+                        lock: "AccessExclusiveLock".to_owned(),
+                        blocks: "reads and writes".to_owned(),
+                        from_ms: 0,
+                        to_ms: 805,
+                    }],
+                    left_out: 0,
+                }),
+                correction: None,
                 artifacts: vec![Artifact {
                     name: "rehearsal.json".to_owned(),
                     digest: digest("rehearsal"),
@@ -291,7 +320,7 @@ impl Story {
     }
 
     pub(crate) fn step(duration_ms: u64, tries: u32) -> Outcome {
-        Outcome::Step(StepReport { duration_ms, tries, xid: Some("901".to_owned()) })
+        Outcome::Step(StepReport { duration_ms, tries, xid: Some("901".to_owned()), held_ms: vec![duration_ms; 4] })
     }
 
     pub(crate) fn matches(text: &str) -> Outcome {
