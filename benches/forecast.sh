@@ -52,7 +52,7 @@ drop_column|alter table orders drop column status
 text_to_varchar|alter table orders alter column note type varchar(200)
 update_all|update orders set amount = amount + 1
 backfill_in_one_transaction|alter table orders add column extra int; update orders set extra = amount; alter table orders alter column extra set not null
-delete_a_fifth|delete from orders where id % 5 = 0
+delete_most|delete from orders where id % 10 <> 0
 KINDS
 }
 longest() { # log prefix -> longest wait in ms; with a rate the log's last field is how late a transaction began

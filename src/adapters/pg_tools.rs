@@ -15,6 +15,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
+use crate::ports::backup::Section;
 use crate::ports::boundary::{Boundary, passed};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
@@ -440,6 +441,8 @@ pub struct RestoreCopyOrder<'a> {
     pub drop_public: bool,
     /// Whether the rows are left out.
     pub schema_only: bool,
+    /// The part that is restored; everything without one.
+    pub section: Option<Section>,
     /// Where to record the child process.
     pub record: Option<PathBuf>,
     /// How long it may take.
@@ -493,7 +496,7 @@ pub async fn restore_copy(
             missing.iter().map(|role| format!("CREATE ROLE {} NOLOGIN;\n", quote_ident(role))).collect();
         run_sql(order.bin, order.sandbox, &script, cancel).await?;
     }
-    if order.drop_public {
+    if order.drop_public && order.section != Some(Section::PostData) {
         run_sql(order.bin, order.sandbox, "DROP SCHEMA IF EXISTS public;\n", cancel).await?;
     }
 
@@ -504,6 +507,10 @@ pub async fn restore_copy(
     if order.schema_only {
         options.push("--schema-only");
     }
+    options.extend(order.section.map(|section| match section {
+        Section::PreData => "--section=pre-data",
+        Section::PostData => "--section=post-data",
+    }));
     let of = entries.iter().filter(|entry| entry.kind == "TABLE DATA").count();
     let mut watch = TableWatch { line: Vec::new(), tables: 0, of, progress };
     let failed = format!("the dump could not be restored into the sandbox {}", order.sandbox.place());

@@ -147,6 +147,7 @@ impl ExitCode {
             | Code::LockTimeout
             | Code::MigrationTimeout
             | Code::TestsFailed
+            | Code::PreviousTestsFailed
             | Code::BreakingChange
             | Code::TargetChanged
             | Code::CommandFailed

@@ -147,6 +147,7 @@ pub const SECTIONS: &[Section] = &[
     section("tests", "Run in the sandbox, after the migrations; any failure refuses the run."),
     section("check", "What `dbd check` and the rehearsal find about migrations."),
     section("sandbox", "The throw-away copy of the target on which a run is rehearsed."),
+    section("sandbox.sample", "How much a sample holds. What its rows refer to comes along."),
     section("journal", "The record of every run."),
     section("artifacts", "What a run leaves behind for people: log, backup, comparison, report."),
     section("tools", "Programs dbd calls."),
@@ -324,6 +325,13 @@ pub const KEYS: &[Key] = &[
         "\"npm test\"",
         "A command run with `sh -c` in the project's root. It gets `DATABASE_URL` (the sandbox) and `DBD_RUN_ID`; a status other than 0 refuses the run.",
     ),
+    key(
+        "tests.previous",
+        Kind::Command,
+        Default::None("none"),
+        "\"npm --prefix ../released test\"",
+        "The tests of the application that still runs, against the migrated sandbox: it has to live with the new schema until it is replaced. A status other than 0 refuses the run.",
+    ),
     key("tests.timeout", span(100, DAY), Default::Is("10m"), "\"10m\"", "How long the command may take."),
     key(
         "check.allow",
@@ -349,10 +357,10 @@ pub const KEYS: &[Key] = &[
     .or_variable(env::SANDBOX_POSTGRES_URL),
     key(
         "sandbox.data",
-        Kind::Word { allowed: &["full", "schema"], later: &["sample"] },
+        Kind::Word { allowed: &["full", "schema", "sample"], later: &[] },
         Default::Is("full"),
         "\"full\"",
-        "What is copied: everything, or the schema without rows.",
+        "What is copied: everything, the schema without rows, or a sample of the rows that all foreign keys hold for.",
     ),
     key(
         "sandbox.dir",
@@ -367,6 +375,20 @@ pub const KEYS: &[Key] = &[
         Default::None("whoever called `sudo`, else `postgres`, else `nobody`"),
         "\"postgres\"",
         "The ordinary user that runs the scratch server when dbd runs as root, as PostgreSQL refuses to run as root.",
+    ),
+    key(
+        "sandbox.sample.rows",
+        Kind::Count { min: 0, max: 1_000_000_000 },
+        Default::Is("1000"),
+        "1000",
+        "About so many rows of each table at least, with `data = \"sample\"`; a table with fewer is copied whole.",
+    ),
+    key(
+        "sandbox.sample.percent",
+        Kind::Count { min: 0, max: 100 },
+        Default::Is("1"),
+        "1",
+        "And at least this part of each table, in percent.",
     ),
     key(
         "journal.path",

@@ -7,10 +7,12 @@ use super::{FILE_NAME, below, discover, list, nearest, shown};
 use crate::domain::budget::Budget;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
+use crate::domain::copying::Sample;
 use crate::domain::failure::{Failure, Place};
 use crate::domain::finding::Allowance;
 use crate::domain::ids::EnvironmentName;
 use crate::domain::secret::Secret;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,6 +82,10 @@ pub struct Sandbox {
     pub dir: PathBuf,
     /// The ordinary user that runs a scratch server when dbd is root.
     pub user: Option<String>,
+    /// How much of each table a sample holds.
+    pub sample: Sample,
+    /// Columns that are masked while they are copied, with what stands instead.
+    pub masks: BTreeMap<String, String>,
 }
 
 /// What a sandbox holds of the target.
@@ -89,6 +95,20 @@ pub enum SandboxData {
     Full,
     /// The schema without rows.
     Schema,
+    /// Some of the rows, and what they refer to.
+    Sample,
+}
+
+impl SandboxData {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Schema => "schema",
+            Self::Sample => "sample",
+        }
+    }
 }
 
 /// Where sandboxes live.
@@ -206,6 +226,7 @@ impl Config {
         let temp = PathBuf::from(read.variables.get(env::TMPDIR).unwrap_or("/tmp"));
         let data = match read.required(read.text("sandbox.data")?, "sandbox.data")?.as_str() {
             "schema" => SandboxData::Schema,
+            "sample" => SandboxData::Sample,
             _ => SandboxData::Full,
         };
         Ok(Self {
@@ -226,7 +247,13 @@ impl Config {
                 dir: read.required(path("artifacts.dir")?, "artifacts.dir")?,
                 retention: read.required(read.duration("artifacts.retention")?, "artifacts.retention")?,
             },
-            sandbox: Sandbox { data, dir: path("sandbox.dir")?.unwrap_or(temp), user: read.text("sandbox.user")? },
+            sandbox: Sandbox {
+                data,
+                dir: path("sandbox.dir")?.unwrap_or(temp),
+                user: read.text("sandbox.user")?,
+                sample: Sample { rows: read.count("sandbox.sample.rows")?, percent: read.count("sandbox.sample.percent")? },
+                masks: read.settings.masks.clone(),
+            },
             tools: Tools { pg_bin: path("tools.pg_bin")? },
             alerts: Alerts {
                 slack_webhook_url: read.secret("alerts.slack_webhook_url")?,
@@ -338,6 +365,20 @@ impl Config {
     /// [`Code::BadValue`] if `tests.command` names a variable that is not set: the run would go on without its tests.
     pub fn tests(&self) -> Result<Option<Command>, Failure> {
         self.reader.command("tests")
+    }
+
+    /// `tests.previous`, with the limit of `[tests]`, if there is a command.
+    ///
+    /// # Errors
+    /// As [`Config::tests`].
+    pub fn previous_tests(&self) -> Result<Option<Command>, Failure> {
+        let read = &self.reader;
+        if let Some(failure) = read.unset("tests.previous") {
+            return Err(failure.hint("or take the key out, to do without the command"));
+        }
+        let Some(command) = read.text("tests.previous")? else { return Ok(None) };
+        let timeout = read.required(read.duration("tests.timeout")?, "tests.timeout")?;
+        Ok(Some(Command { command, timeout, repeatable: true }))
     }
 
     /// `[check]`: the codes of hazards that are let pass, and why; `None` if there are none.

@@ -2,6 +2,7 @@
 //!
 //! Nothing of a run is kept anywhere but in these events; a kind is never removed and its meaning never changes (see `codec`).
 
+use super::copying::Sample;
 use super::digest::Digest;
 use super::effect::Effect;
 use super::failure::Failure;
@@ -73,6 +74,15 @@ pub struct Settings {
     pub verify: Option<UserCommand>,
     /// The health check of the application.
     pub health: Option<HealthCheck>,
+    /// How much of each table the sandbox gets, if it gets a sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
+    /// The columns that reach the sandbox only under a mask, as the configuration names them, with what stands instead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub masks: BTreeMap<String, String>,
+    /// The tests of the application that still runs, run in the migrated sandbox too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_tests: Option<UserCommand>,
     /// How long others may be kept waiting; none in runs older than the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -278,7 +288,7 @@ pub struct Artifact {
 }
 
 /// How a user command came out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandReport {
     /// The exit status, unless a signal ended it.
     pub status: Option<i32>,
@@ -286,6 +296,9 @@ pub struct CommandReport {
     pub counts: Option<TestCounts>,
     /// The file with the output.
     pub output: Option<Artifact>,
+    /// How the tests of the application that still runs came out, where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Box<CommandReport>>,
 }
 
 /// Test counts as a runner printed them.

@@ -122,6 +122,7 @@ pages! {
     operator_removed,
     partitioning_changed,
     persistence_changed,
+    personal_column_unmasked,
     policy_added,
     policy_changed,
     policy_removed,

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod code;
 pub mod codec;
 pub mod connection;
+pub mod copying;
 pub mod decide;
 pub mod digest;
 pub mod effect;

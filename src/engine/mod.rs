@@ -13,6 +13,7 @@
 //! would refuse is never appended.
 
 pub mod anchors;
+pub mod fill;
 mod foretell;
 pub mod keep;
 pub mod observe;

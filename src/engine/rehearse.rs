@@ -1,7 +1,9 @@
 //! The rehearsal: the very code that will change the target changes the sandbox, and everything it does is written down.
 
+use super::fill::Rows;
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
+use crate::domain::copying;
 use crate::domain::decide;
 use crate::domain::digest::Digest;
 use crate::domain::effect::Effect;
@@ -92,6 +94,9 @@ impl Runner<'_> {
         let mut findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
         findings.extend(self.hazards(facts, &trace.migrations)?);
         findings.extend(foretold.findings);
+        if let Some(request) = &self.run.request {
+            findings.extend(copying::unmasked(&before, &Rows::of(&request.settings)?.masks));
+        }
         findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)).then(a.code.cmp(&b.code)));
         let timings = preflight
             .pending

@@ -120,6 +120,8 @@ pub struct Runner<'a> {
     /// The lock of the tool that owns the folder, held while the target changes.
     pub(super) tool_hold: Option<Hold>,
     pub(super) sandbox: Option<Sandbox>,
+    /// The snapshot of the dump and what keeps it, where rows are still to be read at it.
+    pub(super) snapshot: Option<(String, Box<dyn std::any::Any>)>,
     pub(super) before: Option<Catalog>,
     pub(super) roles_kept: bool,
     pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
@@ -153,6 +155,7 @@ impl<'a> Runner<'a> {
             hold: None,
             tool_hold: None,
             sandbox: None,
+            snapshot: None,
             before: None,
             roles_kept: true,
             last_left: None,

@@ -119,6 +119,9 @@ fn request() -> impl Strategy<Value = Request> {
                     tests,
                     verify,
                     health,
+                    sample: None,
+                    masks: Default::default(),
+                    previous_tests: None,
                     budget: None,
                 };
                 request
@@ -309,7 +312,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         (json(), text()).prop_map(|(location, place)| Outcome::Sandbox { location, place }),
         rehearsal().prop_map(|one| Outcome::Rehearsal(Box::new(one))),
         (of(any::<i32>()), of(counts), of(artifact()))
-            .prop_map(|(status, counts, output)| Outcome::Command(CommandReport { status, counts, output })),
+            .prop_map(|(status, counts, output)| Outcome::Command(CommandReport { status, counts, output, previous: None })),
         (any::<u64>(), any::<u32>(), of(text())).prop_map(|(duration_ms, tries, xid)| Outcome::Step(StepReport {
             duration_ms,
             tries,

@@ -72,6 +72,9 @@ pub fn request(case: &Case) -> Request {
             tests: case.tests.then(|| command("npm test")),
             verify: case.verify.then(|| command("./smoke.sh")),
             health: case.health.then_some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
+            sample: None,
+            masks: BTreeMap::new(),
+            previous_tests: None,
             budget: None,
         },
     }
@@ -198,6 +201,7 @@ pub fn report(status: i32) -> CommandReport {
         status: Some(status),
         counts: Some(TestCounts { passed: 7, failed: 0, skipped: 1 }),
         output: Some(artifact("tests.log")),
+        previous: None,
     }
 }
 

@@ -23,6 +23,7 @@ pub async fn copy(shop: &Workshop, dump: &Path, to: &Sandbox, roles: Vec<String>
         may_create_roles: true,
         drop_public: false,
         schema_only: false,
+        section: None,
         record: None,
         timeout: None,
     };
@@ -107,6 +108,7 @@ async fn a_copy_has_the_rows_owners_privileges_and_policies_of_the_target() {
         may_create_roles: true,
         drop_public: false,
         schema_only: false,
+        section: None,
         record: Some(shop.path("copy.json")),
         timeout: None,
     };
@@ -147,6 +149,7 @@ async fn without_leave_to_make_roles_the_copy_says_that_owners_are_missing() {
         may_create_roles: false,
         drop_public: false,
         schema_only: false,
+        section: None,
         record: None,
         timeout: None,
     };
@@ -262,6 +265,7 @@ async fn an_extension_the_sandbox_lacks_is_named_with_its_package() {
         may_create_roles: true,
         drop_public: false,
         schema_only: false,
+        section: None,
         record: None,
         timeout: None,
     };

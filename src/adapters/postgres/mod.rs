@@ -6,6 +6,7 @@ mod blockers;
 pub mod catalog;
 mod catalog_queries;
 mod connect;
+mod copy;
 mod data;
 mod facts;
 mod hazard_facts;
@@ -23,7 +24,7 @@ use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
-    Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript,
+    Anchor, Applied, ApplyOrder, Blocker, Contents, CopyOrder, CopyReport, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript,
     Snapshot, Standing, Weights,
 };
 use crate::ports::fence::Fenced;
@@ -72,6 +73,14 @@ impl Database for Postgres {
 
     async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure> {
         hazard_facts::read(url).await
+    }
+
+    async fn copy_rows(&self, order: &CopyOrder<'_>) -> Result<CopyReport, Failure> {
+        copy::copy_rows(order).await
+    }
+
+    async fn duplicate(&self, url: &ConnectionUrl, name: &str) -> Result<ConnectionUrl, Failure> {
+        copy::duplicate(url, name).await
     }
 
     async fn weights(&self, url: &ConnectionUrl) -> Result<Weights, Failure> {

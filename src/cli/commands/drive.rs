@@ -59,10 +59,10 @@ pub(super) fn request(
             statement_timeout_ms: environment.statement_timeout.map(ms),
             approval: environment.approval,
             require_clean_tree: environment.require_clean_tree,
-            data: match config.sandbox.data {
-                crate::config::SandboxData::Full => "full".to_owned(),
-                crate::config::SandboxData::Schema => "schema".to_owned(),
-            },
+            data: config.sandbox.data.word().to_owned(),
+            sample: Some(config.sandbox.sample).filter(|_| config.sandbox.data == crate::config::SandboxData::Sample),
+            masks: config.sandbox.masks.clone(),
+            previous_tests: config.previous_tests()?.as_ref().map(command),
             tests: config.tests()?.as_ref().map(command),
             verify: environment.verify.as_ref().map(command),
             health: environment.health.as_ref().map(|health| HealthCheck {

@@ -331,7 +331,11 @@ fn commands(run: &Run) -> Vec<Block> {
         vec![text(what), text(place), mark(tone, facts::tests(report)), code(output)]
     };
     let mut rows = Vec::new();
-    rows.extend(run.tests.as_ref().map(|report| row("tests", "the migrated sandbox", report)));
+    let previous = run.tests.as_ref().and_then(|tests| tests.previous.as_deref());
+    rows.extend(previous.map(|report| row("the running application's tests", "the migrated sandbox", report)));
+    // Where only those ran, there is no outcome of others.
+    let tests = run.tests.as_ref().filter(|_| settings.is_none_or(|settings| settings.tests.is_some()));
+    rows.extend(tests.map(|report| row("tests", "the migrated sandbox", report)));
     rows.extend(run.verify.as_ref().map(|report| row("verification", "the target", report)));
     let mut blocks = vec![Block::Table(vec!["command", "run against", "outcome", "output"], rows)];
     if settings.is_some_and(|settings| settings.tests.is_none()) {
@@ -549,11 +553,21 @@ mod tests {
 
         Allowed because: nobody reads old\_price
 
-        ## Locks foretold
+        ## Locks foretold and measured
 
-        | object | strongest lock | held, as rehearsed | blocks |
-        |---|---|---|---|
-        | `public.orders` | `AccessExclusiveLock` | 805ms | reads and writes |
+        | object | lock | held, foretold | between | measured | blocks | statement |
+        |---|---|---|---|---|---|---|
+        | `public.orders` | `AccessExclusiveLock` | 805ms | 619ms to 1.0s | 12ms | reads and writes | `0003_add_price:1, through 0003_add_price:4` |
+
+        foretold from a copy with all rows
+
+        ```text
+        0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+        0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+        0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+        public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+        0 to 812ms: ━ statement, █ reads and writes wait
+        ```
 
         ## Tests and verification
 

@@ -368,7 +368,10 @@ impl Page {
             vec![plain(name), (tone, tests(report))]
         };
         let mut rows = Vec::new();
-        rows.extend(run.tests.as_ref().map(|report| command("tests", report)));
+        let previous = run.tests.as_ref().and_then(|tests| tests.previous.as_deref());
+        rows.extend(previous.map(|report| command("running application's tests", report)));
+        let own = run.request.as_ref().is_none_or(|request| request.settings.tests.is_some());
+        rows.extend(run.tests.as_ref().filter(|_| own).map(|report| command("tests", report)));
         rows.extend(run.verify.as_ref().map(|report| command("verification", report)));
         if let Some(backup) = &run.backup {
             let size = format!("{}, {}", bytes(backup.bytes), backup.digest.short());
@@ -594,7 +597,15 @@ mod tests {
           allowed by alice, "nobody reads old_price"
 
         Locks foretold
-          public.orders  AccessExclusiveLock  805ms  blocks reads and writes
+          public.orders  AccessExclusiveLock  805ms (619ms to 1.0s)  measured 12ms  blocks reads and writes  0003_add_price:1, through 0003_add_price:4
+          foretold from a copy with all rows
+
+        Timeline foretold
+          0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+          0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+          0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+          public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+          0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
           tests   127 passed, 2 skipped
@@ -636,7 +647,15 @@ mod tests {
           error  column_removed  column public.products.old_price removed; it holds values
 
         Locks foretold
-          public.orders  AccessExclusiveLock  805ms  blocks reads and writes
+          public.orders  AccessExclusiveLock  805ms (619ms to 1.0s)     blocks reads and writes  0003_add_price:1, through 0003_add_price:4
+          foretold from a copy with all rows
+
+        Timeline foretold
+          0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+          0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+          0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+          public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+          0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
           tests   127 passed, 2 skipped
@@ -676,7 +695,15 @@ mod tests {
           changes: 5 columns added, 1 index added, 2 tables modified
 
         Locks foretold
-          public.orders  AccessExclusiveLock  805ms  blocks reads and writes
+          public.orders  AccessExclusiveLock  805ms (619ms to 1.0s)  measured 12ms  blocks reads and writes  0003_add_price:1, through 0003_add_price:4
+          foretold from a copy with all rows
+
+        Timeline foretold
+          0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+          0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+          0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+          public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+          0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
           tests               127 passed, 2 skipped
@@ -725,7 +752,15 @@ mod tests {
           changes: 5 columns added, 1 index added, 2 tables modified
 
         Locks foretold
-          public.orders  AccessExclusiveLock  805ms  blocks reads and writes
+          public.orders  AccessExclusiveLock  805ms (619ms to 1.0s)  measured 12ms  blocks reads and writes  0003_add_price:1, through 0003_add_price:4
+          foretold from a copy with all rows
+
+        Timeline foretold
+          0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+          0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+          0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+          public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+          0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
           tests   127 passed, 2 skipped

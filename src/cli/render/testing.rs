@@ -54,6 +54,9 @@ fn settings(approval: bool) -> Settings {
         tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000, once: false }),
         verify: None,
         health: Some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
+        sample: None,
+        masks: BTreeMap::new(),
+        previous_tests: None,
         budget: None,
     }
 }
@@ -87,7 +90,7 @@ pub(crate) fn finding(code: &str, severity: Severity) -> Finding {
 }
 
 pub(crate) fn passed() -> CommandReport {
-    CommandReport { status: Some(0), counts: Some(TestCounts { passed: 127, failed: 0, skipped: 2 }), output: None }
+    CommandReport { status: Some(0), counts: Some(TestCounts { passed: 127, failed: 0, skipped: 2 }), ..CommandReport::default() }
 }
 
 impl Story {

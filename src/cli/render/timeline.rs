@@ -188,7 +188,13 @@ mod tests {
 
     #[test]
     fn the_picture_in_blocks_reads_like_this() {
-        insta::assert_snapshot!(text(&sample()), @"");
+        insta::assert_snapshot!(text(&sample()), @r"
+        0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+        0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+        0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+        public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+        0 to 812ms: ━ statement, █ reads and writes wait
+        ");
     }
 
     #[test]
