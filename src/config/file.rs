@@ -316,7 +316,7 @@ mod tests {
         insta::assert_snapshot!(refused("[sandbox]\n\"journal.path\" = \"x\"\n"), @"
         DBD-0002 2:1 `sandbox.journal.path` is not a key dbd knows
           did you mean `journal.path`?
-          `[sandbox]` may hold `server`, `data`, `dir` and `user`
+          `[sandbox]` may hold `server`, `data`, `dir`, `user` and `sample`
         ");
     }
 
@@ -338,9 +338,10 @@ mod tests {
         DBD-0003 2:11 `environments.prod.health.retries` is `-1`; it must be a whole number from 0 to 1000
           write it like `retries = 5`
         ");
-        insta::assert_snapshot!(refused("[sandbox]\ndata = \"sample\"\n"), @r#"
-        DBD-0003 2:8 `sandbox.data` cannot be `"sample"` yet; it must be `full` or `schema`
-        "#);
+        insta::assert_snapshot!(refused("[sandbox.mask]\n'people.email' = 'gone'\n"), @"
+        DBD-0003 2:1 `people.email` in [sandbox.mask] must be one of email, name, text, null, hash, number, constant:VALUE
+          write lines like `\"public.customers.email\" = \"email\"` below `[sandbox.mask]`
+        ");
         insta::assert_snapshot!(refused("[journal]\nurl = { env = \"J\" }\n"), @"
         DBD-0003 2:7 `journal.url` is not available yet; leave it out
         ");

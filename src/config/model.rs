@@ -251,7 +251,10 @@ impl Config {
                 data,
                 dir: path("sandbox.dir")?.unwrap_or(temp),
                 user: read.text("sandbox.user")?,
-                sample: Sample { rows: read.count("sandbox.sample.rows")?, percent: read.count("sandbox.sample.percent")? },
+                sample: Sample {
+                    rows: read.count("sandbox.sample.rows")?,
+                    percent: read.count("sandbox.sample.percent")?,
+                },
                 masks: read.settings.masks.clone(),
             },
             tools: Tools { pg_bin: path("tools.pg_bin")? },

@@ -52,7 +52,11 @@ impl Budget {
                     message = format!("{message} and it is held through {through}");
                 }
                 if let Some((label, statement)) = longest.and_then(|label| statement(ran, label)) {
-                    message = format!("{message}; {label} is `{}`: {}", sql::summary(&statement.sql), way_out(one, statement));
+                    message = format!(
+                        "{message}; {label} is `{}`: {}",
+                        sql::summary(&statement.sql),
+                        way_out(one, statement)
+                    );
                 }
                 found.push(finding(code, severity, &one.object, message));
             }
@@ -193,8 +197,7 @@ mod tests {
             ..StatementTrace::default()
         };
         let ran = [Ran { migration: "0001".to_owned(), statements: vec![statement], ..Ran::default() }];
-        let budget =
-            Budget { blocked_writes_ms: Some(500), duration_ms: Some(80), blocked_reads_ms: None };
+        let budget = Budget { blocked_writes_ms: Some(500), duration_ms: Some(80), blocked_reads_ms: None };
         let found = budget.findings(&[forecast("writes", 2_345, 3_100)], 95, Basis::Copy, &ran);
         assert_eq!(
             found[0].message,

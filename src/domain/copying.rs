@@ -98,10 +98,7 @@ impl Mask {
     /// In a sentence, if a column of this type cannot be masked so.
     pub fn expression(&self, kind: &str, key: &str) -> Result<String, String> {
         let column = quote_ident(&self.column);
-        let hash = format!(
-            "encode(sha256(convert_to({} || {column}::text, 'UTF8')), 'hex')",
-            quote_literal(key)
-        );
+        let hash = format!("encode(sha256(convert_to({} || {column}::text, 'UTF8')), 'hex')", quote_literal(key));
         let value = match &self.instead {
             Instead::Email => format!("'u' || substr({hash}, 1, 16) || '@example.invalid'"),
             Instead::Name => format!("'Name ' || substr({hash}, 1, 8)"),
@@ -210,7 +207,9 @@ mod tests {
         assert_eq!((mask.schema.as_str(), mask.table.as_str(), mask.column.as_str()), ("My Shop", "a.b", "c"));
         assert_eq!(mask.instead, Instead::Constant("gone".to_owned()));
         assert_eq!(Mask::parse("customers.email", "hash").unwrap().schema, "public");
-        for (column, rule) in [("email", "email"), ("a.b.c.d", "null"), ("a..b", "null"), ("a.\"b", "null"), ("a.b", "nul")] {
+        for (column, rule) in
+            [("email", "email"), ("a.b.c.d", "null"), ("a..b", "null"), ("a.\"b", "null"), ("a.b", "nul")]
+        {
             assert!(Mask::parse(column, rule).is_err(), "{column} {rule}");
         }
     }

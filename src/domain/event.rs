@@ -2,16 +2,16 @@
 //!
 //! Nothing of a run is kept anywhere but in these events; a kind is never removed and its meaning never changes (see `codec`).
 
+use super::budget::Budget;
 use super::copying::Sample;
 use super::digest::Digest;
 use super::effect::Effect;
 use super::failure::Failure;
 use super::finding::{Allowance, Finding};
+use super::forecast::{Correction, Forecast, Timeline};
 use super::ids::{EffectId, EnvironmentName};
 use super::migration::Migration;
 use super::plan::Plan;
-use super::budget::Budget;
-use super::forecast::{Correction, Forecast, Timeline};
 use super::rehearsal::{MigrationTiming, Reverse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -261,6 +261,9 @@ pub struct Rehearsal {
     pub changes: BTreeMap<String, u64>,
     /// What was noticed.
     pub findings: Vec<Finding>,
+    /// What is to be known of the copy it ran on, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copy: Vec<String>,
     /// The locks the target will see.
     pub forecast: Vec<Forecast>,
     /// Statements and locks over time; none in runs older than the picture.

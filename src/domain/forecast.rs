@@ -266,11 +266,7 @@ struct Stretch<'a> {
 /// An object has an entry for reads that wait; one more for writes if they wait longer than the reads, or for some rows of it if those wait
 /// longest; and one for schema changes if nothing else waits. The longest stretch of its kind counts. Returns the picture too.
 #[must_use]
-pub fn foretell(
-    transactions: &[Ran],
-    scale: &Scale,
-    existed: &dyn Fn(&str) -> bool,
-) -> (Vec<Forecast>, Timeline) {
+pub fn foretell(transactions: &[Ran], scale: &Scale, existed: &dyn Fn(&str) -> bool) -> (Vec<Forecast>, Timeline) {
     let mut stretches: Vec<Stretch<'_>> = Vec::new();
     let mut acts = Vec::new();
     let mut now = 0.0;
@@ -287,12 +283,23 @@ pub fn foretell(
                 to_ms: rounded(begin + took),
                 transaction: number,
             });
-            let longest = (place..ran.statements.len()).max_by(|a, b| scale.on_target(&ran.statements[*a]).total_cmp(&scale.on_target(&ran.statements[*b])));
+            let longest = (place..ran.statements.len())
+                .max_by(|a, b| scale.on_target(&ran.statements[*a]).total_cmp(&scale.on_target(&ran.statements[*b])));
             let through = longest.filter(|at| *at != place && scale.on_target(&ran.statements[*at]) > *took).map(label);
-            let stretch = |object, lock, blocks, from, to, at| Stretch { object, lock, blocks, from, to, by: label(place), through: through.clone(), at };
+            let stretch = |object, lock, blocks, from, to, at| Stretch {
+                object,
+                lock,
+                blocks,
+                from,
+                to,
+                by: label(place),
+                through: through.clone(),
+                at,
+            };
             let at = Some((ran.step, ran.first + place));
             for (object, lock) in one.locks.iter().filter(|(object, _)| existed(object)) {
-                let windows: Vec<_> = one.windows.iter().filter(|seen| seen.object == *object && seen.lock == *lock).collect();
+                let windows: Vec<_> =
+                    one.windows.iter().filter(|seen| seen.object == *object && seen.lock == *lock).collect();
                 if windows.is_empty() {
                     stretches.push(stretch(object, lock, blocks(lock), begin, end, at));
                 }
@@ -330,7 +337,9 @@ fn of_objects(stretches: &[Stretch<'_>], scale: &Scale) -> Vec<Forecast> {
     for (object, held) in objects {
         let longest = |what: &str| {
             let ours = held.iter().filter(|one| one.blocks == what);
-            ours.max_by(|a, b| (a.to - a.from).total_cmp(&(b.to - b.from)).then(strength(a.lock).cmp(&strength(b.lock))))
+            ours.max_by(|a, b| {
+                (a.to - a.from).total_cmp(&(b.to - b.from)).then(strength(a.lock).cmp(&strength(b.lock)))
+            })
         };
         let mut waited: Option<f64> = None;
         for what in ["reads and writes", "writes", CHANGED_ROWS, "schema changes"] {
@@ -386,7 +395,9 @@ fn timeline(mut acts: Vec<Act>, stretches: &[Stretch<'_>], total: f64) -> Timeli
         held.sort_by_key(|one| std::cmp::Reverse(one.to_ms - one.from_ms));
         held.truncate(SHOWN);
     }
-    held.sort_by(|a, b| a.object.cmp(&b.object).then(a.from_ms.cmp(&b.from_ms)).then(strength(&b.lock).cmp(&strength(&a.lock))));
+    held.sort_by(|a, b| {
+        a.object.cmp(&b.object).then(a.from_ms.cmp(&b.from_ms)).then(strength(&b.lock).cmp(&strength(&a.lock)))
+    });
     let left_out = before - acts.len() - held.len();
     Timeline { total_ms: rounded(total), acts, held, left_out }
 }
@@ -428,10 +439,7 @@ mod tests {
         let last = StatementTrace { commit_ms: 20, ..ran(100, &[("public.b", "ShareLock")]) };
         let one = transaction(0, vec![ran(5, &[("public.a", AE)]), last]);
         let found = told(std::slice::from_ref(&one), &Scale::default());
-        assert_eq!(
-            found,
-            [row("public.a", AE, 125, "reads and writes"), row("public.b", "ShareLock", 120, "writes")]
-        );
+        assert_eq!(found, [row("public.a", AE, 125, "reads and writes"), row("public.b", "ShareLock", 120, "writes")]);
         let (forecast, timeline) = foretell(&[one], &Scale::default(), &|name| name == "public.a");
         assert_eq!(forecast.len(), 1, "what the migration itself made keeps nobody waiting");
         assert_eq!((forecast[0].by.as_deref(), forecast[0].through.as_deref()), (Some("0001:1"), Some("0001:2")));
@@ -461,7 +469,8 @@ mod tests {
 
     #[test]
     fn changed_rows_are_waited_for_to_the_end_of_the_transaction_and_to_the_end_of_a_batch() {
-        let update = StatementTrace { changed: vec![("t".to_owned(), 1_000)], ..ran(3_000, &[("t", "RowExclusiveLock")]) };
+        let update =
+            StatementTrace { changed: vec![("t".to_owned(), 1_000)], ..ran(3_000, &[("t", "RowExclusiveLock")]) };
         let found = told(&[transaction(0, vec![update.clone(), ran(10, &[])])], &Scale::default());
         assert_eq!(found, [row("t", "RowExclusiveLock", 3_010, CHANGED_ROWS)]);
         let batched = StatementTrace { batch: Some(100), ..update };
@@ -473,13 +482,18 @@ mod tests {
 
     #[test]
     fn a_statement_outside_a_transaction_holds_what_it_was_seen_to_hold_as_long_as_it_was_seen() {
-        let seen = |lock: &str, from_ms, to_ms| Window { object: "t".to_owned(), lock: lock.to_owned(), from_ms, to_ms };
+        let seen =
+            |lock: &str, from_ms, to_ms| Window { object: "t".to_owned(), lock: lock.to_owned(), from_ms, to_ms };
         let alone = StatementTrace {
             windows: vec![seen("ShareUpdateExclusiveLock", 0, 1_000), seen(AE, 900, 912)],
             ..ran(1_000, &[("t", "ShareUpdateExclusiveLock"), ("t", AE)])
         };
         let (forecast, _) = foretell(&[transaction(0, vec![alone])], &Scale::default(), &|_| true);
-        assert_eq!((forecast[0].held_ms, forecast[0].at), (12, None), "it is over before the statement is: nothing is measured");
+        assert_eq!(
+            (forecast[0].held_ms, forecast[0].at),
+            (12, None),
+            "it is over before the statement is: nothing is measured"
+        );
         let full = StatementTrace { windows: vec![seen(AE, 1, 998)], ..ran(1_000, &[("t", AE)]) };
         let (forecast, _) = foretell(&[transaction(4, vec![full])], &Scale::default(), &|_| true);
         assert_eq!((forecast[0].held_ms, forecast[0].at), (999, Some((4, 0))));
@@ -499,7 +513,10 @@ mod tests {
         let (forecast, _) = foretell(&[transaction(0, vec![rewrite.clone()])], &scale, &|_| true);
         let one = &forecast[0];
         assert_eq!((one.low_ms, one.held_ms, one.high_ms), (Some(700), 1_000, Some(2_500)));
-        assert_eq!(told(&[transaction(0, vec![ran(25, &[("t", AE)])])], &scale), [row("t", AE, 25, "reads and writes")]);
+        assert_eq!(
+            told(&[transaction(0, vec![ran(25, &[("t", AE)])])], &scale),
+            [row("t", AE, 25, "reads and writes")]
+        );
         // Without rows the size alone tells: 40 MB at 60 MB/s.
         let empty = Scale { basis: Basis::Schema, sandbox: sizes(8_192), ..scale };
         assert_eq!(told(&[transaction(0, vec![rewrite])], &empty), [row("t", AE, 692, "reads and writes")]);
@@ -512,7 +529,10 @@ mod tests {
         assert_eq!(Correction::of(vec![90.0]), Some(Correction { percent: 400, runs: 1 }));
         assert_eq!(Correction::of(vec![0.001, f64::NAN]), Some(Correction { percent: 50, runs: 1 }));
         let scale = Scale { correction: Correction::of(vec![1.5]), ..Scale::default() };
-        assert_eq!(told(&[transaction(0, vec![ran(100, &[("t", AE)])])], &scale), [row("t", AE, 150, "reads and writes")]);
+        assert_eq!(
+            told(&[transaction(0, vec![ran(100, &[("t", AE)])])], &scale),
+            [row("t", AE, 150, "reads and writes")]
+        );
     }
 
     #[test]

@@ -94,7 +94,9 @@ pub async fn fill(
     let copied = database.copy_rows(&copy).await?;
     let after = backups.fill(&FillOrder { section: Some(Section::PostData), ..order.clone() }, progress).await;
     after.map_err(|failure| {
-        failure.hint("the rows were copied by themselves: a mask that makes two values the same, or none, breaks constraints")
+        failure.hint(
+            "the rows were copied by themselves: a mask that makes two values the same, or none, breaks constraints",
+        )
     })?;
     if let Some(sample) = rows.sample {
         filled.notes.push(format!(
@@ -105,6 +107,8 @@ pub async fn fill(
     if !rows.masks.is_empty() {
         filled.notes.push(format!("{} column(s) were masked while they were copied", rows.masks.len()));
     }
-    filled.notes.push("the rows come from the target itself: the backup was read back whole, and not restored".to_owned());
+    filled
+        .notes
+        .push("the rows come from the target itself: the backup was read back whole, and not restored".to_owned());
     Ok(filled)
 }

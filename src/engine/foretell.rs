@@ -45,16 +45,18 @@ impl Runner<'_> {
     fn taught(&self, basis: Basis) -> Result<Option<Correction>, Failure> {
         let Some(request) = &self.run.request else { return Ok(None) };
         let heads = self.journal.runs()?;
-        let ours = heads.iter().rev().filter(|head| {
-            head.run != self.run.id && head.run.environment() == self.run.id.environment()
-        });
+        let ours = heads
+            .iter()
+            .rev()
+            .filter(|head| head.run != self.run.id && head.run.environment() == self.run.id.environment());
         let mut ratios = Vec::new();
         for head in ours.take(LOOKED_AT) {
             // A history that this version cannot read teaches nothing.
             let Ok(run) = fold(&head.run, &self.journal.read(&head.run)?) else { continue };
-            let same = run.request.as_ref().is_some_and(|other| {
-                other.target == request.target && Basis::of(&other.settings.data) == basis
-            });
+            let same = run
+                .request
+                .as_ref()
+                .is_some_and(|other| other.target == request.target && Basis::of(&other.settings.data) == basis);
             ratios.extend(ratio(&run).filter(|_| same));
             if ratios.len() == LAST_RUNS {
                 break;

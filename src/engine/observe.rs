@@ -3,10 +3,10 @@
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::failure::Failure;
+use crate::domain::forecast::Ran;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::migration::{Unit, UnitMode};
 use crate::domain::plan::{PlanStep, UndoClass};
-use crate::domain::forecast::Ran;
 use crate::domain::rehearsal::MigrationTrace;
 use crate::ports::database::{Anchor, ApplyOrder, Database, Holder};
 

@@ -267,6 +267,8 @@ impl Runner<'_> {
                 ));
             }
         }
+        world.sandboxes.log_everything(&sandbox).await?;
+        self.copied = filled.notes.clone();
         if filled.roles_kept {
             world.database.act_like(&sandbox.url, &preflight.server).await?;
         }
@@ -301,9 +303,8 @@ impl Runner<'_> {
         let Some(sandbox) = self.sandbox.clone() else {
             return Failure::new(Code::Bug, format!("{}: tests without a sandbox", self.run.id)).into();
         };
-        let (tests, previous) = settings
-            .map(|settings| (settings.tests.clone(), settings.previous_tests.clone()))
-            .unwrap_or_default();
+        let (tests, previous) =
+            settings.map(|settings| (settings.tests.clone(), settings.previous_tests.clone())).unwrap_or_default();
         let previous = match previous {
             Some(command) => match self.run_previous_tests(&command, &sandbox, tests.is_some(), id).await {
                 Done::Yes(Outcome::Command(report), _) => Some(Box::new(report)),
@@ -345,7 +346,9 @@ impl Runner<'_> {
         match self.user_ran(&order, Code::PreviousTestsFailed, what).await {
             Done::No { failure, partial: Some(Outcome::Command(report)) } => {
                 let report = CommandReport { previous: Some(Box::new(report)), ..CommandReport::default() };
-                let failure = failure.hint("keep what the running application needs until it is gone, and remove it in a later deployment");
+                let failure = failure.hint(
+                    "keep what the running application needs until it is gone, and remove it in a later deployment",
+                );
                 Done::No { failure, partial: Some(Outcome::Command(report)) }
             }
             done => done,

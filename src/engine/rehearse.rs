@@ -10,12 +10,12 @@ use crate::domain::effect::Effect;
 use crate::domain::event::{Artifact, Outcome, Pending, Rehearsal};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::forecast::Ran;
 use crate::domain::hazard::facts::Facts;
 use crate::domain::hazard::waive::Waived;
 use crate::domain::hazard::{Group, judge, observed, waive};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, UnitMode};
-use crate::domain::forecast::Ran;
 use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, Reverse, StatementTrace};
 use crate::domain::schema::catalog::{Catalog, Kind};
 use crate::domain::schema::comparison::{Comparison, counts};
@@ -74,6 +74,7 @@ impl Runner<'_> {
                 "forecast_basis": scale.basis,
                 "correction": foretold.correction,
                 "timeline": foretold.timeline,
+                "copy": self.copied,
                 "reverse": reverse,
             })
         };
@@ -119,6 +120,7 @@ impl Runner<'_> {
             fingerprints: trace.fingerprints,
             changes: counts(&changes),
             findings,
+            copy: self.copied.clone(),
             forecast: foretold.forecast,
             timeline: Some(foretold.timeline),
             correction: foretold.correction,

@@ -122,6 +122,8 @@ pub struct Runner<'a> {
     pub(super) sandbox: Option<Sandbox>,
     /// The snapshot of the dump and what keeps it, where rows are still to be read at it.
     pub(super) snapshot: Option<(String, Box<dyn std::any::Any>)>,
+    /// How the sandbox was filled, in sentences.
+    pub(super) copied: Vec<String>,
     pub(super) before: Option<Catalog>,
     pub(super) roles_kept: bool,
     pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
@@ -156,6 +158,7 @@ impl<'a> Runner<'a> {
             tool_hold: None,
             sandbox: None,
             snapshot: None,
+            copied: Vec::new(),
             before: None,
             roles_kept: true,
             last_left: None,

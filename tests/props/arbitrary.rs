@@ -10,12 +10,12 @@ use dbd::domain::event::*;
 use dbd::domain::evolve::{Misfit, evolve};
 use dbd::domain::failure::{Certainty, Failure, Place};
 use dbd::domain::finding::{Finding, Severity};
+use dbd::domain::forecast::{Basis, Correction, Forecast, Timeline};
 use dbd::domain::ids::{EffectId, MigrationId};
 use dbd::domain::migration::{AloneProbe, Bookkeeping, Down, Format, Migration, Span, Unit, UnitMode};
 use dbd::domain::next::next;
 use dbd::domain::plan::{Plan, PlanStep, PlannedMigration, UndoClass};
 use dbd::domain::recovery::{Found, blocks_target, recovery};
-use dbd::domain::forecast::{Basis, Correction, Forecast, Timeline};
 use dbd::domain::rehearsal::MigrationTiming;
 use dbd::domain::run::Run;
 use proptest::collection::{btree_map, vec};
@@ -288,6 +288,7 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
                 changes,
                 findings,
                 correction: forecast.first().map(|_| Correction { percent: 140, runs: 3 }),
+                copy: forecast.iter().map(|one| one.object.clone()).collect(),
                 timeline: forecast.first().map(|_| Timeline { total_ms: 7, ..Timeline::default() }),
                 forecast,
                 reverse: None,
@@ -311,8 +312,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         backup.prop_map(|backup| Outcome::Dump(Box::new(backup))),
         (json(), text()).prop_map(|(location, place)| Outcome::Sandbox { location, place }),
         rehearsal().prop_map(|one| Outcome::Rehearsal(Box::new(one))),
-        (of(any::<i32>()), of(counts), of(artifact()))
-            .prop_map(|(status, counts, output)| Outcome::Command(CommandReport { status, counts, output, previous: None })),
+        (of(any::<i32>()), of(counts), of(artifact())).prop_map(|(status, counts, output)| Outcome::Command(
+            CommandReport { status, counts, output, previous: None }
+        )),
         (any::<u64>(), any::<u32>(), of(text())).prop_map(|(duration_ms, tries, xid)| Outcome::Step(StepReport {
             duration_ms,
             tries,

@@ -190,6 +190,7 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         findings: case.findings.clone(),
         forecast: vec![],
         timeline: None,
+        copy: vec![],
         correction: None,
         reverse: None,
         artifacts: vec![artifact("rehearsal.json")],

@@ -304,7 +304,8 @@ async fn in_batches(
         Ok(rows) => {
             one.rows = rows;
             one.batch = Some(wanted.size);
-            one.changed = observer.and_then(|all| all.before(wanted.table)).map(|table| (table, rows)).into_iter().collect();
+            one.changed =
+                observer.and_then(|all| all.before(wanted.table)).map(|table| (table, rows)).into_iter().collect();
             Ok(())
         }
         Err(trouble) => {

@@ -59,7 +59,9 @@ async fn both(order: &CopyOrder<'_>, source: &Session, sandbox: &Session) -> Res
     let into = |what: &'static str| move |error: tokio_postgres::Error| query_failed(order.sandbox, what, &error);
     let there = &source.client;
     there
-        .batch_execute(&format!("{AGREED}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off"))
+        .batch_execute(&format!(
+            "{AGREED}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off"
+        ))
         .await
         .map_err(from("setting up the session"))?;
     if let Some(snapshot) = &order.snapshot {
@@ -67,11 +69,8 @@ async fn both(order: &CopyOrder<'_>, source: &Session, sandbox: &Session) -> Res
         there.batch_execute(&set).await.map_err(from("taking the dump's snapshot"))?;
     }
     sandbox.client.batch_execute(AGREED).await.map_err(into("setting up the session"))?;
-    let key: String = there
-        .query_one("SELECT pg_catalog.gen_random_uuid()::text", &[])
-        .await
-        .map_err(from("choosing a key"))?
-        .get(0);
+    let key: String =
+        there.query_one("SELECT pg_catalog.gen_random_uuid()::text", &[]).await.map_err(from("choosing a key"))?.get(0);
     let tables = tables(order, there, &key).await?;
     let mut report = CopyReport::default();
     for (place, table) in tables.values().enumerate() {
@@ -133,7 +132,8 @@ async fn tables(order: &CopyOrder<'_>, there: &Client, key: &str) -> Result<BTre
                 Some(mask) => {
                     unused.remove(&mask.to_string());
                     mask.expression(kind, key).map_err(|why| {
-                        Failure::new(Code::BadValue, why).hint("mask it otherwise in [sandbox.mask]: null, number, constant:0")
+                        Failure::new(Code::BadValue, why)
+                            .hint("mask it otherwise in [sandbox.mask]: null, number, constant:0")
                     })?
                 }
                 None => quote_ident(column),
@@ -141,7 +141,9 @@ async fn tables(order: &CopyOrder<'_>, there: &Client, key: &str) -> Result<BTre
         }
         let key = match keys.as_slice() {
             [] => "t::text".to_owned(),
-            keys => keys.iter().map(|key| format!("t.{}::text", quote_ident(key))).collect::<Vec<_>>().join(" || '/' || "),
+            keys => {
+                keys.iter().map(|key| format!("t.{}::text", quote_ident(key))).collect::<Vec<_>>().join(" || '/' || ")
+            }
         };
         let name = format!("{}.{}", quote_ident(&schema), quote_ident(&bare));
         let columns = columns.iter().map(|column| quote_ident(column)).collect();
@@ -184,7 +186,8 @@ async fn copy(
     let reading = |error| query_failed(order.source, &format!("reading {}", table.name), &error);
     let writing = |error| query_failed(order.sandbox, &format!("copying {}", table.name), &error);
     let mut rows = pin!(there.copy_out(&format!("COPY ({query}) TO STDOUT")).await.map_err(reading)?);
-    let sink = here.copy_in(&format!("COPY {place} ({}) FROM STDIN", table.columns.join(", "))).await.map_err(writing)?;
+    let sink =
+        here.copy_in(&format!("COPY {place} ({}) FROM STDIN", table.columns.join(", "))).await.map_err(writing)?;
     let mut sink = pin!(sink);
     while let Some(piece) = rows.next().await {
         sink.send(piece.map_err(reading)?).await.map_err(writing)?;
@@ -277,7 +280,8 @@ async fn missing(order: &CopyOrder<'_>, here: &Client, one: &Reference) -> Resul
         one.parent,
         equal.join(" AND ")
     );
-    let rows = here.query(&sql, &[]).await.map_err(|error| query_failed(order.sandbox, "looking for parents", &error))?;
+    let rows =
+        here.query(&sql, &[]).await.map_err(|error| query_failed(order.sandbox, "looking for parents", &error))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
@@ -365,11 +369,7 @@ pub async fn duplicate(url: &ConnectionUrl, name: &str) -> Result<ConnectionUrl,
     // Files are copied as they are: a fifth of the time, where nothing has to survive a crash.
     let whole = row.get::<_, String>(0).parse::<u32>().is_ok_and(|version| version >= 150_000);
     let strategy = if whole { " STRATEGY file_copy" } else { "" };
-    let sql = format!(
-        "CREATE DATABASE {} TEMPLATE {}{strategy}",
-        quote_ident(name),
-        quote_ident(&url.database())
-    );
+    let sql = format!("CREATE DATABASE {} TEMPLATE {}{strategy}", quote_ident(name), quote_ident(&url.database()));
     session.client.batch_execute(&sql).await.map_err(failed)?;
     session.close().await;
     Ok(url.with_database(name))

@@ -24,8 +24,8 @@ use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
-    Anchor, Applied, ApplyOrder, Blocker, Contents, CopyOrder, CopyReport, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreScript,
-    Snapshot, Standing, Weights,
+    Anchor, Applied, ApplyOrder, Blocker, Contents, CopyOrder, CopyReport, Database, Hold, Holder, NotApplied,
+    ProbeOrder, RestoreScript, Snapshot, Standing, Weights,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;

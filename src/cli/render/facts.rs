@@ -479,7 +479,11 @@ pub(super) fn foretold_from(run: &Run) -> Option<String> {
     let rehearsal = run.rehearsal.as_ref()?;
     let basis = rehearsal.forecast.first()?.basis?;
     let taught = rehearsal.correction.map_or_else(String::new, |one| {
-        let runs = if one.runs == 1 { "what the last run".to_owned() } else { format!("the median of what the last {} runs", one.runs) };
+        let runs = if one.runs == 1 {
+            "what the last run".to_owned()
+        } else {
+            format!("the median of what the last {} runs", one.runs)
+        };
         format!("; times {}.{:02}, {runs} of this target measured", one.percent / 100, one.percent % 100)
     });
     Some(format!("foretold from {}{taught}", basis.words()))

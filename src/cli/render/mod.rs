@@ -12,7 +12,7 @@ pub mod report;
 pub mod run;
 pub mod show;
 pub mod table;
-pub mod timeline;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod timeline;
 pub mod words;

@@ -316,6 +316,8 @@ fn locks(run: &Run) -> Vec<Block> {
         .collect();
     let header = vec!["object", "lock", "held, foretold", "between", "measured", "blocks", "statement"];
     let mut blocks = vec![Block::Table(header, rows)];
+    let copy = run.rehearsal.iter().flat_map(|rehearsal| &rehearsal.copy);
+    blocks.push(Block::List(copy.map(|note| text(note.as_str())).collect()));
     blocks.extend(facts::foretold_from(run).map(|words| Block::Text(text(words))));
     if let Some(timeline) = run.rehearsal.as_ref().and_then(|rehearsal| rehearsal.timeline.as_ref()) {
         blocks.push(Block::Picture { svg: timeline::svg(timeline), text: timeline::text(timeline) });

@@ -323,6 +323,11 @@ impl Page {
 
     fn locks(&mut self, run: &Run, artifacts_dir: &str) {
         let forecast = run.rehearsal.as_ref().map(|rehearsal| rehearsal.forecast.as_slice()).unwrap_or_default();
+        let copy: Vec<String> = run.rehearsal.iter().flat_map(|rehearsal| rehearsal.copy.clone()).collect();
+        if !copy.is_empty() {
+            self.heading("The copy");
+            copy.iter().for_each(|note| self.line(note));
+        }
         if forecast.is_empty() {
             return;
         }
@@ -337,7 +342,8 @@ impl Page {
                     format!("blocks {}", one.blocks)
                 };
                 let band = facts::band(one).map_or_else(String::new, |band| format!(" ({band})"));
-                let found = measured(run, one).map_or_else(String::new, |found| format!("measured {}", duration(found)));
+                let found =
+                    measured(run, one).map_or_else(String::new, |found| format!("measured {}", duration(found)));
                 vec![
                     plain(one.object.as_str()),
                     plain(one.lock.as_str()),

@@ -8,10 +8,10 @@ use crate::domain::event::*;
 use crate::domain::evolve::{evolve, fold};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Allowance, Finding, Severity};
+use crate::domain::forecast::{Act, Basis, Forecast, Held, Timeline};
 use crate::domain::ids::{EffectId, EnvironmentName, MigrationId, RunId};
 use crate::domain::migration::{Bookkeeping, Format, Migration, Span, Unit, UnitMode};
 use crate::domain::next::{Next, next};
-use crate::domain::forecast::{Act, Basis, Forecast, Held, Timeline};
 use crate::domain::rehearsal::MigrationTiming;
 use crate::domain::run::Run;
 use serde_json::json;
@@ -90,7 +90,11 @@ pub(crate) fn finding(code: &str, severity: Severity) -> Finding {
 }
 
 pub(crate) fn passed() -> CommandReport {
-    CommandReport { status: Some(0), counts: Some(TestCounts { passed: 127, failed: 0, skipped: 2 }), ..CommandReport::default() }
+    CommandReport {
+        status: Some(0),
+        counts: Some(TestCounts { passed: 127, failed: 0, skipped: 2 }),
+        ..CommandReport::default()
+    }
 }
 
 impl Story {
@@ -273,6 +277,7 @@ impl Story {
                     ("indexes_added".to_owned(), 1),
                 ]),
                 findings,
+                copy: Vec::new(),
                 reverse: None,
                 forecast: vec![Forecast {
                     object: "public.orders".to_owned(),

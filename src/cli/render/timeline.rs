@@ -208,7 +208,12 @@ mod tests {
         let right = u64::from(u32::try_from(NAMES + CHART).unwrap());
         for part in picture.split("<rect").skip(1) {
             let number = |name: &str| -> u64 {
-                part.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next()).unwrap().parse().unwrap()
+                part.split(&format!(" {name}=\""))
+                    .nth(1)
+                    .and_then(|rest| rest.split('"').next())
+                    .unwrap()
+                    .parse()
+                    .unwrap()
             };
             assert!(number("x") >= NAMES && number("x") + number("width") <= right + 2, "{part}");
         }
