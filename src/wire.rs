@@ -8,6 +8,7 @@ use crate::adapters::http_health::HttpHealth;
 use crate::adapters::journal::SqliteJournal;
 use crate::adapters::pg_tools::PgTools;
 use crate::adapters::postgres::Postgres;
+use crate::adapters::postgres::capture::PostgresCaptures;
 use crate::adapters::sandbox::SandboxPlace;
 use crate::adapters::support::pg_bin::{Need, Programs, Search, Version, find, known_places};
 use crate::adapters::system::{SystemClock, host, user};
@@ -16,6 +17,7 @@ use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::migration::FormatChoice;
 use crate::engine::World;
+use crate::ports::capture::Captures;
 use crate::ports::clock::Clock;
 use crate::ports::database::Database;
 use crate::ports::files::Files;
@@ -202,6 +204,12 @@ pub fn backups(config: &Config, run: &str) -> PgTools {
     PgTools { search: programs(config), work_dir: files(config, run).path(".work") }
 }
 
+/// Captures of writes.
+#[must_use]
+pub fn captures(config: &Config, run: &str) -> Box<dyn Captures> {
+    Box::new(PostgresCaptures { backups: Box::new(backups(config, run)) })
+}
+
 /// Everything outside, for one run against one environment.
 ///
 /// # Errors
@@ -212,6 +220,7 @@ pub fn world(config: &Config, environment: &Environment, run: &str) -> Result<Wo
     Ok(World {
         database: database(),
         backups: Box::new(backups(config, run)),
+        captures: captures(config, run),
         sandboxes: sandboxes(config)?,
         commands: Box::new(UserShell { root: config.root.clone(), work_dir, secrets: config.secrets() }),
         health: Box::new(HttpHealth),

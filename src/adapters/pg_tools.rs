@@ -269,6 +269,28 @@ async fn check_digest(path: &Path, expected: &Digest) -> Result<(), Failure> {
         .hint("take another one with `dbd backup create`, and look for what changed this file"))
 }
 
+/// Whether an entry belongs to a capture of dbd's, which was installed in the target when the dump was taken: its functions are in no dump.
+fn of_capture(entry: &TocEntry) -> bool {
+    match entry.kind.as_str() {
+        "TRIGGER" => entry.tag.rsplit(' ').next().is_some_and(|name| name.starts_with("!dbd_")),
+        "PUBLICATION" | "PUBLICATION TABLE" => entry.tag.starts_with("dbd_"),
+        "COMMENT" | "ACL" => entry.tag.starts_with("PUBLICATION dbd_"),
+        _ => false,
+    }
+}
+
+/// Whether an entry is a foreign key, or the comment of one.
+fn of_foreign_key(entry: &TocEntry, all: &[TocEntry]) -> bool {
+    let is_named = |tag: &str| {
+        let (name, table) = tag.split_once(" ON ").unwrap_or_default();
+        all.iter().any(|one| {
+            one.kind == "FK CONSTRAINT" && one.schema == entry.schema && one.tag == format!("{table} {name}")
+        })
+    };
+    entry.kind == "FK CONSTRAINT"
+        || entry.kind == "COMMENT" && entry.tag.strip_prefix("CONSTRAINT ").is_some_and(is_named)
+}
+
 /// Reads a dump to its end, twice at once: by `pg_restore`, which checks what is in it, and for its digest.
 async fn read_back(bin: &Programs, path: &Path, cancel: &Cancel) -> Result<(Digest, u64), Failure> {
     list(bin, path, cancel).await?;
@@ -443,6 +465,10 @@ pub struct RestoreCopyOrder<'a> {
     pub schema_only: bool,
     /// The part that is restored; everything without one.
     pub section: Option<Section>,
+    /// Whether foreign keys are left out, with their comments.
+    pub without_foreign_keys: bool,
+    /// A folder for the list of what is restored.
+    pub work_dir: &'a Path,
     /// Where to record the child process.
     pub record: Option<PathBuf>,
     /// How long it may take.
@@ -511,6 +537,20 @@ pub async fn restore_copy(
         Section::PreData => "--section=pre-data",
         Section::PostData => "--section=post-data",
     }));
+    let left_out =
+        |entry: &&TocEntry| of_capture(entry) || order.without_foreign_keys && of_foreign_key(entry, &entries);
+    let wanted = if entries.iter().any(|entry| left_out(&entry)) {
+        let lines: Vec<&str> =
+            entries.iter().filter(|entry| !left_out(entry)).map(|entry| entry.line.as_str()).collect();
+        let path = order.work_dir.join(format!("copy-{}-{}.list", order.sandbox.database(), std::process::id()));
+        files::create_private(&path)
+            .and_then(|mut file| file.write_all((lines.join("\n") + "\n").as_bytes()))
+            .map_err(|error| files::unwritable(&path, &error))?;
+        Some(path)
+    } else {
+        None
+    };
+    let _removed = Scratch(wanted.iter().cloned().collect());
     let of = entries.iter().filter(|entry| entry.kind == "TABLE DATA").count();
     let mut watch = TableWatch { line: Vec::new(), tables: 0, of, progress };
     let failed = format!("the dump could not be restored into the sandbox {}", order.sandbox.place());
@@ -519,8 +559,14 @@ pub async fn restore_copy(
         let script = order.dump.with_extension(format!("copy-{}.sql", std::process::id()));
         let _removed = Scratch(vec![script.clone()]);
         let header = Header { lock_timeout: None, server_major: order.server_major };
-        let script_order =
-            Script { bin: order.bin, dump: order.dump, options: &options, path: &script, header, wanted: None };
+        let script_order = Script {
+            bin: order.bin,
+            dump: order.dump,
+            options: &options,
+            path: &script,
+            header,
+            wanted: wanted.as_deref(),
+        };
         write_script(script_order, cancel, &mut |stream, bytes| watch.see(stream, bytes)).await?;
         let mut spec = psql_spec(order.bin, order.sandbox, "dbd:copy", order.record.as_deref())
             .args(["--single-transaction", "--file"])
@@ -531,8 +577,11 @@ pub async fn restore_copy(
         let mut spec = restore_spec(order.bin)
             .args(["--exit-on-error", "--single-transaction", "--no-password", "--verbose", "--dbname"])
             .args([format!("dbname={}", quote_conninfo(&order.sandbox.database()))])
-            .args(&options)
-            .args([order.dump]);
+            .args(&options);
+        if let Some(wanted) = &wanted {
+            spec = spec.args(["--use-list"]).args([wanted]);
+        }
+        let mut spec = spec.args([order.dump]);
         spec.timeout = order.timeout;
         let spec = connect(spec, order.sandbox, "dbd:copy", order.record.as_deref());
         child::run_watched(spec, cancel, &mut |stream, bytes| watch.see(stream, bytes)).await

@@ -109,6 +109,7 @@ impl ExitCode {
             | Code::AlreadySettled => Self::Usage,
 
             Code::ConfirmationNeeded
+            | Code::CannotCapture
             | Code::CannotConnect
             | Code::WrongPassword
             | Code::NoSuchDatabase
@@ -161,6 +162,7 @@ impl ExitCode {
             | Code::VerifyFailed
             | Code::HealthFailed
             | Code::NotRestored
+            | Code::WayBlocked
             | Code::InDoubt
             | Code::TooManyTakeovers => Self::NeedsOperator,
 

@@ -55,11 +55,18 @@ fn doing(effect: Effect) -> String {
         Effect::Rehearse => "rehearsing the migrations".to_owned(),
         Effect::RunTests => "running the tests in the sandbox".to_owned(),
         Effect::DropSandbox => "removing the sandbox".to_owned(),
+        Effect::StartCapture => "having writes captured".to_owned(),
+        Effect::RaiseShadow => "restoring the dump into the shadow, and proving it".to_owned(),
+        Effect::EndCapture => "ending the capture of writes".to_owned(),
         Effect::PrepareTarget => "preparing the target".to_owned(),
         Effect::Migrate { step } => format!("applying step {}", step + 1),
         Effect::CheckSchema => "comparing the target with the rehearsal".to_owned(),
         Effect::RunVerify => "running the verification".to_owned(),
         Effect::CheckHealth => "asking the application".to_owned(),
+        Effect::CheckWay => "looking whether the way back loses nothing".to_owned(),
+        Effect::UndoStep { step } => format!("taking step {} back", step + 1),
+        Effect::CatchUp => "replaying what was written since".to_owned(),
+        Effect::Swap => "swapping the target and its shadow".to_owned(),
         Effect::AssessLoss => "counting what a restore would forget".to_owned(),
         Effect::Restore => "restoring the target".to_owned(),
         Effect::CheckRestored => "comparing the target with the checkpoint".to_owned(),
@@ -98,8 +105,11 @@ fn done(effect: Effect, outcome: &Outcome, run: &Run) -> (String, String) {
             || "passed".to_owned(),
             |counts| format!("{} passed, {} failed", counts.passed, counts.failed),
         ),
+        Outcome::Capture { place, .. } => place.clone(),
+        Outcome::Readiness(readiness) => crate::cli::render::words::readiness(readiness),
+        Outcome::Swapped(swapped) => crate::cli::render::words::swapped(swapped),
         Outcome::Step(_) => match effect {
-            Effect::Migrate { step } => {
+            Effect::Migrate { step } | Effect::UndoStep { step } => {
                 let plan = run.plan.as_ref();
                 let migration =
                     plan.and_then(|plan| plan.steps.get(step).and_then(|step| plan.migrations.get(step.migration)));

@@ -148,6 +148,10 @@ pub const SECTIONS: &[Section] = &[
     section("check", "What `dbd check` and the rehearsal find about migrations."),
     section("sandbox", "The throw-away copy of the target on which a run is rehearsed."),
     section("sandbox.sample", "How much a sample holds. What its rows refer to comes along."),
+    section(
+        "rollback",
+        "The ways back a run may take. The gentlest that provably works is chosen before anything is deployed.",
+    ),
     section("journal", "The record of every run."),
     section("artifacts", "What a run leaves behind for people: log, backup, comparison, report."),
     section("tools", "Programs dbd calls."),
@@ -173,6 +177,9 @@ pub const FORMATS: &[&str] = &[
     "sqitch",
     "command",
 ];
+
+/// The words `rollback.capture` may be.
+pub const CAPTURES: &[&str] = &["auto", "slot", "triggers", "off"];
 
 /// Every key, in the order the reference lists them; the keys of a section stand together.
 pub const KEYS: &[Key] = &[
@@ -254,6 +261,20 @@ pub const KEYS: &[Key] = &[
         Default::Is("false"),
         "true",
         "Refuse a run while the Git working tree has uncommitted changes.",
+    ),
+    key(
+        "environments.*.require_reverse",
+        Kind::Flag,
+        Default::Is("false"),
+        "true",
+        "Refuse a run unless the sandbox showed that every step can be taken back without losing what was written since.",
+    ),
+    key(
+        "environments.*.rollback_window",
+        span(0, 30 * DAY),
+        Default::Is("0s"),
+        "\"2h\"",
+        "How long writes stay captured after a success, so that `dbd rollback` loses none of them. Only of runs that go back by a swap.",
     ),
     key(
         "environments.*.verify.command",
@@ -389,6 +410,20 @@ pub const KEYS: &[Key] = &[
         Default::Is("1"),
         "1",
         "And at least this part of each table, in percent.",
+    ),
+    key(
+        "rollback.in_place",
+        Kind::Flag,
+        Default::Is("true"),
+        "false",
+        "Take steps back where they were done, by statements the sandbox proved; what they overwrite is kept in the schema `dbd_keep`.",
+    ),
+    key(
+        "rollback.capture",
+        Kind::Word { allowed: CAPTURES, later: &[] },
+        Default::Is("auto"),
+        "\"triggers\"",
+        "How writes are captured where a step does not go back in place: by a logical replication slot, by triggers, by what the target allows, or not at all.",
     ),
     key(
         "journal.path",

@@ -12,6 +12,7 @@ use crate::domain::failure::{Failure, Place};
 use crate::domain::finding::Allowance;
 use crate::domain::ids::EnvironmentName;
 use crate::domain::secret::Secret;
+use crate::domain::way::CaptureWay;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct Config {
     pub journal: Journal,
     /// `[artifacts]`.
     pub artifacts: Artifacts,
+    /// `[rollback]`.
+    pub rollback: Rollback,
     /// `[sandbox]`, without the server: [`Config::sandbox_server`].
     pub sandbox: Sandbox,
     /// `[tools]`.
@@ -71,6 +74,15 @@ pub struct Artifacts {
     pub dir: PathBuf,
     /// How long a run's artifacts are kept.
     pub retention: Duration,
+}
+
+/// `[rollback]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    /// Whether steps may go back in place.
+    pub in_place: bool,
+    /// How writes may be captured for a swap.
+    pub capture: Vec<CaptureWay>,
 }
 
 /// `[sandbox]`.
@@ -193,6 +205,10 @@ pub struct Environment {
     pub lock_budget: Duration,
     /// Whether uncommitted changes refuse a run.
     pub require_clean_tree: bool,
+    /// Whether a run that cannot be taken back without loss is refused.
+    pub require_reverse: bool,
+    /// How long writes stay captured after a success.
+    pub rollback_window: Duration,
     /// The verification command, if there is one.
     pub verify: Option<Command>,
     /// The health check, if there is an address to ask.
@@ -256,6 +272,15 @@ impl Config {
                     percent: read.count("sandbox.sample.percent")?,
                 },
                 masks: read.settings.masks.clone(),
+            },
+            rollback: Rollback {
+                in_place: read.flag("rollback.in_place")?.unwrap_or(true),
+                capture: match read.required(read.text("rollback.capture")?, "rollback.capture")?.as_str() {
+                    "slot" => vec![CaptureWay::Slot],
+                    "triggers" => vec![CaptureWay::Triggers],
+                    "off" => Vec::new(),
+                    _ => vec![CaptureWay::Slot, CaptureWay::Triggers],
+                },
             },
             tools: Tools { pg_bin: path("tools.pg_bin")? },
             alerts: Alerts {
@@ -329,6 +354,8 @@ impl Config {
             lock_timeout: duration("lock_timeout")?,
             lock_budget: duration("lock_budget")?,
             require_clean_tree: read.flag(&key("require_clean_tree"))?.unwrap_or(false),
+            require_reverse: read.flag(&key("require_reverse"))?.unwrap_or(false),
+            rollback_window: duration("rollback_window")?,
             verify: read.command(&key("verify"))?,
             health,
             budget: {

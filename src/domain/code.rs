@@ -112,6 +112,8 @@ codes! {
     NotRestored = "DBD-0601", "the target is not back at its checkpoint";
     NothingToRollBack = "DBD-0602", "this run cannot be rolled back";
     WouldLoseRows = "DBD-0603", "rolling back would lose rows";
+    CannotCapture = "DBD-0604", "writes cannot be captured";
+    WayBlocked = "DBD-0605", "the way back would lose what was written";
     // 07xx: runs
     Busy = "DBD-0701", "the run is being worked on by another process";
     NotAwaiting = "DBD-0702", "the run is not waiting for a decision";

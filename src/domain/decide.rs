@@ -10,6 +10,7 @@ use super::migration::{Unit, UnitMode};
 use super::next::{Next, next, poisoned};
 use super::plan::{Plan, PlanStep, PlannedMigration, UndoClass};
 use super::run::Run;
+use super::way::CaptureWay;
 
 /// What somebody asks of a run that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Command {
     RollBack {
         /// Why, if they say.
         reason: Option<String>,
+        /// Whether they want the backup restored, though a gentler way may be there.
+        restore: bool,
     },
     /// Say whether the effect in doubt happened.
     Rule {
@@ -72,11 +75,13 @@ pub fn decide(run: &Run, command: Command) -> Result<Event, Failure> {
             }
             _ => Ok(Event::CancelRequested { reason }),
         },
-        Command::RollBack { reason } => {
+        Command::RollBack { reason, restore } => {
             let facts = run.facts();
             match run.state {
-                State::Settled { end: End::Succeeded } if facts.restorable => Ok(Event::RollbackRequested { reason }),
-                State::Halted { doubt: false, .. } => Ok(Event::RollbackRequested { reason }),
+                State::Settled { end: End::Succeeded } if facts.restorable => {
+                    Ok(Event::RollbackRequested { reason, restore })
+                }
+                State::Halted { doubt: false, .. } => Ok(Event::RollbackRequested { reason, restore }),
                 State::Settled { end: End::Succeeded } => {
                     Err(Failure::new(Code::NothingToRollBack, format!("{} changed nothing", run.id)))
                 }
@@ -114,7 +119,9 @@ pub fn judge(run: &Run) -> Event {
     if run.nothing_to_do() {
         return Event::RunSucceeded;
     }
-    let findings = weigh(run);
+    let plan = plan(run);
+    let mut findings = weigh(run);
+    findings.extend(plan.as_ref().and_then(|plan| not_reversible(run, plan)));
     let refusing: Vec<&Finding> =
         findings.iter().filter(|one| one.severity == Severity::Error && !one.allowed).collect();
     if !refusing.is_empty() {
@@ -127,13 +134,35 @@ pub fn judge(run: &Run) -> Event {
             .collect();
         return Event::Refused { reasons, findings };
     }
-    match plan(run) {
+    match plan {
         Some(plan) => Event::Planned { digest: plan.digest(), plan: Box::new(plan), findings },
         None => Event::Refused {
             reasons: vec![Failure::new(Code::Bug, format!("{} reached its judgement without a rehearsal", run.id))],
             findings,
         },
     }
+}
+
+/// What a run that must be one to be taken back without loss is told when it is not.
+fn not_reversible(run: &Run, plan: &Plan) -> Option<Finding> {
+    let request = run.request.as_ref().filter(|request| request.settings.rollback.required)?;
+    let restored = |(_, step): &(usize, &PlanStep)| step.undo == UndoClass::Restore;
+    let (place, step) = plan.steps.iter().enumerate().find(restored)?;
+    let why = run.rehearsal.as_ref().and_then(|rehearsal| rehearsal.ways.get(place)).map(|way| way.why_not.join("; "));
+    let why = why.filter(|why| !why.is_empty()).unwrap_or_else(|| "no gentler way was shown to lead back".to_owned());
+    let file = plan.migrations.get(step.migration).map_or("a migration", |one| one.file.as_str());
+    let more = plan.steps.iter().filter(|step| step.undo == UndoClass::Restore).count() - 1;
+    let more = if more > 0 { format!(" (and {more} more step(s))") } else { String::new() };
+    let finding = Finding {
+        code: "not_reversible".to_owned(),
+        severity: Severity::Error,
+        object: file.to_owned(),
+        message: format!("{file} can only be taken back by restoring the backup{more}: {why}"),
+        allowed: false,
+        waived: None,
+    };
+    let allowed = request.allow.allows(&finding);
+    Some(Finding { allowed, ..finding })
 }
 
 /// The findings so far, each with whether the request allowed it.
@@ -200,6 +229,7 @@ pub fn plan(run: &Run) -> Option<Plan> {
     let (request, preflight, rehearsal) = (run.request.as_ref()?, run.preflight.as_ref()?, run.rehearsal.as_ref()?);
     let Settings { migration_timeout_ms, lock_timeout_ms, lock_budget_ms, statement_timeout_ms, approval, .. } =
         request.settings;
+    let (steps, capture) = ways_back(steps(&preflight.pending), run);
     Some(Plan {
         format: preflight.format,
         migrations: preflight
@@ -213,7 +243,7 @@ pub fn plan(run: &Run) -> Option<Plan> {
                 bookkeeping: migration.bookkeeping.clone(),
             })
             .collect(),
-        steps: steps(&preflight.pending),
+        steps,
         fingerprint_before: preflight.fingerprint.clone(),
         fingerprint_after: rehearsal.fingerprint_after.clone(),
         roles_compared: rehearsal.roles_kept,
@@ -222,7 +252,28 @@ pub fn plan(run: &Run) -> Option<Plan> {
         lock_budget_ms,
         statement_timeout_ms,
         approval_required: approval,
+        capture,
     })
+}
+
+/// The steps, each with the gentlest way back that is open to it, and how writes have to be captured for that.
+fn ways_back(mut steps: Vec<PlanStep>, run: &Run) -> (Vec<PlanStep>, Option<CaptureWay>) {
+    let settings = run.request.as_ref().map(|request| request.settings.rollback.clone()).unwrap_or_default();
+    let found = run.rehearsal.as_ref().map(|rehearsal| rehearsal.ways.as_slice()).unwrap_or_default();
+    for (step, way) in steps.iter_mut().zip(found) {
+        if settings.in_place || way.undo == UndoClass::Nothing {
+            step.undo = way.undo.clone();
+        }
+    }
+    let offered = run.preflight.as_ref().and_then(|preflight| preflight.swap.as_ref());
+    let capture = offered.and_then(|offer| offer.ways.iter().find(|way| settings.capture.contains(way))).copied();
+    let capture = capture.filter(|_| steps.iter().any(|step| !step.undo.is_in_place()));
+    if capture.is_some() {
+        for step in steps.iter_mut().filter(|step| !step.undo.is_in_place()) {
+            step.undo = UndoClass::Swap;
+        }
+    }
+    (steps, capture)
 }
 
 /// The steps of the pending migrations, in order: one per unit. The rehearsal runs the very same.
@@ -263,6 +314,35 @@ pub fn why_back(run: &Run) -> Failure {
     failure
 }
 
+/// Why the backup is not restored without being asked: rows would be lost that somebody was told are saved.
+#[must_use]
+pub fn would_lose(run: &Run) -> Failure {
+    let loss = run.loss.clone().unwrap_or_default();
+    let mut failure = Failure::new(
+        Code::WouldLoseRows,
+        format!("{}: the way back that is left would lose what others wrote since the backup", run.id),
+    );
+    if let Some(why) = &run.rollback_why {
+        failure = failure.cause(format!("it turned round because: {}", why.message));
+    }
+    for (table, rows) in loss.written.iter().take(8) {
+        failure = failure.cause(format!("{rows} row(s) in {table}"));
+    }
+    for (table, rows) in loss.deleted.iter().take(8) {
+        failure = failure.cause(format!("{rows} row(s) removed from {table}, which would come back"));
+    }
+    if loss.schema {
+        failure = failure.cause("somebody else changed the schema meanwhile");
+    }
+    failure
+        .hint("the target stands as deployed; nothing was taken back")
+        .hint(format!(
+            "to restore the backup all the same, after a dump of how the target is now: dbd rollback {} --restore",
+            run.id
+        ))
+        .hint(format!("to leave the target as deployed: dbd cancel {}", run.id))
+}
+
 /// What is known of an effect nobody can tell about.
 #[must_use]
 pub fn in_doubt(run: &Run) -> Failure {
@@ -283,7 +363,7 @@ pub fn in_doubt(run: &Run) -> Failure {
 #[must_use]
 pub fn left(run: &Run) -> Option<(&Digest, bool)> {
     let plan = run.plan.as_ref()?;
-    let committed = run.committed.len();
+    let committed = run.standing_steps();
     if committed == 0 {
         return Some((&plan.fingerprint_before, true));
     }

@@ -53,6 +53,20 @@ pub enum Effect {
     ///
     /// Twice: removing what is gone is no error. In doubt: remove it again. Undo: none.
     DropSandbox,
+    /// Have every write to the target noted from now on, so that a rollback forgets none.
+    ///
+    /// Only of plans whose way back is the swap. Twice: what is there already is kept. In doubt: end its sessions and do it again. Undo:
+    /// [`Effect::EndCapture`].
+    StartCapture,
+    /// Restore the dump taken under the capture into a database beside the target, the shadow, and prove that it is what the target was.
+    ///
+    /// Twice: the shadow before is removed first. In doubt: end its processes and sessions; it is made anew. Undo:
+    /// [`Effect::EndCapture`].
+    RaiseShadow,
+    /// Remove what notes the writes, and the shadow.
+    ///
+    /// Twice: removing what is gone is no error. In doubt: remove it again. Undo: none; without it the way back is the backup.
+    EndCapture,
     /// Make sure the target is still as planned, install dbd's bookkeeping there and take the lease.
     ///
     /// Twice: every statement in it is conditional. In doubt: end its sessions and do it again. Undo: none; the `dbd` schema and an
@@ -79,6 +93,26 @@ pub enum Effect {
     ///
     /// Twice: asks twice. In doubt: ask again. Undo: nothing to undo.
     CheckHealth,
+    /// Replay what was written since into the shadow, and say whether the way back still loses nothing.
+    ///
+    /// Twice: what was replayed is not replayed again; how far it came stands in the shadow. In doubt: end its sessions and do it again.
+    /// Undo: nothing to undo.
+    CheckWay,
+    /// Take one committed step back in place, in one transaction.
+    ///
+    /// Twice: the ledger's primary key refuses it. In doubt: end its sessions, wait until they are gone, then read the ledger. Undo: none;
+    /// what it took away is kept in `dbd_keep`.
+    UndoStep {
+        /// The step's place in the plan, from 0.
+        step: usize,
+    },
+    /// As [`Effect::CheckWay`], on the way back: what cannot be replayed ends the swap before it began.
+    CatchUp,
+    /// Keep everybody off the target for a moment, replay the rest, and let target and shadow change names.
+    ///
+    /// Twice: what is swapped is not swapped again. In doubt: end its sessions; the names and settings of the databases tell how far it
+    /// came. Undo: none; the deployed database is kept under another name.
+    Swap,
     /// Count what a restore of the backup would forget: rows of others, and whether others changed the schema.
     ///
     /// Twice: counts twice. In doubt: count again. Undo: nothing to undo.
@@ -105,6 +139,8 @@ pub enum Recovery {
     ProbeDump,
     /// The ledger in the target tells; for a statement outside a transaction, the catalog.
     ProbeLedger,
+    /// The names of the databases tell.
+    ProbeSwap,
 }
 
 impl Effect {
@@ -121,11 +157,18 @@ impl Effect {
             Effect::Rehearse => "rehearse".to_owned(),
             Effect::RunTests => "run tests".to_owned(),
             Effect::DropSandbox => "drop sandbox".to_owned(),
+            Effect::StartCapture => "start capture".to_owned(),
+            Effect::RaiseShadow => "raise shadow".to_owned(),
+            Effect::EndCapture => "end capture".to_owned(),
             Effect::PrepareTarget => "prepare target".to_owned(),
             Effect::Migrate { step } => format!("migrate {}", step.saturating_add(1)),
             Effect::CheckSchema => "check schema".to_owned(),
             Effect::RunVerify => "run verify".to_owned(),
             Effect::CheckHealth => "check health".to_owned(),
+            Effect::CheckWay => "check way back".to_owned(),
+            Effect::UndoStep { step } => format!("take back {}", step.saturating_add(1)),
+            Effect::CatchUp => "catch up".to_owned(),
+            Effect::Swap => "swap".to_owned(),
             Effect::AssessLoss => "assess loss".to_owned(),
             Effect::Restore => "restore".to_owned(),
             Effect::CheckRestored => "check restored".to_owned(),
@@ -138,7 +181,12 @@ impl Effect {
         match self {
             Effect::Preflight
             | Effect::DropSandbox
+            | Effect::StartCapture
+            | Effect::RaiseShadow
+            | Effect::EndCapture
             | Effect::PrepareTarget
+            | Effect::CheckWay
+            | Effect::CatchUp
             | Effect::CheckSchema
             | Effect::RunVerify
             | Effect::CheckHealth
@@ -146,14 +194,21 @@ impl Effect {
             | Effect::CheckRestored => Recovery::Repeat,
             Effect::CreateSandbox | Effect::FillSandbox | Effect::Rehearse | Effect::RunTests => Recovery::Discard,
             Effect::Dump { .. } => Recovery::ProbeDump,
-            Effect::Migrate { .. } | Effect::Restore => Recovery::ProbeLedger,
+            Effect::Migrate { .. } | Effect::UndoStep { .. } | Effect::Restore => Recovery::ProbeLedger,
+            Effect::Swap => Recovery::ProbeSwap,
         }
+    }
+
+    /// Whether it only tidies up or looks ahead: that it fails is said and stops nothing.
+    #[must_use]
+    pub fn may_fail(&self) -> bool {
+        matches!(self, Effect::DropSandbox | Effect::EndCapture | Effect::CheckWay)
     }
 
     /// Whether it changes the target (its own bookkeeping apart).
     #[must_use]
     pub fn changes_target(&self) -> bool {
-        matches!(self, Effect::Migrate { .. } | Effect::Restore)
+        matches!(self, Effect::Migrate { .. } | Effect::UndoStep { .. } | Effect::Restore | Effect::Swap)
     }
 
     /// The phase of a deployment it belongs to, in the words of reports and logs.
@@ -162,13 +217,20 @@ impl Effect {
         match self {
             Effect::Preflight => Phase::Preflight,
             Effect::Dump { purpose: DumpPurpose::BeforeRollback } => Phase::Rollback,
-            Effect::Dump { .. } => Phase::Backup,
+            Effect::Dump { .. } | Effect::StartCapture | Effect::RaiseShadow | Effect::EndCapture => Phase::Backup,
             Effect::CreateSandbox | Effect::FillSandbox | Effect::Rehearse | Effect::RunTests | Effect::DropSandbox => {
                 Phase::SandboxValidation
             }
             Effect::PrepareTarget | Effect::Migrate { .. } => Phase::Deployment,
-            Effect::CheckSchema | Effect::RunVerify | Effect::CheckHealth => Phase::PostDeployValidation,
-            Effect::AssessLoss | Effect::Restore | Effect::CheckRestored => Phase::Rollback,
+            Effect::CheckSchema | Effect::RunVerify | Effect::CheckHealth | Effect::CheckWay => {
+                Phase::PostDeployValidation
+            }
+            Effect::AssessLoss
+            | Effect::UndoStep { .. }
+            | Effect::CatchUp
+            | Effect::Swap
+            | Effect::Restore
+            | Effect::CheckRestored => Phase::Rollback,
         }
     }
 }

@@ -12,7 +12,9 @@ use super::forecast::{Correction, Forecast, Timeline};
 use super::ids::{EffectId, EnvironmentName};
 use super::migration::Migration;
 use super::plan::Plan;
+use super::plan::UndoClass;
 use super::rehearsal::{MigrationTiming, Reverse};
+use super::way::CaptureWay;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -86,6 +88,26 @@ pub struct Settings {
     /// How long others may be kept waiting; none in runs older than the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// Which ways back may be taken; in runs older than the ways, the backup alone.
+    #[serde(default)]
+    pub rollback: RollbackSettings,
+}
+
+/// Which ways back a run may take.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackSettings {
+    /// Whether steps may go back in place.
+    #[serde(default)]
+    pub in_place: bool,
+    /// How writes may be captured for a swap: empty where they may not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capture: Vec<CaptureWay>,
+    /// How long the capture stays on after a success, in milliseconds.
+    #[serde(default)]
+    pub window_ms: u64,
+    /// Whether a run is refused that could not be taken back without losing anything.
+    #[serde(default)]
+    pub required: bool,
 }
 
 /// Where the code stood.
@@ -221,6 +243,9 @@ pub struct Preflight {
     pub pending: Vec<Pending>,
     /// Where the code stood.
     pub git: Option<GitState>,
+    /// Whether the way back by a swap can be had; none in runs older than the looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<SwapOffer>,
 }
 
 /// A dump, and the snapshot it was taken at.
@@ -241,6 +266,9 @@ pub struct Backup {
     /// The younger transactions that had ended by then, so that their rows were there too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<String>,
+    /// What the shadow made of it is held against, if it was taken under a capture: the adapter's own record of that moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<serde_json::Value>,
 }
 
 /// What the rehearsal found.
@@ -275,6 +303,9 @@ pub struct Rehearsal {
     /// Whether the migrations can be taken back in place, and what that would lose; none in runs older than the looking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverse: Option<Reverse>,
+    /// Each step's way back; empty in runs older than the looking.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<StepWay>,
     /// Files written beside the run.
     pub artifacts: Vec<Artifact>,
 }
@@ -337,6 +368,9 @@ pub struct Loss {
     pub written: BTreeMap<String, i64>,
     /// Rows the backup has that the target no longer has, by table. They come back.
     pub missing: BTreeMap<String, i64>,
+    /// Of those, rows that others removed and this run did not: that they removed them would be forgotten.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deleted: BTreeMap<String, i64>,
     /// Whether somebody else changed the schema since the last step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub schema: bool,
@@ -352,8 +386,64 @@ impl Loss {
     /// Whether anything of somebody else's would be forgotten.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.rows() > 0 || self.schema
+        self.rows() > 0 || self.schema || !self.deleted.is_empty()
     }
+}
+
+/// How far the shadow is, and whether the way back by it still loses nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Transactions replayed into the shadow since the last look.
+    pub transactions: u64,
+    /// Rows they wrote.
+    pub rows: u64,
+    /// Bytes the target keeps for what is not replayed yet, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_bytes: Option<u64>,
+    /// What only the new schema holds, and is kept with the deployed database when it is swapped out: tables and columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residue: Vec<String>,
+    /// What was written that the schema of the checkpoint cannot hold, if anything: then this way would lose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
+}
+
+/// How the swap went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swapped {
+    /// How long nobody could work in the target, in milliseconds; none where it was found out later that it had happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence_ms: Option<u64>,
+    /// The name the deployed database is kept under.
+    pub kept: String,
+    /// Rows compared one by one on both sides before the names changed.
+    pub rows_compared: u64,
+}
+
+/// One step's way back, as the rehearsal found it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepWay {
+    /// The gentlest way that was shown to lead back; the backup where none was.
+    pub undo: UndoClass,
+    /// Why each gentler one was not taken, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why_not: Vec<String>,
+    /// What else the trial showed, in words: what could not be tried, columns that come back in another place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// What the step wrote itself, by table and column; a table without columns is one whose rows came or went.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub writes: BTreeMap<String, Vec<String>>,
+}
+
+/// Whether a target allows the way back by a swap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapOffer {
+    /// How writes can be captured, the better way first; empty where the swap cannot be had.
+    pub ways: Vec<CaptureWay>,
+    /// What stands in the way of each that cannot be had, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why_not: Vec<String>,
 }
 
 /// What an effect brought.
@@ -377,8 +467,19 @@ pub enum Outcome {
     Rehearsal(Box<Rehearsal>),
     /// Of [`Effect::RunTests`] and [`Effect::RunVerify`].
     Command(CommandReport),
-    /// Of [`Effect::Migrate`] and [`Effect::Restore`].
+    /// Of [`Effect::Migrate`], [`Effect::UndoStep`] and [`Effect::Restore`].
     Step(StepReport),
+    /// Of [`Effect::StartCapture`]: what it installed, for whoever has to remove it.
+    Capture {
+        /// The adapter's own description; holds no secret.
+        record: serde_json::Value,
+        /// What people see of it.
+        place: String,
+    },
+    /// Of [`Effect::CheckWay`] and [`Effect::CatchUp`].
+    Readiness(Readiness),
+    /// Of [`Effect::Swap`].
+    Swapped(Swapped),
     /// Of [`Effect::CheckSchema`] and [`Effect::CheckRestored`].
     Fingerprint {
         /// The target's schema fingerprint.
@@ -559,7 +660,7 @@ pub enum Event {
         /// The reason given, if any.
         reason: Option<String>,
     },
-    /// The run turned round. Leads to *rolling*.
+    /// The run turned round, or a way back in place failed and the next is tried. Leads to *rolling*.
     #[serde(rename = "rollback.started")]
     RollbackStarted {
         /// Why.
@@ -570,6 +671,16 @@ pub enum Event {
     RollbackRequested {
         /// The reason given, if any.
         reason: Option<String>,
+        /// Whether they want the backup restored, though a gentler way may be there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        restore: bool,
+    },
+    /// What noted the writes to the target, and the shadow, are gone; from then on the way back is the backup. Legal with nothing in flight, also
+    /// after the end of the run.
+    #[serde(rename = "capture.ended")]
+    CaptureEnded {
+        /// Why, in words.
+        why: String,
     },
     /// Deployed and verified, or nothing to deploy. Nothing but a rollback follows.
     #[serde(rename = "run.succeeded")]
@@ -626,6 +737,7 @@ impl Event {
         "run.cancel_requested",
         "rollback.started",
         "rollback.requested",
+        "capture.ended",
         "run.succeeded",
         "run.rolled_back",
         "run.refused",
@@ -654,6 +766,7 @@ impl Event {
             Event::CancelRequested { .. } => "run.cancel_requested",
             Event::RollbackStarted { .. } => "rollback.started",
             Event::RollbackRequested { .. } => "rollback.requested",
+            Event::CaptureEnded { .. } => "capture.ended",
             Event::RunSucceeded => "run.succeeded",
             Event::RolledBack => "run.rolled_back",
             Event::Refused { .. } => "run.refused",

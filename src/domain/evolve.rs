@@ -59,6 +59,7 @@ fn advance(run: &mut Run, recorded: &Recorded) -> Result<(), Misfit> {
     facts.stale_backup = before.stale_backup;
     facts.poisoned = before.poisoned;
     facts.look_again = before.look_again;
+    facts.captured |= before.captured;
     // Absorbing an event leaves the state as it was.
     run.state = machine::transition(&run.state, &facts, &recorded.event)
         .map_err(|illegal| Misfit::Illegal { seq: recorded.seq, illegal })?;

@@ -64,7 +64,7 @@ impl Steps {
         let mut changes: BTreeMap<&EffectId, Effect> = BTreeMap::new();
         for event in events {
             match &event.event {
-                Event::Intended { effect: effect @ (Effect::Migrate { .. } | Effect::Restore), id, .. } => {
+                Event::Intended { effect, id, .. } if effect.changes_target() => {
                     changes.insert(id, *effect);
                     steps.intents.push((id.clone(), event.seq, event.hash.clone()));
                 }

@@ -12,6 +12,10 @@
 //! a change of the target in doubt that nobody can tell about, a failed undo, or too many take-overs ── run.halted ──► halted
 //! the target is not as the last outcome left it ── run.halted ──► halted, and back with the next take-over, which looks again
 //! halted ── step.ruled | rollback.requested ──► back
+//! a plan whose way back is the swap: planned ──► preparing: capture ► dump again ► shadow ► prepare target ──► forward 0
+//!                                            and the capture is ended after the last check, before a refusal, at the end of the way back
+//! rolling in place: take back step n ► … ► take back step 1 ► check       failed ── rollback.started ──► the next way
+//! rolling by swap: catch up ► swap ► check                                rolling by restore, as above; rows would be lost ──► halted
 //! settled(succeeded) ── rollback.requested ──► rolling               anything unsettled ── run.abandoned ──► settled
 //! ```
 //!
@@ -26,6 +30,7 @@ use super::effect::{DumpPurpose, Effect, Recovery};
 use super::event::{Event, Outcome, Verdict};
 use super::failure::{Certainty, Failure};
 use super::ids::EffectId;
+use super::way::Way;
 use serde::{Deserialize, Serialize};
 use statig::blocking::*;
 
@@ -63,10 +68,16 @@ pub enum Stage {
     DropSandbox,
     /// What was found is judged next: a plan, a refusal, or nothing to do.
     Judge,
-    /// The dump is taken again, as the run waited for a decision.
+    /// [`Effect::StartCapture`] is next.
+    Capture,
+    /// The dump is taken again, as the run waited for a decision, or as it has to be taken under the capture.
     Refresh,
+    /// [`Effect::RaiseShadow`] is next.
+    Shadow,
     /// [`Effect::PrepareTarget`] is next.
     PrepareTarget,
+    /// [`Effect::EndCapture`] is next, and then a refusal.
+    EndCapture,
 }
 
 /// What is checked after the last step, in order.
@@ -79,6 +90,10 @@ pub enum Checking {
     Command,
     /// [`Effect::CheckHealth`] is next.
     Health,
+    /// [`Effect::CheckWay`] is next: the capture stays on.
+    Way,
+    /// [`Effect::EndCapture`] is next.
+    EndCapture,
     /// Everything was in order.
     Conclude,
 }
@@ -87,6 +102,12 @@ pub enum Checking {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Undoing {
+    /// [`Effect::UndoStep`] of this step is next.
+    Step(usize),
+    /// [`Effect::CatchUp`] is next.
+    CatchUp,
+    /// [`Effect::Swap`] is next.
+    Swap,
     /// [`Effect::AssessLoss`] is next.
     Assess,
     /// [`Effect::Dump`] of what the restore would forget is next.
@@ -95,6 +116,8 @@ pub enum Undoing {
     Restore,
     /// [`Effect::CheckRestored`] is next.
     Check,
+    /// [`Effect::EndCapture`] is next.
+    EndCapture,
     /// The target is back.
     Conclude,
 }
@@ -229,8 +252,11 @@ pub fn effect_of_stage(stage: Stage) -> Option<Effect> {
         Stage::RunTests => Effect::RunTests,
         Stage::DropSandbox => Effect::DropSandbox,
         Stage::Judge => return None,
+        Stage::Capture => Effect::StartCapture,
         Stage::Refresh => Effect::Dump { purpose: DumpPurpose::Refresh },
+        Stage::Shadow => Effect::RaiseShadow,
         Stage::PrepareTarget => Effect::PrepareTarget,
+        Stage::EndCapture => Effect::EndCapture,
     })
 }
 
@@ -241,6 +267,8 @@ pub fn effect_of_check(check: Checking) -> Option<Effect> {
         Checking::Schema => Effect::CheckSchema,
         Checking::Command => Effect::RunVerify,
         Checking::Health => Effect::CheckHealth,
+        Checking::Way => Effect::CheckWay,
+        Checking::EndCapture => Effect::EndCapture,
         Checking::Conclude => return None,
     })
 }
@@ -249,6 +277,10 @@ pub fn effect_of_check(check: Checking) -> Option<Effect> {
 #[must_use]
 pub fn effect_of_undo(undo: Undoing) -> Option<Effect> {
     Some(match undo {
+        Undoing::Step(step) => Effect::UndoStep { step },
+        Undoing::CatchUp => Effect::CatchUp,
+        Undoing::Swap => Effect::Swap,
+        Undoing::EndCapture => Effect::EndCapture,
         Undoing::Assess => Effect::AssessLoss,
         Undoing::Save => Effect::Dump { purpose: DumpPurpose::BeforeRollback },
         Undoing::Restore => Effect::Restore,
@@ -292,6 +324,18 @@ pub struct Facts {
     pub loss: bool,
     /// Whether a rollback can be asked for: there is a backup and something was committed.
     pub restorable: bool,
+    /// How many committed steps are not taken back.
+    pub standing: usize,
+    /// How the run goes back as things stand.
+    pub way: Way,
+    /// Whether the plan has writes captured.
+    pub capture: bool,
+    /// Whether they are.
+    pub captured: bool,
+    /// Whether the capture stays on after a success.
+    pub keep_capture: bool,
+    /// Whether a person asked for the way back.
+    pub asked: bool,
     /// Whether it was taken over too often without a new outcome: no further effect is started by itself.
     pub poisoned: bool,
     /// Whether it was halted because the target was not as it was left: then whoever takes it over looks again.
@@ -412,10 +456,12 @@ impl Machine {
             Stage::FillSandbox => Stage::Rehearse,
             Stage::Rehearse if self.facts.tests => Stage::RunTests,
             Stage::Rehearse | Stage::RunTests => Stage::DropSandbox,
-            Stage::DropSandbox | Stage::Judge => Stage::Judge,
-            Stage::Refresh => Stage::PrepareTarget,
+            Stage::DropSandbox | Stage::EndCapture | Stage::Judge => Stage::Judge,
+            Stage::Capture => Stage::Refresh,
+            Stage::Refresh if self.facts.captured => Stage::Shadow,
+            Stage::Refresh | Stage::Shadow => Stage::PrepareTarget,
             // The target is still untouched: whoever wants it stopped gets a refusal, not a rollback of nothing.
-            Stage::PrepareTarget if self.facts.cancelled => Stage::Judge,
+            Stage::PrepareTarget if self.facts.cancelled => self.given_up(stage),
             Stage::PrepareTarget => return State::Forward { step: 0, flight: Flight::Ready },
         };
         State::Preparing { stage: self.unless_cancelled(next), flight: Flight::Ready }
@@ -423,7 +469,17 @@ impl Machine {
 
     /// `stage`, or what is left of it for somebody who wants it stopped and need not wait for the rest.
     fn unless_cancelled(&self, stage: Stage) -> Stage {
-        if self.facts.cancelled && stage != Stage::DropSandbox { given_up(stage) } else { stage }
+        if self.facts.cancelled && !tidies(stage) { self.given_up(stage) } else { stage }
+    }
+
+    /// Where preparing goes once it is given up at `stage`: what may have been made is removed first.
+    fn given_up(&self, stage: Stage) -> Stage {
+        match stage {
+            Stage::CreateSandbox | Stage::FillSandbox | Stage::Rehearse | Stage::RunTests => Stage::DropSandbox,
+            Stage::Capture | Stage::Shadow => Stage::EndCapture,
+            Stage::Refresh | Stage::PrepareTarget if self.facts.captured => Stage::EndCapture,
+            _ => Stage::Judge,
+        }
     }
 
     fn after_step(&self, step: usize) -> State {
@@ -438,6 +494,9 @@ impl Machine {
         let check = match check {
             Checking::Schema if self.facts.verify => Checking::Command,
             Checking::Schema | Checking::Command if self.facts.health => Checking::Health,
+            Checking::Schema | Checking::Command | Checking::Health if self.facts.captured => {
+                if self.facts.keep_capture { Checking::Way } else { Checking::EndCapture }
+            }
             _ => Checking::Conclude,
         };
         State::Verifying { check, flight: Flight::Ready }
@@ -453,14 +512,23 @@ impl Machine {
             Undoing::Save if matches!(event, Event::Reconciled { .. }) => Undoing::Assess,
             Undoing::Assess if found_loss => Undoing::Save,
             Undoing::Assess | Undoing::Save => Undoing::Restore,
-            Undoing::Restore => Undoing::Check,
-            Undoing::Check | Undoing::Conclude => Undoing::Conclude,
+            Undoing::Step(step) if step > 0 => Undoing::Step(step - 1),
+            Undoing::CatchUp => Undoing::Swap,
+            Undoing::Step(_) | Undoing::Swap | Undoing::Restore => Undoing::Check,
+            Undoing::Check if self.facts.captured => Undoing::EndCapture,
+            Undoing::Check | Undoing::EndCapture | Undoing::Conclude => Undoing::Conclude,
         };
         State::Rolling { undo, flight: Flight::Ready }
     }
 
     fn first_undo(&self) -> State {
-        let undo = if self.facts.committed > 0 { Undoing::Assess } else { Undoing::Check };
+        let undo = match (self.facts.committed, self.facts.way, self.facts.standing) {
+            (0, ..) => Undoing::Check,
+            (_, Way::Restore, _) => Undoing::Assess,
+            (_, Way::Swap, _) => Undoing::CatchUp,
+            (_, Way::InPlace, 0) => Undoing::Check,
+            (_, Way::InPlace, standing) => Undoing::Step(standing - 1),
+        };
         State::Rolling { undo, flight: Flight::Ready }
     }
 
@@ -469,6 +537,7 @@ impl Machine {
     fn again(undo: Undoing) -> State {
         let undo = match undo {
             Undoing::Save | Undoing::Restore => Undoing::Assess,
+            Undoing::Swap => Undoing::CatchUp,
             // What was checked was checked by somebody else, some time ago.
             Undoing::Conclude => Undoing::Check,
             undo => undo,
@@ -486,17 +555,19 @@ impl Machine {
         self.stuck(flight) || (flight == Flight::Ready && !self.turned_round() && why.code == Code::TargetChanged)
     }
 
+    /// Whether the restore that is due would forget somebody's rows, and nobody asked for it.
+    fn would_lose(&self, undo: Undoing) -> bool {
+        undo == Undoing::Save && self.facts.loss && !self.facts.asked
+    }
+
     fn turned_round(&self) -> bool {
         self.facts.failed || self.facts.cancelled
     }
 }
 
-/// Where preparing goes once it is given up at `stage`: a sandbox that may exist is removed first.
-fn given_up(stage: Stage) -> Stage {
-    match stage {
-        Stage::CreateSandbox | Stage::FillSandbox | Stage::Rehearse | Stage::RunTests => Stage::DropSandbox,
-        _ => Stage::Judge,
-    }
+/// Whether a stage removes what others made.
+fn tidies(stage: Stage) -> bool {
+    matches!(stage, Stage::DropSandbox | Stage::EndCapture)
 }
 
 /// Whether an effect can bring such an outcome.
@@ -507,12 +578,18 @@ fn fits(effect: Effect, outcome: &Outcome) -> bool {
         Effect::CreateSandbox => matches!(outcome, Outcome::Sandbox { .. }),
         Effect::Rehearse => matches!(outcome, Outcome::Rehearsal(_)),
         Effect::RunTests | Effect::RunVerify => matches!(outcome, Outcome::Command(_)),
-        Effect::Migrate { .. } | Effect::Restore => matches!(outcome, Outcome::Step(_)),
+        Effect::Migrate { .. } | Effect::UndoStep { .. } | Effect::Restore => matches!(outcome, Outcome::Step(_)),
+        Effect::StartCapture => matches!(outcome, Outcome::Capture { .. }),
+        Effect::CheckWay | Effect::CatchUp => matches!(outcome, Outcome::Readiness(_)),
+        Effect::Swap => matches!(outcome, Outcome::Swapped(_)),
         Effect::CheckSchema | Effect::CheckRestored => matches!(outcome, Outcome::Fingerprint { .. }),
         Effect::AssessLoss => matches!(outcome, Outcome::Loss(_)),
-        Effect::FillSandbox | Effect::DropSandbox | Effect::PrepareTarget | Effect::CheckHealth => {
-            matches!(outcome, Outcome::Done)
-        }
+        Effect::FillSandbox
+        | Effect::DropSandbox
+        | Effect::RaiseShadow
+        | Effect::EndCapture
+        | Effect::PrepareTarget
+        | Effect::CheckHealth => matches!(outcome, Outcome::Done),
     }
 }
 
@@ -521,7 +598,9 @@ fn fits_partly(effect: Effect, partial: Option<&Outcome>) -> bool {
     match (effect, partial) {
         (_, None) => true,
         (Effect::Preflight, Some(Outcome::Checks(_))) => true,
-        (Effect::Rehearse | Effect::RunTests | Effect::RunVerify, Some(outcome)) => fits(effect, outcome),
+        (Effect::Rehearse | Effect::RunTests | Effect::RunVerify | Effect::CatchUp, Some(outcome)) => {
+            fits(effect, outcome)
+        }
         // Whatever else fails brings nothing: a step that failed is not committed, a check that failed proves nothing.
         (_, Some(_)) => false,
     }
@@ -552,9 +631,9 @@ impl Machine {
             Turn::Left => return context.to(here(Flight::Out)),
             Turn::Fenced => return context.to(here(Flight::Fenced)),
             Turn::Applied => return context.to(self.after_stage(stage)),
-            Turn::Failed => return context.to(State::Preparing { stage: given_up(stage), flight: Flight::Ready }),
+            Turn::Failed => return context.to(State::Preparing { stage: self.given_up(stage), flight: Flight::Ready }),
             Turn::NotApplied => {
-                let again = if given_up(stage) == Stage::DropSandbox { Stage::CreateSandbox } else { stage };
+                let again = if self.given_up(stage) == Stage::DropSandbox { Stage::CreateSandbox } else { stage };
                 return context.to(State::Preparing { stage: self.unless_cancelled(again), flight: Flight::Ready });
             }
             Turn::Unknown | Turn::Other => {}
@@ -569,7 +648,7 @@ impl Machine {
             }
             // Cancelled between two stages: what is left is to clean up and say so.
             Event::CancelRequested { .. } if flight == Flight::Ready => {
-                let stage = if stage == Stage::DropSandbox { stage } else { given_up(stage) };
+                let stage = if tidies(stage) { stage } else { self.given_up(stage) };
                 context.to(State::Preparing { stage, flight })
             }
             Event::Refused { .. } if flight == Flight::Ready && self.facts.poisoned => {
@@ -605,12 +684,17 @@ impl Machine {
             Event::Refused { .. } if self.facts.rejected || self.facts.cancelled || self.facts.poisoned => {
                 context.to(State::Settled { end: End::Refused })
             }
+            Event::Intended { effect: Effect::StartCapture, .. } if clear && self.facts.capture => {
+                context.to(State::Preparing { stage: Stage::Capture, flight: Flight::Out })
+            }
             Event::Intended { effect: Effect::Dump { purpose: DumpPurpose::Refresh }, .. }
-                if clear && self.facts.stale_backup =>
+                if clear && !self.facts.capture && self.facts.stale_backup =>
             {
                 context.to(State::Preparing { stage: Stage::Refresh, flight: Flight::Out })
             }
-            Event::Intended { effect: Effect::PrepareTarget, .. } if clear && !self.facts.stale_backup => {
+            Event::Intended { effect: Effect::PrepareTarget, .. }
+                if clear && !self.facts.capture && !self.facts.stale_backup =>
+            {
                 context.to(State::Preparing { stage: Stage::PrepareTarget, flight: Flight::Out })
             }
             _ => Super,
@@ -670,6 +754,10 @@ impl Machine {
             Turn::Left => return context.to(here(Flight::Out)),
             Turn::Fenced => return context.to(here(Flight::Fenced)),
             Turn::Applied => return context.to(self.after_check(check)),
+            // What only tidies up or looks ahead fails without turning anything round.
+            Turn::Failed if effect_of_check(check).is_some_and(|effect| effect.may_fail()) => {
+                return context.to(self.after_check(check));
+            }
             Turn::Failed | Turn::NotApplied => return context.to(here(Flight::Ready)),
             Turn::Unknown => return context.to(here(Flight::Doubt)),
             Turn::Other => {}
@@ -703,6 +791,7 @@ impl Machine {
             Turn::Left => return context.to(here(Flight::Out)),
             Turn::Fenced => return context.to(here(Flight::Fenced)),
             Turn::Applied => return context.to(self.after_undo(undo, event)),
+            Turn::Failed if undo == Undoing::EndCapture => return context.to(self.after_undo(undo, event)),
             Turn::Failed => return context.to(here(Flight::Ready)),
             Turn::NotApplied => return context.to(Self::again(undo)),
             Turn::Unknown => return context.to(here(Flight::Doubt)),
@@ -714,8 +803,16 @@ impl Machine {
             Event::RolledBack if undo == Undoing::Conclude && flight == Flight::Ready && !self.facts.failed => {
                 context.to(State::Settled { end: End::RolledBack })
             }
-            // A failed undo is never tried in a loop: a person is told.
-            Event::Halted { .. } if self.stuck(flight) || (flight == Flight::Ready && self.facts.failed) => {
+            // The way in place failed, in a transaction that changed nothing: the next way.
+            Event::RollbackStarted { .. }
+                if flight == Flight::Ready && self.facts.failed && matches!(undo, Undoing::Step(_)) =>
+            {
+                context.to(self.first_undo())
+            }
+            // A failed undo is never tried in a loop: a person is told. Nor are rows given up that nobody gave leave for.
+            Event::Halted { .. }
+                if self.stuck(flight) || (flight == Flight::Ready && (self.facts.failed || self.would_lose(undo))) =>
+            {
                 context.to(State::Halted { at: Position::Rolling(undo), doubt: flight == Flight::Doubt })
             }
             _ => Super,
@@ -764,6 +861,7 @@ impl Machine {
             Event::RollbackRequested { .. } if *end == End::Succeeded && self.facts.restorable => {
                 context.to(self.first_undo())
             }
+            Event::CaptureEnded { .. } if self.facts.captured => context.stay(),
             _ => Super,
         }
     }

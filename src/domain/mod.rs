@@ -32,3 +32,4 @@ pub mod schema;
 pub mod secret;
 pub mod sql;
 pub mod time;
+pub mod way;

@@ -67,6 +67,8 @@ fn planned(run: &Run) -> Next {
         Next::Record(decide::refusal(run))
     } else if facts.approval_missing {
         Next::AwaitApproval
+    } else if facts.capture {
+        Next::Perform(Effect::StartCapture)
     } else if facts.stale_backup {
         Next::Perform(Effect::Dump { purpose: DumpPurpose::Refresh })
     } else {
@@ -89,7 +91,13 @@ fn ready(run: &Run) -> Next {
         State::Forward { step, .. } => Next::Perform(Effect::Migrate { step }),
         State::Verifying { check: Checking::Conclude, .. } => Next::Record(Event::RunSucceeded),
         State::Verifying { check, .. } => perform(effect_of_check(check)),
+        State::Rolling { undo: Undoing::Step(_), .. } if facts.failed => {
+            Next::Record(Event::RollbackStarted { why: decide::undo_failed(run) })
+        }
         State::Rolling { .. } if facts.failed => Next::Record(Event::Halted { why: decide::undo_failed(run) }),
+        State::Rolling { undo: Undoing::Save, .. } if facts.loss && !facts.asked => {
+            Next::Record(Event::Halted { why: decide::would_lose(run) })
+        }
         State::Rolling { undo: Undoing::Conclude, .. } => Next::Record(Event::RolledBack),
         State::Rolling { undo, .. } => perform(effect_of_undo(undo)),
         State::Blank {} | State::Planned {} | State::Halted { .. } | State::Settled { .. } => Next::Halted,

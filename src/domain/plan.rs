@@ -3,12 +3,19 @@
 use super::digest::Digest;
 use super::ids::MigrationId;
 use super::migration::{Bookkeeping, Format, Span, UnitMode};
+use super::way::{CaptureWay, InPlace};
 use serde::{Deserialize, Serialize};
 
-/// How a committed step is taken back. The ladder of gentler ways will add its rungs here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a committed step is taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UndoClass {
+    /// It changed nothing that would have to be taken back but what its tool records of it.
+    Nothing,
+    /// In place, by statements the rehearsal proved.
+    InPlace(Box<InPlace>),
+    /// With the whole run: the shadow, kept up to date with what others write, takes the target's name.
+    Swap,
     /// The target goes back to the checkpoint's dump; rows written since the dump leave the target and are kept in a dump of their own.
     Restore,
 }
@@ -72,6 +79,17 @@ pub struct Plan {
     pub statement_timeout_ms: Option<u64>,
     /// Whether somebody has to approve it.
     pub approval_required: bool,
+    /// How writes are captured while it is carried out, where a step goes back by a swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<CaptureWay>,
+}
+
+impl UndoClass {
+    /// Whether the step goes back in place.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        matches!(self, UndoClass::Nothing | UndoClass::InPlace(_))
+    }
 }
 
 impl Plan {

@@ -4,14 +4,15 @@ use super::code::Code;
 use super::digest::Digest;
 use super::effect::{Effect, Phase};
 use super::event::{
-    Actor, Artifact, Backup, Check, CommandReport, Event, Loss, Outcome, Pause, Preflight, Recorded, Rehearsal,
-    Request, StepReport,
+    Actor, Artifact, Backup, Check, CommandReport, Event, Loss, Outcome, Pause, Preflight, Readiness, Recorded,
+    Rehearsal, Request, StepReport, Swapped,
 };
 use super::failure::Failure;
 use super::finding::Finding;
 use super::ids::{EffectId, RunId};
 use super::machine::{Facts, State};
 use super::plan::Plan;
+use super::way::Way;
 
 /// How many take-overs without a new outcome are put up with before the run is halted: whatever kills the process will kill it again.
 pub const MAX_TAKEOVERS: u32 = 5;
@@ -128,6 +129,28 @@ pub struct Run {
     pub cancelled: Option<Decision>,
     /// The committed steps, in order.
     pub committed: Vec<StepReport>,
+    /// The effects that committed them, in order.
+    pub committed_by: Vec<EffectId>,
+    /// The steps taken back in place, the last one first.
+    pub undone: Vec<StepReport>,
+    /// The effects that took them back, in order.
+    pub undone_by: Vec<EffectId>,
+    /// What notes the writes to the target, if anything does: the adapter's own description.
+    pub capture: Option<serde_json::Value>,
+    /// Whether the shadow is there, and was proven.
+    pub shadow: bool,
+    /// How far the shadow is.
+    pub readiness: Option<Readiness>,
+    /// How the swap went, if there was one.
+    pub swapped: Option<Swapped>,
+    /// Whether the backup was restored.
+    pub restored: bool,
+    /// Whether a step could not be taken back in place.
+    pub in_place_failed: bool,
+    /// Whether the swap could not be had after all.
+    pub swap_failed: bool,
+    /// Whether somebody wants the backup restored.
+    pub restore_asked: bool,
     /// What the verification found last.
     pub verified: Option<(Digest, String)>,
     /// How the verification command came out.
@@ -194,6 +217,17 @@ impl Run {
             rejected: None,
             cancelled: None,
             committed: Vec::new(),
+            committed_by: Vec::new(),
+            undone: Vec::new(),
+            undone_by: Vec::new(),
+            capture: None,
+            shadow: false,
+            readiness: None,
+            swapped: None,
+            restored: false,
+            in_place_failed: false,
+            swap_failed: false,
+            restore_asked: false,
             verified: None,
             verify: None,
             flight: None,
@@ -231,6 +265,37 @@ impl Run {
         self.preflight.as_ref().is_some_and(|preflight| preflight.pending.is_empty())
     }
 
+    /// How the run goes back as things stand: the gentlest way that is open.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        let Some(plan) = &self.plan else { return Way::Restore };
+        let in_place = plan.steps.iter().take(self.committed.len()).all(|step| step.undo.is_in_place());
+        if self.restore_asked || self.restored {
+            Way::Restore
+        } else if self.swapped.is_some() || (in_place && !self.in_place_failed) {
+            Way::InPlace
+        } else if self.capture.is_some() && self.shadow && !self.swap_failed {
+            Way::Swap
+        } else {
+            Way::Restore
+        }
+    }
+
+    /// As [`Run::way`], if somebody asked for the way back now: what failed before is tried again.
+    #[must_use]
+    pub fn asked_way(&self) -> Way {
+        let mut asked = self.clone();
+        (asked.in_place_failed, asked.swap_failed, asked.restore_asked) = (false, false, false);
+        asked.way()
+    }
+
+    /// The committed steps that are not taken back.
+    #[must_use]
+    pub fn standing_steps(&self) -> usize {
+        // What took the target's name has none of them.
+        if self.swapped.is_some() { 0 } else { self.committed.len().saturating_sub(self.undone.len()) }
+    }
+
     /// What the machine has to know besides the state.
     #[must_use]
     pub fn facts(&self) -> Facts {
@@ -251,11 +316,19 @@ impl Run {
             dry_run: self.request.as_ref().is_some_and(|request| request.dry_run),
             // Time is read off the events: the same history gives the same answer on any day.
             // After a ruling nothing is dumped over the checkpoint any more: it may be the only one of the target untouched.
+            // What was written since a dump that was taken under a capture is captured.
             stale_backup: self.backup.is_some()
                 && !self.ruled
+                && self.capture.is_none()
                 && self.last_ms.saturating_sub(self.backup_ms) > BACKUP_AGE_MS,
             loss: self.loss.as_ref().is_some_and(Loss::is_any),
             restorable: self.backup.is_some() && !self.committed.is_empty(),
+            standing: self.standing_steps(),
+            way: self.way(),
+            capture: self.plan.as_ref().is_some_and(|plan| plan.capture.is_some()),
+            captured: self.capture.is_some(),
+            keep_capture: settings.is_some_and(|settings| settings.rollback.window_ms > 0),
+            asked: self.rollback_asked.is_some(),
             poisoned: self.takeovers > MAX_TAKEOVERS,
             look_again: self.looks_again(),
             plan: self.plan_digest.clone(),
@@ -313,6 +386,8 @@ impl Run {
                 self.takeovers = 0;
             }
             Event::Intended { effect, id, attempt } => {
+                // Once its removal has begun, nobody can rely on it.
+                self.shadow &= *effect != Effect::EndCapture;
                 self.flight = Some(InFlight {
                     effect: *effect,
                     id: id.clone(),
@@ -362,12 +437,22 @@ impl Run {
                 self.takeovers = 0;
             }
             Event::RollbackStarted { why } => {
-                self.rollback_why = Some(why.clone());
+                // On its way back already: the way in place failed, and the next one is tried.
+                if matches!(self.state, State::Rolling { .. }) {
+                    self.in_place_failed = true;
+                } else {
+                    self.rollback_why = Some(why.clone());
+                }
                 self.failure = None;
                 self.rollbacks += 1;
             }
-            Event::RollbackRequested { reason } => {
+            Event::CaptureEnded { .. } => self.capture_ended(),
+            Event::RollbackRequested { reason, restore } => {
                 self.rollback_asked = Some(decision(reason));
+                self.restore_asked = *restore;
+                // Whoever asks again has looked what was in the way.
+                self.in_place_failed = false;
+                self.swap_failed = false;
                 self.failure = None;
                 self.halted = None;
                 self.loss = None;
@@ -400,7 +485,7 @@ impl Run {
     #[must_use]
     pub fn known_transactions(&self) -> Vec<String> {
         let seen = self.backup.iter().flat_map(|backup| backup.seen.iter().cloned());
-        seen.chain(self.committed.iter().filter_map(|report| report.xid.clone())).collect()
+        seen.chain(self.committed.iter().chain(&self.undone).filter_map(|report| report.xid.clone())).collect()
     }
 
     /// Files were written: the last one of a name is the one that is there.
@@ -409,6 +494,12 @@ impl Run {
             self.artifacts.retain(|old| old.name != file.name);
             self.artifacts.push(file.clone());
         }
+    }
+
+    /// Nothing notes the writes any more.
+    fn capture_ended(&mut self) {
+        self.capture = None;
+        self.shadow = false;
     }
 
     /// The effect in flight is over.
@@ -422,8 +513,9 @@ impl Run {
             ok: failure.is_none(),
         });
         // Not being able to tidy up is no reason to refuse, and must not hide why there was something to tidy up.
-        if let Some(failure) = failure.filter(|_| flight.effect != Effect::DropSandbox) {
+        if let Some(failure) = failure.filter(|_| !flight.effect.may_fail()) {
             self.failure.get_or_insert_with(|| failure.clone());
+            self.swap_failed |= matches!(flight.effect, Effect::CatchUp | Effect::Swap);
         }
         let Some(outcome) = outcome else {
             return;
@@ -460,7 +552,26 @@ impl Run {
                 self.keep(report.output.as_slice());
                 self.verify = Some(report.clone());
             }
-            (Effect::Migrate { .. }, Outcome::Step(report)) => self.committed.push(report.clone()),
+            (Effect::Migrate { .. }, Outcome::Step(report)) => {
+                self.committed.push(report.clone());
+                self.committed_by.push(flight.id);
+            }
+            (Effect::UndoStep { .. }, Outcome::Step(report)) => {
+                self.undone.push(report.clone());
+                self.undone_by.push(flight.id);
+            }
+            (Effect::StartCapture, Outcome::Capture { record, .. }) => self.capture = Some(record.clone()),
+            (Effect::Restore, _) => self.restored = true,
+            (Effect::RaiseShadow, _) => self.shadow = true,
+            (Effect::EndCapture, _) => self.capture_ended(),
+            (Effect::CheckWay | Effect::CatchUp, Outcome::Readiness(readiness)) => {
+                self.readiness = Some(readiness.clone());
+            }
+            (Effect::Swap, Outcome::Swapped(swapped)) => {
+                self.swapped = Some(swapped.clone());
+                // The shadow is the target now.
+                self.shadow = false;
+            }
             (Effect::CheckSchema | Effect::CheckRestored, Outcome::Fingerprint { fingerprint, xid }) => {
                 self.verified = Some((fingerprint.clone(), xid.clone()));
                 self.left = recorded.refs.first().cloned();

@@ -13,6 +13,7 @@
 //! would refuse is never appended.
 
 pub mod anchors;
+pub mod capture;
 pub mod fill;
 mod foretell;
 pub mod keep;
@@ -29,6 +30,7 @@ pub mod watch;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::secret::Secret;
 use crate::ports::backup::Backups;
+use crate::ports::capture::Captures;
 use crate::ports::clock::Clock;
 use crate::ports::command::Commands;
 use crate::ports::database::Database;
@@ -43,6 +45,8 @@ pub struct World {
     pub database: Box<dyn Database>,
     /// Dumps.
     pub backups: Box<dyn Backups>,
+    /// Writes captured, and ways back that keep them.
+    pub captures: Box<dyn Captures>,
     /// Throw-away copies.
     pub sandboxes: Box<dyn Sandboxes>,
     /// The user's commands.

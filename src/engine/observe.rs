@@ -8,7 +8,7 @@ use crate::domain::ids::{EffectId, RunId};
 use crate::domain::migration::{Unit, UnitMode};
 use crate::domain::plan::{PlanStep, UndoClass};
 use crate::domain::rehearsal::MigrationTrace;
-use crate::ports::database::{Anchor, ApplyOrder, Database, Holder};
+use crate::ports::database::{Anchor, ApplyOrder, Around, Database, Holder};
 
 /// One migration to be watched.
 pub struct Watched {
@@ -77,6 +77,7 @@ pub async fn observe(
                 file: &migration.file,
                 text: &migration.text,
                 bookkeeping: None,
+                around: Around::default(),
                 lock_timeout_ms: 2_000,
                 lock_budget_ms: 10_000,
                 statement_timeout_ms: None,

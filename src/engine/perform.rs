@@ -12,14 +12,15 @@ use crate::domain::event::{Backup, CommandReport, Outcome, StepReport, UserComma
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, Migration, UnitMode};
-use crate::domain::plan::PlanStep;
+use crate::domain::plan::{PlanStep, UndoClass};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::{ApplyOrder, Standing};
+use crate::ports::database::{ApplyOrder, Around, RestoreOf, Standing, UndoOrder};
 use crate::ports::sandbox::Sandbox;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -59,6 +60,13 @@ impl Runner<'_> {
                 self.before = None;
                 self.world.sandboxes.remove(self.run.id.as_str()).await.map(|()| Outcome::Done)
             }
+            Effect::StartCapture => self.start_capture(id).await,
+            Effect::RaiseShadow => self.raise_shadow(effect, id).await,
+            Effect::EndCapture => self.end_capture(effect, id).await,
+            Effect::CheckWay => self.check_way(effect, id).await,
+            Effect::CatchUp => return self.catch_up(effect, id).await,
+            Effect::Swap => self.swap(effect, id).await,
+            Effect::UndoStep { step } => self.undo_step(effect, step, id).await,
             Effect::PrepareTarget => self.prepare_target().await,
             Effect::Migrate { step } => self.migrate(effect, step, id).await,
             Effect::CheckSchema => return self.check_schema().await.unwrap_or_else(Done::from),
@@ -140,7 +148,12 @@ impl Runner<'_> {
         };
         let name = dump_name(purpose, self.run.rollbacks);
         let path = world.files.path(&name);
-        let snapshot = world.database.snapshot(&world.target, self.tracking_table()).await?;
+        let (snapshot, base) = match purpose {
+            DumpPurpose::Refresh if self.run.capture.is_some() => {
+                self.base(id).await.map(|(snapshot, base)| (snapshot, Some(base)))?
+            }
+            _ => (world.database.snapshot(&world.target, self.tracking_table()).await?, None),
+        };
         let found = fingerprint(&snapshot.catalog);
         if let Some(expected) = expected.filter(|expected| **expected != found) {
             return Err(target_changed(expected, &found));
@@ -163,6 +176,7 @@ impl Runner<'_> {
             rows: snapshot.rows,
             xid: snapshot.xid,
             seen: snapshot.seen,
+            base,
         };
         world.files.write(&dump_note(&name), &serde_json::to_vec_pretty(&backup).unwrap_or_default())?;
         if purpose != DumpPurpose::BeforeRollback {
@@ -230,6 +244,7 @@ impl Runner<'_> {
             drop_public: !preflight.server.has_public,
             schema_only: rows_wanted.none,
             section: None,
+            without_foreign_keys: false,
             effect: id.clone(),
         };
         let progress = |done, total| watch.progress(effect, done, total);
@@ -425,6 +440,8 @@ impl Runner<'_> {
             return self.migrate_by_command(&text, &self.world.target, left, id).await;
         }
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let added = super::reverse::around(&one.undo);
+        let after: Vec<String> = added.after.iter().cloned().chain(self.covering()).collect();
         let order = ApplyOrder {
             url: &self.world.target,
             holder: &holder,
@@ -435,6 +452,7 @@ impl Runner<'_> {
             file: &migration.file,
             text: &text,
             bookkeeping: self.bookkeeping(one)?,
+            around: Around { before: added.before, after: &after },
             lock_timeout_ms: plan.lock_timeout_ms,
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,
@@ -444,6 +462,46 @@ impl Runner<'_> {
             progress: &|text| watch.note(effect, text),
         };
         self.world.database.apply(order).await.map(|applied| Outcome::Step(applied.report)).map_err(|not| not.failure)
+    }
+
+    /// Takes a step back where it was done.
+    async fn undo_step(&self, effect: Effect, step: usize, id: &EffectId) -> Result<Outcome, Failure> {
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let one = self.need(plan.steps.get(step), "a step")?;
+        let statements = match &one.undo {
+            UndoClass::InPlace(way) => way.undo.clone(),
+            // Only its tool has a record of it.
+            UndoClass::Nothing => self.forget(one)?,
+            UndoClass::Swap | UndoClass::Restore => {
+                return Err(Failure::new(
+                    Code::Bug,
+                    format!("{}: step {} has no way back in place", self.run.id, step + 1),
+                ));
+            }
+        };
+        let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let order = UndoOrder {
+            url: &self.world.target,
+            holder: &holder,
+            effect: id,
+            anchor: &anchor,
+            step: &format!("undo of migration {}, unit {}", one.migration + 1, one.unit + 1),
+            statements: &statements,
+            lock_timeout_ms: plan.lock_timeout_ms,
+            lock_budget_ms: plan.lock_budget_ms,
+            statement_timeout_ms: plan.statement_timeout_ms,
+            timeout_ms: plan.migration_timeout_ms,
+            pooled: self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled),
+            progress: &|text| watch.note(effect, text),
+        };
+        self.world.database.undo(order).await.map(Outcome::Step)
+    }
+
+    /// What takes the tool's own record of a migration back, if `step` is its last.
+    pub(super) fn forget(&self, step: &PlanStep) -> Result<Vec<String>, Failure> {
+        let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
+        let pending = self.need(preflight.pending.get(step.migration), "a migration")?;
+        Ok(if step.last { preflight.format.reader().forget_sql(&pending.migration) } else { Vec::new() })
     }
 
     /// Has the user's own tool migrate a database.
@@ -526,6 +584,14 @@ impl Runner<'_> {
             .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &known)
             .await?;
         let mut loss = loss;
+        // Where the run itself neither adds nor removes rows, those that are gone were removed by others.
+        let ways = self.run.rehearsal.as_ref().map(|rehearsal| rehearsal.ways.as_slice()).unwrap_or_default();
+        if !ways.is_empty() {
+            let comes_or_goes =
+                |table: &String| ways.iter().any(|way| way.writes.get(table).is_some_and(Vec::is_empty));
+            loss.deleted =
+                loss.missing.iter().filter(|(table, _)| !comes_or_goes(table)).map(|(t, n)| (t.clone(), *n)).collect();
+        }
         // A change of the schema that is not this run's would be forgotten as well.
         if let Some((expected, roles)) = decide::left(&self.run) {
             let catalog = self.world.database.catalog(&self.world.target, &[self.tracking_table()]).await?;
@@ -539,15 +605,20 @@ impl Runner<'_> {
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
         let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
-        let script = world.database.restore_script(
-            &self.holder(),
-            id,
-            &self.anchor(),
-            &backup.rows,
-            &backup.xid,
+        let tables: Vec<String> =
+            world.database.row_counts(&world.target, self.tracking_table()).await?.into_keys().collect();
+        let none = BTreeMap::new();
+        let known = self.run.known_transactions();
+        let of = RestoreOf {
+            rows: &backup.rows,
+            xid: &backup.xid,
+            tables: &tables,
+            written: self.run.loss.as_ref().map_or(&none, |loss| &loss.written),
+            known: &known,
             // Whatever goes back is behind everybody's lock already; a little more patience is kinder than giving up.
-            plan.lock_timeout_ms.max(2_000),
-        );
+            lock_timeout_ms: plan.lock_timeout_ms.max(2_000),
+        };
+        let script = world.database.restore_script(&self.holder(), id, &self.anchor(), &of);
         let order = RestoreOrder {
             url: world.target.clone(),
             server_major: preflight.server.version_num / 10_000,

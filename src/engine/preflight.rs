@@ -2,7 +2,7 @@
 
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
-use crate::domain::event::{Check, CheckStatus, GitState, Outcome, Pending, Preflight, ServerFacts};
+use crate::domain::event::{Check, CheckStatus, GitState, Outcome, Pending, Preflight, ServerFacts, SwapOffer};
 use crate::domain::failure::Failure;
 use crate::domain::migration::{AppliedRow, Format, MigrationSet, tables_of};
 use crate::domain::schema::fingerprint::fingerprint;
@@ -83,10 +83,25 @@ const ORDER: &[&str] = &[
     "programs",
     "sandbox",
     "disk",
+    "way back",
     "applied migrations",
     "sessions",
     "drift",
 ];
+
+/// Which ways back a target allows, in a sentence.
+fn ways_back(offer: &SwapOffer, notes: &[String]) -> String {
+    let swap = match offer.ways.first() {
+        Some(way) => format!("else by a swap, with writes captured by {}", way.words()),
+        None => "else the backup, as no swap is to be had".to_owned(),
+    };
+    let mut said = format!("in place where the rehearsal proves it, {swap}");
+    for why in offer.why_not.iter().chain(notes) {
+        said.push_str("; ");
+        said.push_str(why);
+    }
+    said
+}
 
 impl Runner<'_> {
     /// The checks alone, without a run: what `dbd doctor` shows.
@@ -135,6 +150,7 @@ impl Runner<'_> {
                     applied,
                     pending,
                     git,
+                    swap: self.swap.take(),
                 };
                 Done::Yes(Outcome::Preflight(Box::new(preflight)), blobs)
             }
@@ -304,6 +320,16 @@ impl Runner<'_> {
             ((), Found::of(&place, Clone::clone))
         });
         let disk = checks.run("disk", async { ((), self.look_at_disk(facts)) });
+        let swap = checks.run("way back", async {
+            let found = world.captures.look(&world.target).await;
+            let offer = found.as_ref().map(super::capture::offer).unwrap_or_default();
+            let found = match &found {
+                Ok(facts) => Found::ok(ways_back(&offer, &facts.notes)),
+                // What cannot be looked at is not offered; the other ways are still there.
+                Err(failure) => Found::warning(failure.clone()),
+            };
+            (offer, found)
+        });
         let catalog =
             async { world.database.catalog(&world.target, &[table]).await.map(|catalog| fingerprint(&catalog)) };
         let applied = async {
@@ -312,7 +338,9 @@ impl Runner<'_> {
                 None => Ok(None),
             }
         };
-        let (.., catalog, applied) = tokio::join!(privileges, foreign, programs, sandbox, disk, catalog, applied);
+        let (.., swap, catalog, applied) =
+            tokio::join!(privileges, foreign, programs, sandbox, disk, swap, catalog, applied);
+        self.swap = Some(swap);
         // The same folder under two tools at once is how a migration comes to run twice.
         let others = match (&tracking, &applied) {
             (Some(tracking), Ok(Some(rows)))

@@ -7,7 +7,7 @@ use crate::domain::event::{Event, Outcome, StepReport, Verdict};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::migration::{AloneProbe, UnitMode};
 use crate::domain::run::InFlight;
-use crate::ports::database::{ProbeOrder, Standing};
+use crate::ports::database::{Around, ProbeOrder, Standing};
 use crate::ports::fence::Fenced;
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,14 @@ impl Runner<'_> {
                 ))
             }
             Effect::RunVerify => world.commands.fence(&flight.id).await,
-            Effect::PrepareTarget => self.fence_sessions(flight, None).await,
+            Effect::PrepareTarget | Effect::UndoStep { .. } => self.fence_sessions(flight, None).await,
+            // Before the target is known to be this process's it may be closed, or bear another name: nobody but this run closes it.
+            Effect::StartCapture
+            | Effect::RaiseShadow
+            | Effect::EndCapture
+            | Effect::CheckWay
+            | Effect::CatchUp
+            | Effect::Swap => self.fence_capture(&flight.id).await,
             Effect::Migrate { step } => {
                 // Only the user's own tool is a process; every other migration is a session.
                 let programs = match self.runs_command(step) {
@@ -117,6 +124,12 @@ impl Runner<'_> {
             Recovery::Discard => Ok((Verdict::NotApplied, "the sandbox it worked in is removed".to_owned())),
             Recovery::ProbeDump => self.probe_dump(flight, fenced).await,
             Recovery::ProbeLedger => self.probe_ledger(flight, fenced).await,
+            Recovery::ProbeSwap => {
+                let (swapped, evidence) = self.probe_swap(&flight.id, fenced).await?;
+                let verdict = swapped
+                    .map_or(Verdict::NotApplied, |swapped| Verdict::Applied { outcome: Outcome::Swapped(swapped) });
+                Ok((verdict, evidence))
+            }
         }
     }
 
@@ -170,7 +183,8 @@ impl Runner<'_> {
         }
         let bookkeeping = step.map(|step| self.bookkeeping(step)).transpose()?.flatten();
         let (holder, anchor) = (self.holder(), self.anchor());
-        let order = ProbeOrder { url: &self.world.target, holder: &holder, anchor: &anchor, step, bookkeeping };
+        let around = Around::default();
+        let order = ProbeOrder { url: &self.world.target, holder: &holder, anchor: &anchor, step, bookkeeping, around };
         Ok(match self.world.database.probe(order, fenced).await? {
             Standing::Applied { xid, evidence } => {
                 let report = StepReport { xid, ..StepReport::default() };

@@ -1,6 +1,7 @@
 //! The rehearsal: the very code that will change the target changes the sandbox, and everything it does is written down.
 
 use super::fill::Rows;
+use super::reverse::{Tried, Ways};
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::copying;
@@ -34,6 +35,7 @@ struct Trace {
     transactions: Vec<Ran>,
     fingerprints: Vec<Digest>,
     failure: Option<Failure>,
+    ways: Ways,
 }
 
 /// How many steps a plan may have for the schema to be taken after each of them. Beyond, a run that stopped half-way is compared with
@@ -61,10 +63,9 @@ impl Runner<'_> {
         world.database.prepare(&url, Some(&tracking), &self.holder()).await?;
         let rows_before = world.database.row_counts(&sandbox.url, tracking.table).await?;
 
-        let contents = self.contents_before(&url, &before).await;
         let facts = world.database.hazard_facts(&world.target).await?;
         let scale = self.scale(&sandbox.url).await?;
-        let trace = self.apply_all(effect, &url, &sandbox.url, id).await?;
+        let trace = self.apply_all(effect, &url, &sandbox.url, id, &before).await?;
         let foretold = self.foretell(&trace.transactions, &scale, &before);
         let document = |reverse: &Reverse| {
             serde_json::json!({
@@ -84,7 +85,7 @@ impl Runner<'_> {
         }
 
         let after = world.database.catalog(&sandbox.url, &[tracking.table]).await?;
-        let reverse = self.reverse(&url, &before, &after, contents).await?;
+        let reverse = trace.ways.reverse();
         let mut artifacts = vec![self.write_json("rehearsal.json", &document(&reverse))?];
         let seen = |catalog: Catalog| if self.roles_kept { catalog } else { catalog.without_roles() };
         let (before, after) = (seen(before), seen(after));
@@ -98,6 +99,7 @@ impl Runner<'_> {
         if let Some(request) = &self.run.request {
             findings.extend(copying::unmasked(&before, &Rows::of(&request.settings)?.masks));
         }
+        findings.extend(trace.ways.findings);
         findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)).then(a.code.cmp(&b.code)));
         let timings = preflight
             .pending
@@ -125,6 +127,7 @@ impl Runner<'_> {
             timeline: Some(foretold.timeline),
             correction: foretold.correction,
             reverse: Some(reverse),
+            ways: trace.ways.found,
             artifacts,
         }))
         .into())
@@ -138,17 +141,28 @@ impl Runner<'_> {
         url: &crate::domain::connection::ConnectionUrl,
         looked_at: &crate::domain::connection::ConnectionUrl,
         id: &EffectId,
+        before: &Catalog,
     ) -> Result<Trace, Failure> {
         let preflight = self.run.preflight.as_ref();
         let pending = preflight.map(|preflight| preflight.pending.as_slice()).unwrap_or_default();
         let settings = self.run.request.as_ref().map(|request| &request.settings);
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
-        let mut trace =
-            Trace { migrations: Vec::new(), transactions: Vec::new(), fingerprints: Vec::new(), failure: None };
         let steps = decide::steps(pending);
+        let mut trace = Trace {
+            migrations: Vec::new(),
+            transactions: Vec::new(),
+            fingerprints: Vec::new(),
+            failure: None,
+            ways: self.ways(before, steps.len()),
+        };
         for (place, step) in steps.iter().enumerate() {
             let migration = &pending[step.migration].migration;
             let text = self.text_of(step.migration)?;
+            let bookkeeping = self.bookkeeping(step)?;
+            let timeout_ms = settings.map_or(300_000, |settings| settings.migration_timeout_ms);
+            let tried = Tried { place, step, migration, text: &text, bookkeeping: bookkeeping.as_deref(), timeout_ms };
+            watch.note(effect, &format!("{}: trying the way back", migration.file));
+            self.try_way(url, &mut trace.ways, tried).await?;
             let order = ApplyOrder {
                 url,
                 holder: &holder,
@@ -163,11 +177,12 @@ impl Runner<'_> {
                 units: &migration.units,
                 file: &migration.file,
                 text: &text,
-                bookkeeping: self.bookkeeping(step)?,
+                bookkeeping: bookkeeping.clone(),
+                around: trace.ways.around(place),
                 lock_timeout_ms: settings.map_or(500, |settings| settings.lock_timeout_ms),
                 lock_budget_ms: settings.map_or(60_000, |settings| settings.lock_budget_ms),
                 statement_timeout_ms: settings.and_then(|settings| settings.statement_timeout_ms),
-                timeout_ms: settings.map_or(300_000, |settings| settings.migration_timeout_ms),
+                timeout_ms,
                 pooled: false,
                 watch: true,
                 progress: &|text| watch.note(effect, text),
@@ -213,6 +228,7 @@ impl Runner<'_> {
                 trace.failure = failure;
                 break;
             }
+            self.way_of_alone(url, &mut trace.ways, tried).await?;
             if place + 1 < steps.len() && steps.len() <= MOST_FINGERPRINTS {
                 let catalog = self.world.database.catalog(looked_at, &[self.tracking_table()]).await?;
                 let seen = if self.roles_kept { catalog } else { catalog.without_roles() };

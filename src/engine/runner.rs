@@ -126,6 +126,8 @@ pub struct Runner<'a> {
     pub(super) copied: Vec<String>,
     pub(super) before: Option<Catalog>,
     pub(super) roles_kept: bool,
+    /// Whether the target allows a swap, between the look and the record of it.
+    pub(super) swap: Option<crate::domain::event::SwapOffer>,
     pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
     /// The effect whose outcome could not be told when it was done last, how often in a row, and why.
     doubts: Option<(Effect, u32, Failure)>,
@@ -161,6 +163,7 @@ impl<'a> Runner<'a> {
             copied: Vec::new(),
             before: None,
             roles_kept: true,
+            swap: None,
             last_left: None,
             doubts: None,
         }
@@ -452,7 +455,13 @@ impl<'a> Runner<'a> {
 
     /// From the first effect that changes the target on, this process holds the target's lock, and its lease is the one that counts.
     async fn hold_target(&mut self, effect: Effect) -> Result<(), Failure> {
-        if self.beyond_preparing() || effect == Effect::PrepareTarget { self.own_target().await } else { Ok(()) }
+        match effect {
+            // Closed, or under another name: what has the target then is this run's own swap.
+            Effect::Swap | Effect::CatchUp | Effect::EndCapture => Ok(()),
+            Effect::PrepareTarget | Effect::StartCapture => self.own_target().await,
+            _ if self.beyond_preparing() => self.own_target().await,
+            _ => Ok(()),
+        }
     }
 
     /// Makes the target this process's: its lock, the anchors in its ledger held against the journal, and the lease, which is written once

@@ -55,6 +55,8 @@ pub struct FillOrder {
     pub schema_only: bool,
     /// The part that is restored; everything without one.
     pub section: Option<Section>,
+    /// Whether foreign keys are left out, with their comments.
+    pub without_foreign_keys: bool,
     /// The effect it belongs to.
     pub effect: EffectId,
 }

@@ -85,6 +85,36 @@ boundaries! {
     SessionsEnded = "sessions ended";
     /// The ledger and the catalog were asked.
     Probed = "probed";
+    /// The target is closed, and sessions may still be open in it.
+    TargetClosed = "target closed";
+    /// The target is closed and nobody is in it.
+    TargetEmpty = "target empty";
+    /// The shadow is level with the closed target.
+    ShadowLevel = "shadow level";
+    /// The shadow is ready to take the target's name.
+    ShadowDressed = "shadow dressed";
+    /// Within the transaction that swaps the names.
+    SwapOpen = "swap open";
+    /// The names are swapped.
+    Swapped = "swapped";
+    /// Replayed rows are in the shadow, and the slot or the captured rows do not know it.
+    RowsReplayed = "rows replayed";
+    /// A capture is half taken away.
+    CaptureHalfEnded = "capture half ended";
+}
+
+impl Boundary {
+    /// Those of a capture: `tests/capture` kills in each of them.
+    pub const OF_CAPTURE: &'static [Boundary] = &[
+        Boundary::TargetClosed,
+        Boundary::TargetEmpty,
+        Boundary::ShadowLevel,
+        Boundary::ShadowDressed,
+        Boundary::SwapOpen,
+        Boundary::Swapped,
+        Boundary::RowsReplayed,
+        Boundary::CaptureHalfEnded,
+    ];
 }
 
 impl fmt::Display for Boundary {

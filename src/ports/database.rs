@@ -10,6 +10,8 @@ use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
+use crate::domain::way::names::Names;
+use crate::domain::way::{Look, Writable};
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -155,6 +157,25 @@ pub struct Anchor {
     pub hash: String,
 }
 
+/// The session setting that is `on` while a step is applied: within its transaction, or in the session of a statement that runs alone. Triggers
+/// of dbd's own look at it.
+pub const MIGRATING: &str = "dbd.migrating";
+
+/// Statements that dbd itself adds to a step. They are no part of the migration: nothing is recorded of them statement by statement, and one
+/// that fails fails the step as dbd's own.
+///
+/// In a transaction they belong to it: `before` comes behind the ledger row and ahead of the migration's first statement, `after` behind its last
+/// and ahead of the bookkeeping and the COMMIT. Around a statement that runs alone each is a transaction of its own: `before` ahead of the
+/// row that says it was started, `after` ahead of the row that says it is finished. A try that is repeated, and the probe of one that was cut
+/// off, run them again: there they must be idempotent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Around<'a> {
+    /// What runs first.
+    pub before: &'a [String],
+    /// What runs last.
+    pub after: &'a [String],
+}
+
 /// One step to be applied.
 pub struct ApplyOrder<'a> {
     /// The database.
@@ -175,6 +196,8 @@ pub struct ApplyOrder<'a> {
     pub text: &'a str,
     /// The bookkeeping of the owning tool, one INSERT, if this step is the migration's last.
     pub bookkeeping: Option<String>,
+    /// What dbd adds around it.
+    pub around: Around<'a>,
     /// How long one try for a lock waits, in milliseconds.
     pub lock_timeout_ms: u64,
     /// How long tries may go on in all, in milliseconds.
@@ -251,6 +274,25 @@ pub struct ProbeOrder<'a> {
     pub step: Option<&'a PlanStep>,
     /// The bookkeeping that belongs to it, if it is the migration's last: written when the statement ran but its bookkeeping did not.
     pub bookkeeping: Option<String>,
+    /// What dbd adds around it: `after` is run when the statement ran alone and its end was not recorded.
+    pub around: Around<'a>,
+}
+
+/// The moment a restore goes back to, and what was found in the target just before it.
+pub struct RestoreOf<'a> {
+    /// The rows of each table in the dump.
+    pub rows: &'a BTreeMap<String, i64>,
+    /// The oldest transaction that was still running when it was taken.
+    pub xid: &'a str,
+    /// The tables of the target as they are now.
+    pub tables: &'a [String],
+    /// What others wrote since, as it was counted and, if it is to be forgotten, agreed to: what is found under the restore's own locks must
+    /// be the same.
+    pub written: &'a BTreeMap<String, i64>,
+    /// The transactions whose rows are not counted.
+    pub known: &'a [String],
+    /// How long one try for a lock waits, in milliseconds.
+    pub lock_timeout_ms: u64,
 }
 
 /// What makes a restore of the dump one transaction with its own proof.
@@ -260,6 +302,100 @@ pub struct RestoreScript {
     pub prologue: String,
     /// Runs last: proves the row counts, tidies the bookkeeping, writes the ledger row.
     pub epilogue: String,
+}
+
+/// What a table holds, seen through a [`Look`]: hashes that no order of rows changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Its rows.
+    pub rows: i64,
+    /// Which rows they are, by their keys.
+    pub keys: String,
+    /// What each column holds in which row. Without a key there is one entry, `*`, for whole rows.
+    pub columns: BTreeMap<String, String>,
+}
+
+/// A row that was written in a trial, as somebody who goes on using the application would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The table, by the name it had before the migration.
+    pub table: String,
+    /// The columns it can be found by, as SQL writes them.
+    pub key: Vec<String>,
+    /// Its key, as PostgreSQL prints a row.
+    pub at: String,
+    /// The columns that count, as SQL writes them.
+    pub columns: Vec<String>,
+    /// What they hold, as PostgreSQL prints a row.
+    pub values: String,
+    /// `an update` or `an insert`.
+    pub how: &'static str,
+}
+
+/// A session whose one transaction is never committed: whatever is done in it was only tried. Dropped, all of it is gone.
+#[async_trait(?Send)]
+pub trait Trial {
+    /// Runs statements, one after the other.
+    ///
+    /// # Errors
+    /// What PostgreSQL said, and of which statement.
+    async fn run(&self, statements: &[String]) -> Result<(), Failure>;
+
+    /// Remembers this place, nested in those remembered before.
+    async fn mark(&self) -> Result<(), Failure>;
+
+    /// Goes back to the place remembered last, which is forgotten.
+    async fn back(&self) -> Result<(), Failure>;
+
+    /// The catalog as it is now.
+    async fn catalog(&self, tracking: &str) -> Result<Catalog, Failure>;
+
+    /// What everything is called.
+    async fn names(&self) -> Result<Names, Failure>;
+
+    /// The relations this transaction holds a lock on that lets it write, by object id, with the strongest such lock.
+    async fn locks(&self) -> Result<BTreeMap<u32, String>, Failure>;
+
+    /// The tables this transaction wrote rows of, by object id: rows that came or went, and rows that were changed.
+    async fn wrote(&self) -> Result<BTreeMap<u32, (i64, i64)>, Failure>;
+
+    /// What tables hold.
+    async fn look(&self, tables: &[Look]) -> Result<BTreeMap<String, Held>, Failure>;
+
+    /// Writes to a table as an application would that knows both shapes: changes a row, and adds one if `adds`. What cannot be written is
+    /// told in `notes`, for people.
+    async fn write(&self, table: &Writable, adds: bool, notes: &mut Vec<String>) -> Result<Vec<Written>, Failure>;
+
+    /// What the row's columns hold now; `None` if there is no such row.
+    async fn read(&self, written: &Written) -> Result<Option<String>, Failure>;
+}
+
+/// How a step is taken back in place.
+pub struct UndoOrder<'a> {
+    /// The database.
+    pub url: &'a ConnectionUrl,
+    /// Who takes it back.
+    pub holder: &'a Holder,
+    /// The effect: the ledger's primary key, and the name of the session.
+    pub effect: &'a EffectId,
+    /// The intent's place in the journal.
+    pub anchor: &'a Anchor,
+    /// Which step it is, for the ledger and for people: `undo of migration 1, unit 1`.
+    pub step: &'a str,
+    /// The statements.
+    pub statements: &'a [String],
+    /// How long one try for a lock waits, in milliseconds.
+    pub lock_timeout_ms: u64,
+    /// How long tries may go on in all, in milliseconds.
+    pub lock_budget_ms: u64,
+    /// How long one statement may run, in milliseconds.
+    pub statement_timeout_ms: Option<u64>,
+    /// How long the undo may take in all, in milliseconds.
+    pub timeout_ms: u64,
+    /// Whether the URL leads through a pooler in transaction mode, where a session cannot be marked.
+    pub pooled: bool,
+    /// A lock is waited for: what to show.
+    pub progress: &'a dyn Fn(&str),
 }
 
 /// PostgreSQL.
@@ -308,6 +444,19 @@ pub trait Database {
         tracking: &str,
         tables: &[Comparable],
     ) -> Result<(Catalog, Contents), Failure>;
+
+    /// Opens a trial: a transaction that is never committed.
+    async fn trial(&self, url: &ConnectionUrl, timeout_ms: u64) -> Result<Box<dyn Trial>, Failure>;
+
+    /// Takes a step back, in one transaction that begins with its ledger row.
+    ///
+    /// # Errors
+    /// [`WayBlocked`](crate::domain::code::Code::WayBlocked) where something written since has no place in the old shape; in doubt
+    /// where the connection was lost at the COMMIT.
+    async fn undo(&self, order: UndoOrder<'_>) -> Result<StepReport, Failure>;
+
+    /// Removes what is kept in a target since before `before_ms` (milliseconds since 1970) by other runs than `open`: how many tables.
+    async fn sweep_kept(&self, url: &ConnectionUrl, before_ms: i64, open: &[String]) -> Result<u64, Failure>;
 
     /// The catalog, the rows and a snapshot to dump at, all at one moment.
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure>;
@@ -421,13 +570,5 @@ pub trait Database {
     async fn kept_schemas(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;
 
     /// The SQL around a restore.
-    fn restore_script(
-        &self,
-        holder: &Holder,
-        effect: &EffectId,
-        anchor: &Anchor,
-        rows: &BTreeMap<String, i64>,
-        xid: &str,
-        lock_timeout_ms: u64,
-    ) -> RestoreScript;
+    fn restore_script(&self, holder: &Holder, effect: &EffectId, anchor: &Anchor, of: &RestoreOf<'_>) -> RestoreScript;
 }

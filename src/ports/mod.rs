@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod boundary;
+pub mod capture;
 pub mod clock;
 pub mod command;
 pub mod database;

@@ -40,6 +40,13 @@ const EFFECTS: &[Effect] = &[
     Effect::CheckHealth,
     Effect::AssessLoss,
     Effect::Restore,
+    Effect::StartCapture,
+    Effect::RaiseShadow,
+    Effect::EndCapture,
+    Effect::CheckWay,
+    Effect::UndoStep { step: 0 },
+    Effect::CatchUp,
+    Effect::Swap,
     Effect::CheckRestored,
 ];
 
@@ -97,7 +104,8 @@ fn events() -> Vec<Event> {
         Event::Rejected { reason: None },
         Event::CancelRequested { reason: reason.clone() },
         Event::RollbackStarted { why: failure.clone() },
-        Event::RollbackRequested { reason: reason.clone() },
+        Event::RollbackRequested { reason: reason.clone(), restore: false },
+        Event::CaptureEnded { why: "its window is over".into() },
         Event::RunSucceeded,
         Event::RolledBack,
         Event::Refused { reasons: vec![failure.clone()], findings: case.findings },

@@ -52,8 +52,13 @@ fn cases() -> Vec<Case> {
 fn told() -> Vec<Row> {
     let cases = cases();
     let passed: BTreeSet<&str> = cases.iter().map(|case| case.gap.0.as_str()).collect();
-    let never: Vec<&str> =
-        Boundary::ALL.iter().map(|boundary| boundary.name()).filter(|name| !passed.contains(name)).collect();
+    // Those of a capture are `tests/capture`'s to kill in.
+    let never: Vec<&str> = Boundary::ALL
+        .iter()
+        .filter(|boundary| !Boundary::OF_CAPTURE.contains(boundary))
+        .map(|boundary| boundary.name())
+        .filter(|name| !passed.contains(name))
+        .collect();
     assert!(never.is_empty(), "no story is killed at: {never:?}");
     all(&cases, Case::told)
 }

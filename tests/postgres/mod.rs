@@ -1,5 +1,6 @@
 //! What only a real PostgreSQL can show.
 
+mod apply;
 mod cases;
 mod catalog;
 mod hazards;

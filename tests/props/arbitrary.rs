@@ -18,6 +18,7 @@ use dbd::domain::plan::{Plan, PlanStep, PlannedMigration, UndoClass};
 use dbd::domain::recovery::{Found, blocks_target, recovery};
 use dbd::domain::rehearsal::MigrationTiming;
 use dbd::domain::run::Run;
+use dbd::domain::way::CaptureWay;
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
@@ -42,10 +43,11 @@ fn effect() -> impl Strategy<Value = Effect> {
     prop_oneof![
         4 => select(vec![
             Preflight, CreateSandbox, FillSandbox, Rehearse, RunTests, DropSandbox, PrepareTarget, CheckSchema, RunVerify, CheckHealth,
-            AssessLoss, Restore, CheckRestored,
+            AssessLoss, Restore, CheckRestored, StartCapture, RaiseShadow, EndCapture, CheckWay, CatchUp, Swap,
         ]),
         1 => purpose.prop_map(|purpose| Dump { purpose }),
         1 => prop_oneof![0_usize..4, any::<usize>()].prop_map(|step| Migrate { step }),
+        1 => prop_oneof![0_usize..4, any::<usize>()].prop_map(|step| UndoStep { step }),
     ]
 }
 
@@ -123,6 +125,12 @@ fn request() -> impl Strategy<Value = Request> {
                     masks: Default::default(),
                     previous_tests: None,
                     budget: None,
+                    rollback: RollbackSettings {
+                        in_place: flags[0],
+                        capture: if flags[1] { vec![CaptureWay::Slot] } else { Vec::new() },
+                        window_ms: migration_timeout_ms,
+                        required: flags[1],
+                    },
                 };
                 request
             },
@@ -225,8 +233,11 @@ fn preflight() -> impl Strategy<Value = Preflight> {
     let git = (text(), of(text()), any::<bool>(), vec(text(), 0..2), of(text())).prop_map(
         |(commit, branch, dirty, dirty_files, author)| GitState { commit, branch, dirty, dirty_files, author },
     );
-    (vec(check(), 0..3), server, digest(), format(), text(), any::<usize>(), vec(pending(), 0..3), of(git)).prop_map(
-        |(checks, server, fingerprint, format, dir, applied, pending, git)| Preflight {
+    let swap =
+        vec(text(), 0..2).prop_map(|why_not| SwapOffer { ways: vec![CaptureWay::Slot, CaptureWay::Triggers], why_not });
+    let git = (of(git), of(swap));
+    (vec(check(), 0..3), server, digest(), format(), text(), any::<usize>(), vec(pending(), 0..3), git).prop_map(
+        |(checks, server, fingerprint, format, dir, applied, pending, (git, swap))| Preflight {
             checks,
             server,
             fingerprint,
@@ -235,6 +246,7 @@ fn preflight() -> impl Strategy<Value = Preflight> {
             applied,
             pending,
             git,
+            swap,
         },
     )
 }
@@ -292,6 +304,12 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
                 timeline: forecast.first().map(|_| Timeline { total_ms: 7, ..Timeline::default() }),
                 forecast,
                 reverse: None,
+                ways: vec![StepWay {
+                    undo: UndoClass::Restore,
+                    why_not: Vec::new(),
+                    writes: Default::default(),
+                    notes: Vec::new(),
+                }],
                 artifacts,
             },
         )
@@ -300,13 +318,28 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
 fn outcome() -> impl Strategy<Value = Outcome> {
     let counts = any::<[u64; 3]>().prop_map(|[passed, failed, skipped]| TestCounts { passed, failed, skipped });
     let rows = || btree_map(text(), any::<i64>(), 0..3);
-    let backup = (text(), digest(), any::<u64>(), digest(), rows(), text()).prop_map(
-        |(path, digest, bytes, fingerprint, rows, xid)| {
+    let backup = (text(), digest(), any::<u64>(), digest(), rows(), text(), of(json())).prop_map(
+        |(path, digest, bytes, fingerprint, rows, xid, base)| {
             let seen = if rows.is_empty() { Vec::new() } else { vec![xid.clone()] };
-            Backup { path, digest, bytes, fingerprint, rows, xid, seen }
+            // A JSON null would come back as nothing.
+            let base = base.filter(|base| !base.is_null());
+            Backup { path, digest, bytes, fingerprint, rows, xid, seen, base }
+        },
+    );
+    let readiness = (any::<u64>(), any::<u64>(), of(any::<u64>()), vec(text(), 0..2), of(text())).prop_map(
+        |(transactions, rows, behind_bytes, residue, blocked)| Readiness {
+            transactions,
+            rows,
+            behind_bytes,
+            residue,
+            blocked,
         },
     );
     prop_oneof![
+        (json(), text()).prop_map(|(record, place)| Outcome::Capture { record, place }),
+        readiness.prop_map(Outcome::Readiness),
+        (of(any::<u64>()), text(), any::<u64>())
+            .prop_map(|(fence_ms, kept, rows_compared)| Outcome::Swapped(Swapped { fence_ms, kept, rows_compared })),
         preflight().prop_map(|one| Outcome::Preflight(Box::new(one))),
         vec(check(), 0..3).prop_map(Outcome::Checks),
         backup.prop_map(|backup| Outcome::Dump(Box::new(backup))),
@@ -323,6 +356,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         })),
         (digest(), text()).prop_map(|(fingerprint, xid)| Outcome::Fingerprint { fingerprint, xid }),
         (rows(), rows(), any::<bool>()).prop_map(|(written, missing, schema)| Outcome::Loss(Loss {
+            deleted: missing.clone(),
             written,
             missing,
             schema
@@ -348,15 +382,21 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let step = (any::<usize>(), any::<usize>(), any::<bool>(), mode(), vec(span(), 0..3), digest()).prop_map(
-        |(migration, unit, last, mode, statements, digest)| PlanStep {
+    let undo = select(vec![
+        UndoClass::Restore,
+        UndoClass::Nothing,
+        UndoClass::Swap,
+        UndoClass::InPlace(Box::new(samples::in_place())),
+    ]);
+    let step = (any::<usize>(), any::<usize>(), any::<bool>(), mode(), vec(span(), 0..3), digest(), undo).prop_map(
+        |(migration, unit, last, mode, statements, digest, undo)| PlanStep {
             migration,
             unit,
             last,
             mode,
             statements,
             digest,
-            undo: UndoClass::Restore,
+            undo,
         },
     );
     let migration = (text(), text(), digest(), any::<usize>(), bookkeeping()).prop_map(
@@ -400,6 +440,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 lock_budget_ms: limits[2],
                 statement_timeout_ms,
                 approval_required: flags[1],
+                capture: flags[0].then_some(CaptureWay::Slot),
             },
         )
 }
@@ -441,7 +482,8 @@ pub fn event() -> impl Strategy<Value = Event> {
         reason().prop_map(|reason| Event::Rejected { reason }),
         reason().prop_map(|reason| Event::CancelRequested { reason }),
         failure().prop_map(|why| Event::RollbackStarted { why }),
-        reason().prop_map(|reason| Event::RollbackRequested { reason }),
+        (reason(), any::<bool>()).prop_map(|(reason, restore)| Event::RollbackRequested { reason, restore }),
+        text().prop_map(|why| Event::CaptureEnded { why }),
         Just(Event::RunSucceeded),
         Just(Event::RolledBack),
         (vec(failure(), 0..3), vec(finding(), 0..3))
@@ -476,7 +518,7 @@ fn ask(run: &Run) {
         Command::Approve { reason: reason() },
         Command::Reject { reason: reason() },
         Command::Cancel { reason: reason() },
-        Command::RollBack { reason: reason() },
+        Command::RollBack { reason: reason(), restore: false },
         Command::Rule { applied: true, reason: String::new() },
     ] {
         let _ = decide(run, command);

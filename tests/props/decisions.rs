@@ -115,7 +115,7 @@ fn reject() -> Command {
 }
 
 fn roll_back() -> Command {
-    Command::RollBack { reason: None }
+    Command::RollBack { reason: None, restore: false }
 }
 
 fn rule(applied: bool) -> Command {
@@ -424,7 +424,7 @@ fn what_changed_nothing_cannot_be_taken_back() {
 fn nothing_is_taken_back_past_an_effect_in_doubt() {
     let story = halted_in_doubt();
     assert_eq!(story.decides(roll_back()), Err(Code::InDoubt));
-    assert!(story.refuses(Event::RollbackRequested { reason: None }));
+    assert!(story.refuses(Event::RollbackRequested { reason: None, restore: false }));
 }
 
 #[test]
@@ -472,9 +472,9 @@ fn rows_that_a_restore_would_forget_are_dumped_before_it() {
 #[test]
 fn rows_written_while_nobody_worked_on_the_way_back_are_counted_before_it_goes_on() {
     for (at, end) in [(Effect::Restore, Move::DieBefore), (SAVE, Move::DieBefore), (SAVE, Move::DieAfter)] {
-        let mut story = Story::of(Case::of(1)).during(Effect::CheckSchema);
+        let mut story = Story::of(Case::of(1)).driven_to_the_end();
         story.sim.target_is_written();
-        let mut story = story.make(Move::Fail).during(at);
+        let mut story = story.make(Move::RollBack).during(at);
         story.sim.slow = true;
         let story = story.make(end).make(Move::Go);
         assert_eq!(story.next(), Next::Perform(Effect::AssessLoss), "{at:?} {end:?}");

@@ -11,6 +11,7 @@ use dbd::domain::effect::Effect;
 use dbd::domain::ids::EffectId;
 use dbd::domain::machine::{End, Facts, State};
 use dbd::domain::run::MAX_TAKEOVERS;
+use dbd::domain::way::Way;
 use std::collections::{BTreeMap, HashMap};
 
 /// No schedule is longer: each crash costs a way round, each decision a way back.
@@ -178,6 +179,32 @@ fn every_schedule_of_two_steps_keeps_the_laws() {
 #[test]
 fn every_schedule_of_three_steps_keeps_the_laws() {
     plans_of(3);
+}
+
+/// Explores plans of `steps` steps that go back this way.
+fn plans_back(back: Way, window: bool, steps: usize, crashes: u8) {
+    let case = Case { verify: steps == 1, back, window, ..Case::of(steps) };
+    let mut seen = Explored::default();
+    for slow in [false, true] {
+        all(case.clone(), slow, Budget { crashes, people: 1 }, &mut seen);
+    }
+    let ends: Vec<&str> = seen.ends.keys().copied().collect();
+    assert_eq!(ends, ["abandoned", "needs_operator", "refused", "rolled_back", "succeeded"]);
+    assert!(seen.made.contains_key(&Move::RestoreBackup) && seen.made.contains_key(&Move::RollBack));
+}
+
+#[test]
+fn every_schedule_that_goes_back_in_place_keeps_the_laws() {
+    plans_back(Way::InPlace, false, 1, 2);
+    plans_back(Way::InPlace, false, 2, 2);
+    plans_back(Way::InPlace, false, 3, 1);
+}
+
+#[test]
+fn every_schedule_that_goes_back_by_a_swap_keeps_the_laws() {
+    plans_back(Way::Swap, false, 1, 2);
+    plans_back(Way::Swap, true, 2, 1);
+    plans_back(Way::Swap, false, 2, 1);
 }
 
 #[test]

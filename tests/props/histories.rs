@@ -9,6 +9,7 @@ use dbd::domain::finding::{Finding, Severity};
 use dbd::domain::machine::{End, State};
 use dbd::domain::next::next;
 use dbd::domain::run::Run;
+use dbd::domain::way::Way;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -27,8 +28,10 @@ pub fn case() -> impl Strategy<Value = Case> {
     ]);
     // Mostly runs that get as far as the target.
     let findings = prop_oneof![4 => Just(Vec::<Finding>::new()), 1 => findings];
-    (0_usize..5, any::<(bool, bool, bool, bool)>(), prop::bool::weighted(0.1), findings, allow).prop_map(
-        |(steps, (tests, verify, health, approval), dry_run, findings, allow)| Case {
+    let back = select(vec![Way::Restore, Way::InPlace, Way::Swap]);
+    let back = (back, any::<bool>());
+    (0_usize..5, any::<(bool, bool, bool, bool)>(), prop::bool::weighted(0.1), findings, allow, back).prop_map(
+        |(steps, (tests, verify, health, approval), dry_run, findings, allow, (back, window))| Case {
             steps,
             tests,
             verify,
@@ -37,6 +40,8 @@ pub fn case() -> impl Strategy<Value = Case> {
             dry_run,
             findings,
             allow,
+            back,
+            window,
         },
     )
 }

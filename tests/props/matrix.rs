@@ -9,12 +9,13 @@ use dbd::domain::failure::{Certainty, Failure};
 use dbd::domain::ids::EffectId;
 use dbd::domain::machine::{Checking, End, Facts, Flight, Illegal, Position, Stage, State, Undoing, transition};
 use dbd::domain::run::Run;
+use dbd::domain::way::Way;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 const FLIGHTS: [Flight; 4] = [Flight::Ready, Flight::Out, Flight::Fenced, Flight::Doubt];
-const STAGES: [Stage; 10] = [
+const STAGES: [Stage; 13] = [
     Stage::Preflight,
     Stage::Dump,
     Stage::CreateSandbox,
@@ -23,11 +24,27 @@ const STAGES: [Stage; 10] = [
     Stage::RunTests,
     Stage::DropSandbox,
     Stage::Judge,
+    Stage::Capture,
     Stage::Refresh,
+    Stage::Shadow,
     Stage::PrepareTarget,
+    Stage::EndCapture,
 ];
-const CHECKS: [Checking; 4] = [Checking::Schema, Checking::Command, Checking::Health, Checking::Conclude];
-const UNDOS: [Undoing; 5] = [Undoing::Assess, Undoing::Save, Undoing::Restore, Undoing::Check, Undoing::Conclude];
+const CHECKS: [Checking; 6] =
+    [Checking::Schema, Checking::Command, Checking::Health, Checking::Way, Checking::EndCapture, Checking::Conclude];
+const UNDOS: [Undoing; 11] = [
+    Undoing::Step(0),
+    Undoing::Step(1),
+    Undoing::Step(2),
+    Undoing::CatchUp,
+    Undoing::Swap,
+    Undoing::Assess,
+    Undoing::Save,
+    Undoing::Restore,
+    Undoing::Check,
+    Undoing::EndCapture,
+    Undoing::Conclude,
+];
 const ENDS: [End; 5] = [End::Succeeded, End::RolledBack, End::Refused, End::Rehearsed, End::Abandoned];
 /// The first step, one between, the last.
 const STEPS: [usize; 3] = [0, 1, 2];
@@ -71,6 +88,9 @@ fn effects() -> Vec<Effect> {
     effects.extend([0, 1, 2, usize::MAX].map(|step| Effect::Migrate { step }));
     effects.extend([Effect::CheckSchema, Effect::RunVerify, Effect::CheckHealth]);
     effects.extend([Effect::AssessLoss, Effect::Restore, Effect::CheckRestored]);
+    effects.extend([Effect::StartCapture, Effect::RaiseShadow, Effect::EndCapture, Effect::CheckWay]);
+    effects.extend([0, 1, 2, usize::MAX].map(|step| Effect::UndoStep { step }));
+    effects.extend([Effect::CatchUp, Effect::Swap]);
     effects
 }
 
@@ -120,7 +140,8 @@ fn events() -> Vec<(String, Event)> {
         Event::Rejected { reason: None },
         Event::CancelRequested { reason: None },
         Event::RollbackStarted { why: why(Certainty::Definite) },
-        Event::RollbackRequested { reason: None },
+        Event::RollbackRequested { reason: None, restore: false },
+        Event::CaptureEnded { why: "the window is over".into() },
         Event::RunSucceeded,
         Event::RolledBack,
         Event::Refused { reasons: Vec::new(), findings: Vec::new() },
@@ -174,6 +195,12 @@ fn base() -> Facts {
     Facts { flight: Some(ours()), steps: 3, plan: Some(digest()), ..Facts::default() }
 }
 
+/// Something failed, and the run goes back this way.
+fn back(way: Way, standing: usize, base: &Facts) -> Facts {
+    let captured = way == Way::Swap;
+    Facts { failed: true, committed: 2, restorable: true, standing, way, captured, ..base.clone() }
+}
+
 /// One thing that is otherwise, or two that only matter together.
 fn otherwise() -> Vec<(&'static str, Facts)> {
     let base = base();
@@ -190,12 +217,21 @@ fn otherwise() -> Vec<(&'static str, Facts)> {
         ("old backup", Facts { stale_backup: true, ..base.clone() }),
         ("loss", Facts { loss: true, ..base.clone() }),
         ("worn out", Facts { poisoned: true, ..base.clone() }),
-        ("committed", Facts { committed: 1, restorable: true, ..base.clone() }),
+        ("committed", Facts { committed: 1, standing: 1, restorable: true, ..base.clone() }),
         ("failed + committed", Facts { failed: true, committed: 1, restorable: true, ..base.clone() }),
         ("cancelled + committed", Facts { cancelled: true, committed: 1, restorable: true, ..base.clone() }),
         ("old backup + committed", Facts { stale_backup: true, committed: 1, restorable: true, ..base.clone() }),
         ("cancelled + tests", Facts { cancelled: true, tests: true, ..base.clone() }),
         ("approval missing + rejected", Facts { approval_missing: true, rejected: true, ..base.clone() }),
+        ("asked for", Facts { asked: true, ..base.clone() }),
+        ("loss + asked for", Facts { loss: true, asked: true, ..base.clone() }),
+        ("capture planned", Facts { capture: true, ..base.clone() }),
+        ("captured", Facts { capture: true, captured: true, ..base.clone() }),
+        ("captured + cancelled", Facts { capture: true, captured: true, cancelled: true, ..base.clone() }),
+        ("captured + window", Facts { capture: true, captured: true, keep_capture: true, ..base.clone() }),
+        ("failed + committed + back in place", back(Way::InPlace, 2, &base)),
+        ("failed + committed + taken back", back(Way::InPlace, 0, &base)),
+        ("failed + committed + back by swap", back(Way::Swap, 2, &base)),
         (
             "approval of another plan missing",
             Facts { approval_missing: true, plan: Some(Digest::of("another")), ..base.clone() },
@@ -205,15 +241,9 @@ fn otherwise() -> Vec<(&'static str, Facts)> {
 }
 
 fn shown(state: &State) -> String {
-    let word = |value: &dyn std::fmt::Debug| {
-        let mut out = String::new();
-        for letter in format!("{value:?}").chars() {
-            if letter.is_uppercase() && !out.is_empty() {
-                out.push(' ');
-            }
-            out.extend(letter.to_lowercase());
-        }
-        out
+    let undo = |undo: &Undoing| match undo {
+        Undoing::Step(step) => format!("step {}", step + 1),
+        undo => word(undo),
     };
     match state {
         State::Blank {} => "blank".into(),
@@ -221,17 +251,29 @@ fn shown(state: &State) -> String {
         State::Planned {} => "planned".into(),
         State::Forward { step, flight } => format!("forward: step {}, {}", step + 1, word(flight)),
         State::Verifying { check, flight } => format!("verifying: {}, {}", word(check), word(flight)),
-        State::Rolling { undo, flight } => format!("rolling: {}, {}", word(undo), word(flight)),
+        State::Rolling { undo: at, flight } => format!("rolling: {}, {}", undo(at), word(flight)),
         State::Halted { at, doubt } => {
             let at = match at {
                 Position::Forward(step) => format!("step {}", step + 1),
                 Position::Verifying(check) => format!("verifying {}", word(check)),
-                Position::Rolling(undo) => format!("rolling {}", word(undo)),
+                Position::Rolling(at) => format!("rolling {}", undo(at)),
             };
             format!("halted: {at}{}", if *doubt { ", in doubt" } else { "" })
         }
         State::Settled { end } => format!("settled: {}", word(end)),
     }
+}
+
+/// A variant's name as words.
+fn word(value: &dyn std::fmt::Debug) -> String {
+    let mut out = String::new();
+    for letter in format!("{value:?}").chars() {
+        if letter.is_uppercase() && !out.is_empty() {
+            out.push(' ');
+        }
+        out.extend(letter.to_lowercase());
+    }
+    out
 }
 
 /// The states some history leads to, and perhaps a few more: whether facts hold together is not looked at.
@@ -386,12 +428,12 @@ fn only_a_change_of_the_target_is_ever_in_doubt_for_good() {
     for state in doubt {
         match state {
             State::Forward { .. } | State::Halted { at: Position::Forward(_), .. } => forward += 1,
-            State::Rolling { undo: Undoing::Restore, .. }
-            | State::Halted { at: Position::Rolling(Undoing::Restore), .. } => rolling += 1,
+            State::Rolling { undo: Undoing::Restore | Undoing::Step(_), .. }
+            | State::Halted { at: Position::Rolling(Undoing::Restore | Undoing::Step(_)), .. } => rolling += 1,
             other => panic!("{}", shown(&other)),
         }
     }
-    assert_eq!((forward, rolling), (6, 2));
+    assert_eq!((forward, rolling), (6, 6));
 }
 
 #[test]
@@ -422,6 +464,7 @@ fn nothing_but_a_rollback_and_reports_follows_an_end() {
                 let may = match event {
                     Event::ArtifactsWritten { .. } => true,
                     Event::RollbackRequested { .. } => end == End::Succeeded && facts.restorable,
+                    Event::CaptureEnded { .. } => facts.captured,
                     _ => false,
                 };
                 assert_eq!(legal, may, "{end:?} {title}");

@@ -47,6 +47,20 @@ pub struct Monitor {
     /// Rows were counted by the process at work, and saved if there were any.
     counted: bool,
     unsaved: bool,
+    lost: bool,
+    dumped_under_capture: bool,
+    /// Somebody asked for the way back.
+    asked: bool,
+    /// The plan has writes captured; they are; the shadow is there and proven.
+    capture: bool,
+    captured: bool,
+    shadow: bool,
+    /// The shadow was brought up to date by the process at work.
+    caught_up: bool,
+    /// A way back in place failed, and that may be turned round from once more.
+    undo_failed: bool,
+    undone: usize,
+    swapped: bool,
     sandbox: bool,
     prepared: bool,
     backup_ms: Option<i64>,
@@ -80,7 +94,7 @@ impl Monitor {
         law!(recorded.ts_ms >= self.last_ms, "time does not run backwards");
         if let Some(settled) = self.settled {
             law!(
-                matches!(event, Event::ArtifactsWritten { .. })
+                matches!(event, Event::ArtifactsWritten { .. } | Event::CaptureEnded { .. })
                     || (settled == Settled::Succeeded && matches!(event, Event::RollbackRequested { .. })),
                 "{} after the run was settled",
                 event.kind()
@@ -96,6 +110,7 @@ impl Monitor {
             Event::LeaseTaken { .. } => {
                 self.sandbox = false;
                 self.counted = false;
+                self.caught_up = false;
                 self.takeovers += 1;
             }
             Event::Paused { .. } => self.takeovers = 0,
@@ -112,9 +127,10 @@ impl Monitor {
                 law!(!self.fenced, "an outcome after somebody else fenced the effect off");
                 let effect = self.close()?;
                 self.takeovers = 0;
-                if effect != Effect::DropSandbox {
+                if !effect.may_fail() {
                     self.failed = true;
                 }
+                self.undo_failed = matches!(effect, Effect::UndoStep { .. });
             }
             Event::Fenced { .. } => {
                 law!(self.open.is_some(), "a fence without an intent");
@@ -130,6 +146,7 @@ impl Monitor {
                     Verdict::NotApplied => {
                         let effect = self.close()?;
                         self.counted &= effect != Effect::Restore;
+                        self.caught_up &= effect != Effect::Swap;
                         self.sandbox = false;
                     }
                     Verdict::Unknown => {
@@ -160,6 +177,11 @@ impl Monitor {
                 law!(*digest == plan.digest(), "a plan under another digest");
                 self.planned = Some((digest.clone(), plan.steps.len()));
                 self.approval = plan.approval_required;
+                self.capture = plan.capture.is_some();
+            }
+            Event::CaptureEnded { .. } => {
+                law!(self.captured && self.settled.is_some(), "the end of a capture that nobody has on");
+                (self.captured, self.shadow) = (false, false);
             }
             Event::Approved { plan_digest, .. } => {
                 law!(
@@ -181,13 +203,15 @@ impl Monitor {
             Event::RollbackStarted { .. } => {
                 law!(self.open.is_none(), "turned round past {:?}, which is unresolved", self.open);
                 law!(self.failed || self.cancelled, "turned round without a reason");
-                law!(!self.turned, "turned round twice by itself");
+                law!(!self.turned || self.undo_failed, "turned round twice by itself");
+                self.undo_failed = false;
                 self.turn();
             }
             Event::RollbackRequested { .. } => {
                 law!(self.open.is_none(), "turned round past {:?}, which is unresolved", self.open);
                 law!(self.halted || self.settled == Some(Settled::Succeeded), "a rollback asked for while under way");
                 self.halted = false;
+                self.asked = true;
                 self.settled = None;
                 self.takeovers = 0;
                 self.turn();
@@ -216,13 +240,21 @@ impl Monitor {
             Event::RolledBack => {
                 law!(self.open.is_none(), "rolled back with {:?} unresolved", self.open);
                 law!(self.turned, "rolled back without having turned round");
-                law!(self.committed == 0 || self.restored, "rolled back without a restore");
+                law!(
+                    self.restored || self.swapped || self.undone == self.committed,
+                    "rolled back with {} of {} steps taken back",
+                    self.undone,
+                    self.committed
+                );
                 law!(self.checkpoint_checked, "rolled back unchecked");
                 self.settled = Some(Settled::Otherwise);
             }
             Event::Halted { .. } => {
                 law!(
-                    self.doubt || (self.turned && self.failed) || self.takeovers > MAX_TAKEOVERS,
+                    self.doubt
+                        || (self.turned && self.failed)
+                        || (self.turned && self.unsaved && !self.asked)
+                        || self.takeovers > MAX_TAKEOVERS,
                     "halted without a reason"
                 );
                 law!(self.doubt == self.open.is_some(), "halted with an effect that could be looked up");
@@ -249,7 +281,22 @@ impl Monitor {
                 law!(!self.cancelled && !self.failed, "{effect:?} of a run that is given up");
             }
             Effect::DropSandbox => {}
+            Effect::EndCapture => {
+                law!(!self.turned || self.checkpoint_checked, "the capture is ended before the target is back");
+            }
+            Effect::StartCapture => {
+                law!(self.planned.is_some() && self.capture && !self.dry_run, "{effect:?} without a plan for it");
+                law!(!self.approval || self.approved, "{effect:?} without an approval");
+                law!(!self.cancelled && !self.rejected && !self.failed, "{effect:?} of a run that is given up");
+                law!(self.committed == 0, "{effect:?} after the first step");
+            }
+            Effect::RaiseShadow => {
+                law!(self.captured && self.dumped_under_capture, "{effect:?} of a dump from before the capture");
+                law!(!self.cancelled && !self.failed, "{effect:?} of a run that is given up");
+            }
             Effect::Dump { purpose: DumpPurpose::Refresh } | Effect::PrepareTarget => {
+                law!(!self.capture || self.captured, "{effect:?} before writes are captured");
+                law!(!self.capture || self.shadow || effect != Effect::PrepareTarget, "{effect:?} without a shadow");
                 law!(!self.ruled, "{effect:?} of a target of which there is only somebody's word");
                 law!(self.planned.is_some() && !self.dry_run, "{effect:?} without a plan");
                 law!(!self.approval || self.approved, "{effect:?} without an approval");
@@ -264,16 +311,37 @@ impl Monitor {
                 law!(step == self.committed, "{effect:?} with {} steps committed", self.committed);
                 let age = self.backup_ms.map(|taken| self.last_ms - taken);
                 law!(age.is_some(), "{effect:?} without a backup");
-                law!(step > 0 || self.ruled || age <= Some(BACKUP_AGE_MS), "{effect:?} with a backup {age:?} ms old");
+                law!(
+                    step > 0 || self.ruled || self.captured || age <= Some(BACKUP_AGE_MS),
+                    "{effect:?} with a backup {age:?} ms old"
+                );
+                law!(!self.capture || (self.captured && self.shadow), "{effect:?} without the capture of the plan");
                 self.schema_checked = false;
             }
-            Effect::CheckSchema | Effect::RunVerify | Effect::CheckHealth => {
+            Effect::CheckSchema | Effect::RunVerify | Effect::CheckHealth | Effect::CheckWay => {
                 law!(!self.turned && !self.failed && !self.cancelled, "{effect:?} after turning round");
             }
             Effect::AssessLoss | Effect::Dump { purpose: DumpPurpose::BeforeRollback } | Effect::CheckRestored => {
                 law!(self.turned && !self.failed, "{effect:?} without turning round");
             }
+            Effect::UndoStep { step } => {
+                law!(self.turned && !self.failed, "{effect:?} without turning round");
+                law!(
+                    self.undone < self.committed && step == self.committed - self.undone - 1,
+                    "{effect:?} with {} of {} taken back",
+                    self.undone,
+                    self.committed
+                );
+                self.checkpoint_checked = false;
+            }
+            Effect::CatchUp | Effect::Swap => {
+                law!(self.turned && !self.failed, "{effect:?} without turning round");
+                law!(self.captured && self.shadow, "{effect:?} without a shadow");
+                law!(effect == Effect::CatchUp || self.caught_up, "{effect:?} with a shadow of long ago");
+                self.checkpoint_checked = false;
+            }
             Effect::Restore => {
+                law!(!self.lost || self.asked, "{effect:?} over somebody's rows without being asked");
                 law!(self.turned && !self.failed, "{effect:?} without turning round");
                 law!(self.committed > 0, "{effect:?} of a target that was never changed");
                 law!(self.counted, "{effect:?} without counting what it forgets");
@@ -304,7 +372,15 @@ impl Monitor {
                 // Found later, it is as old as its intent.
                 self.backup_ms = Some(if later { self.open_ms } else { now_ms });
                 self.prepared = false;
+                self.dumped_under_capture = self.captured;
             }
+            Effect::StartCapture => self.captured = true,
+            Effect::RaiseShadow => self.shadow = true,
+            Effect::EndCapture => (self.captured, self.shadow) = (false, false),
+            Effect::CheckWay => {}
+            Effect::CatchUp => self.caught_up = true,
+            Effect::UndoStep { .. } => self.undone += 1,
+            Effect::Swap => (self.swapped, self.shadow) = (true, false),
             Effect::CreateSandbox => self.sandbox = true,
             Effect::DropSandbox => self.sandbox = false,
             Effect::PrepareTarget => self.prepared = true,
@@ -314,6 +390,7 @@ impl Monitor {
             Effect::CheckHealth => self.healthy = true,
             Effect::AssessLoss => {
                 self.counted = true;
+                self.lost = matches!(outcome, Outcome::Loss(loss) if loss.is_any());
                 self.unsaved = matches!(outcome, Outcome::Loss(loss) if loss.rows() > 0);
             }
             Effect::Restore => self.restored = true,

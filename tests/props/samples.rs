@@ -5,13 +5,16 @@ use dbd::domain::digest::Digest;
 use dbd::domain::effect::Effect;
 use dbd::domain::event::{
     Actor, Artifact, Backup, Check, CheckStatus, CommandReport, GitState, HealthCheck, Loss, Outcome, Pending,
-    Preflight, Rehearsal, Request, ServerFacts, Settings, StepReport, TestCounts, UserCommand,
+    Preflight, Readiness, Rehearsal, Request, RollbackSettings, ServerFacts, Settings, StepReport, StepWay, SwapOffer,
+    Swapped, TestCounts, UserCommand,
 };
 use dbd::domain::failure::Failure;
 use dbd::domain::finding::{Allowance, Finding, Severity};
 use dbd::domain::ids::{EnvironmentName, MigrationId, RunId};
 use dbd::domain::migration::{Bookkeeping, Format, Migration, Span, Unit, UnitMode};
+use dbd::domain::plan::UndoClass;
 use dbd::domain::rehearsal::MigrationTiming;
+use dbd::domain::way::{CaptureWay, InPlace, Rung, Way};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -34,6 +37,10 @@ pub struct Case {
     pub findings: Vec<Finding>,
     /// What may pass.
     pub allow: Vec<String>,
+    /// How each of its steps can be taken back.
+    pub back: Way,
+    /// The capture stays on after a success.
+    pub window: bool,
 }
 
 impl Case {
@@ -76,6 +83,12 @@ pub fn request(case: &Case) -> Request {
             masks: BTreeMap::new(),
             previous_tests: None,
             budget: None,
+            rollback: RollbackSettings {
+                in_place: true,
+                capture: vec![CaptureWay::Slot, CaptureWay::Triggers],
+                window_ms: if case.window { 7_200_000 } else { 0 },
+                required: false,
+            },
         },
     }
 }
@@ -139,6 +152,30 @@ pub fn preflight(case: &Case) -> Preflight {
             dirty_files: vec![],
             author: Some("alice".into()),
         }),
+        swap: (case.back == Way::Swap)
+            .then(|| SwapOffer { ways: vec![CaptureWay::Triggers], why_not: vec!["wal_level is replica".into()] }),
+    }
+}
+
+/// What a capture installed, as its adapter says.
+pub fn capture() -> serde_json::Value {
+    json!({"way": "triggers", "tables": ["public.orders"]})
+}
+
+pub fn readiness() -> Readiness {
+    Readiness { transactions: 3, rows: 7, residue: vec!["public.orders.note".into()], ..Readiness::default() }
+}
+
+/// How a step goes back in place.
+pub fn in_place() -> InPlace {
+    InPlace {
+        rung: Rung::PreImages,
+        method: "generated".into(),
+        before: vec!["create table dbd_keep.k1 as select id, note from orders".into()],
+        after: vec![],
+        undo: vec!["alter table orders add column note text".into()],
+        keeps: vec!["orders.note".into()],
+        loses: vec![],
     }
 }
 
@@ -161,6 +198,7 @@ pub fn backup() -> Backup {
         rows: BTreeMap::from([("public.orders".into(), 12)]),
         xid: "7401".into(),
         seen: vec!["7403".into()],
+        base: None,
     }
 }
 
@@ -193,6 +231,22 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         copy: vec![],
         correction: None,
         reverse: None,
+        ways: (0..case.steps)
+            .map(|_| match case.back {
+                Way::InPlace => StepWay {
+                    undo: UndoClass::InPlace(Box::new(in_place())),
+                    why_not: vec![],
+                    writes: BTreeMap::new(),
+                    notes: vec![],
+                },
+                _ => StepWay {
+                    undo: UndoClass::Restore,
+                    why_not: vec!["a DO block may do anything".into()],
+                    writes: BTreeMap::from([("public.orders".into(), vec!["note".into()])]),
+                    notes: vec!["no row of public.t could be changed in the trial".into()],
+                },
+            })
+            .collect(),
         artifacts: vec![artifact("rehearsal.json")],
     }
 }
@@ -208,7 +262,7 @@ pub fn report(status: i32) -> CommandReport {
 
 pub fn loss(rows: i64) -> Loss {
     let written = if rows == 0 { BTreeMap::new() } else { BTreeMap::from([("public.orders".into(), rows)]) };
-    Loss { written, missing: BTreeMap::new(), schema: false }
+    Loss { written, missing: BTreeMap::new(), deleted: BTreeMap::new(), schema: false }
 }
 
 pub fn step() -> StepReport {
@@ -229,10 +283,20 @@ pub fn outcome(effect: Effect, case: &Case, lost: i64) -> Outcome {
         }
         Effect::Rehearse => Outcome::Rehearsal(Box::new(rehearsal(case))),
         Effect::RunTests | Effect::RunVerify => Outcome::Command(report(0)),
-        Effect::Migrate { .. } | Effect::Restore => Outcome::Step(step()),
+        Effect::Migrate { .. } | Effect::UndoStep { .. } | Effect::Restore => Outcome::Step(step()),
+        Effect::StartCapture => Outcome::Capture { record: capture(), place: "triggers on 1 table".into() },
+        Effect::CheckWay | Effect::CatchUp => Outcome::Readiness(readiness()),
+        Effect::Swap => {
+            Outcome::Swapped(Swapped { fence_ms: Some(41), kept: "shop__dbd_x_a1b2c3d4e5".into(), rows_compared: 7 })
+        }
         Effect::CheckSchema => Outcome::Fingerprint { fingerprint: after(), xid: "7460".into() },
         Effect::CheckRestored => Outcome::Fingerprint { fingerprint: before(), xid: "7470".into() },
         Effect::AssessLoss => Outcome::Loss(loss(lost)),
-        Effect::FillSandbox | Effect::DropSandbox | Effect::PrepareTarget | Effect::CheckHealth => Outcome::Done,
+        Effect::FillSandbox
+        | Effect::DropSandbox
+        | Effect::RaiseShadow
+        | Effect::EndCapture
+        | Effect::PrepareTarget
+        | Effect::CheckHealth => Outcome::Done,
     }
 }

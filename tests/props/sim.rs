@@ -46,6 +46,8 @@ pub enum Move {
     Cancel,
     /// Somebody asks for a rollback.
     RollBack,
+    /// Somebody asks for the backup to be restored.
+    RestoreBackup,
     /// Somebody says that the effect in doubt happened, or that it did not. They may be wrong.
     Rule(bool),
     /// What a dead process had sent takes effect only now. Nothing of the kind can happen after a fence; a [`Mutant`] may do without.
@@ -99,7 +101,7 @@ impl Move {
 
     /// Whether a person does it, besides approving.
     pub fn is_person(self) -> bool {
-        matches!(self, Move::Reject | Move::Cancel | Move::RollBack | Move::Rule(_))
+        matches!(self, Move::Reject | Move::Cancel | Move::RollBack | Move::RestoreBackup | Move::Rule(_))
     }
 }
 
@@ -116,6 +118,10 @@ pub struct Target {
     unsaved: bool,
     /// Whether others wrote rows since the backup.
     written: bool,
+    /// Whether writes are captured.
+    pub captured: bool,
+    /// Whether there is a shadow that everything captured since is replayed into.
+    pub shadow: bool,
 }
 
 /// A run in the making, and the world around it.
@@ -142,6 +148,8 @@ pub struct Sim {
     claimed: Vec<EffectId>,
     /// The first law of the world that was broken.
     broken: Option<String>,
+    /// Whether the capture could not be taken away.
+    untidied: bool,
     epoch: u64,
 }
 
@@ -161,6 +169,7 @@ impl Sim {
             landing: None,
             claimed: Vec::new(),
             broken: None,
+            untidied: false,
             epoch: 0,
             case,
         };
@@ -193,8 +202,8 @@ impl Sim {
                 }
                 Next::Record(_) => moves.extend([Go, Die, Cancel]),
                 Next::AwaitApproval => moves.extend([Approve, Die, Rest, Reject, Cancel]),
-                Next::Halted => moves.extend([RollBack, Cancel, Rule(true), Rule(false)]),
-                Next::Settled(_) => moves.push(RollBack),
+                Next::Halted => moves.extend([RollBack, RestoreBackup, Cancel, Rule(true), Rule(false)]),
+                Next::Settled(_) => moves.extend([RollBack, RestoreBackup]),
             }
         }
         if self.landing.is_some() {
@@ -211,7 +220,8 @@ impl Sim {
             Move::Cancel => Command::Cancel { reason: None },
             // A mutant says it all the same; the machine is asked, not the decision.
             Move::RollBack if self.mutant == Some(Mutant::BackInDoubt) && self.run.flight.is_some() => return None,
-            Move::RollBack => Command::RollBack { reason: None },
+            Move::RollBack => Command::RollBack { reason: None, restore: false },
+            Move::RestoreBackup => Command::RollBack { reason: None, restore: true },
             Move::Rule(applied) => Command::Rule { applied, reason: "I looked".into() },
             _ => return None,
         })
@@ -226,7 +236,7 @@ impl Sim {
             return self.look(one);
         }
         if one == Move::RollBack && self.mutant == Some(Mutant::BackInDoubt) && self.run.flight.is_some() {
-            return self.say(Event::RollbackRequested { reason: None }, events);
+            return self.say(Event::RollbackRequested { reason: None, restore: false }, events);
         }
         if let Some(command) = self.command(one) {
             let event = decide(&self.run, command).map_err(|failure| format!("{one:?}: {failure}"))?;
@@ -348,8 +358,12 @@ impl Sim {
             .observe(&recorded)
             .map_err(|law| format!("{} in {:?}: {law}", recorded.event.kind(), self.run.state))?;
         let claimed = match &recorded.event {
-            Event::Succeeded { id, outcome: Outcome::Step(_), .. }
-            | Event::Reconciled { id, verdict: Verdict::Applied { outcome: Outcome::Step(_) }, .. }
+            Event::Succeeded { id, outcome: Outcome::Step(_) | Outcome::Swapped(_), .. }
+            | Event::Reconciled {
+                id,
+                verdict: Verdict::Applied { outcome: Outcome::Step(_) | Outcome::Swapped(_) },
+                ..
+            }
             | Event::Ruled { id, applied: true, .. } => Some(id.clone()),
             _ => None,
         };
@@ -386,6 +400,7 @@ impl Sim {
     }
 
     fn fail(&mut self, effect: Effect, id: EffectId, why: &str, events: &mut Vec<Recorded>) -> Result<(), String> {
+        self.untidied |= effect == Effect::EndCapture;
         let partial = match effect {
             Effect::Preflight => Some(Outcome::Checks(samples::preflight(&self.case).checks)),
             Effect::RunTests | Effect::RunVerify => Some(Outcome::Command(samples::report(1))),
@@ -411,8 +426,31 @@ impl Sim {
     fn change(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, &'static str> {
         let target = &mut self.target;
         match effect {
-            Effect::Migrate { .. } | Effect::Restore if target.ledger.contains(id) => {
+            Effect::Migrate { .. } | Effect::UndoStep { .. } | Effect::Restore if target.ledger.contains(id) => {
                 return Err("the ledger's key refuses it");
+            }
+            Effect::StartCapture => target.captured = true,
+            Effect::RaiseShadow => target.shadow = true,
+            Effect::EndCapture => (target.captured, target.shadow) = (false, false),
+            Effect::UndoStep { step } => {
+                if target.applied.last() != Some(&step) {
+                    if !self.lied {
+                        self.broken.get_or_insert_with(|| format!("step {step} was taken back out of turn"));
+                    }
+                    return Err("the ledger does not have the rows it rests on");
+                }
+                target.applied.pop();
+                target.ledger.push(id.clone());
+            }
+            // Who swaps again finds it swapped.
+            Effect::Swap if target.ledger.contains(id) => {}
+            Effect::Swap => {
+                if !(target.captured && target.shadow) {
+                    self.broken.get_or_insert_with(|| "swapped for what is no shadow".to_owned());
+                }
+                target.ledger.push(id.clone());
+                target.applied.clear();
+                target.shadow = false;
             }
             Effect::Migrate { step } => {
                 if target.applied.contains(&step) {
@@ -448,12 +486,13 @@ impl Sim {
     fn reconcile(&mut self, flight: &InFlight, one: Move, events: &mut Vec<Recorded>) -> Result<(), String> {
         let id = flight.id.clone();
         let ledgered = flight.effect.recovery() == Recovery::ProbeLedger;
+        let swaps = flight.effect.recovery() == Recovery::ProbeSwap;
         if self.mutant != Some(Mutant::VerdictUnfenced) {
             self.say(Event::Fenced { id: id.clone(), evidence: "its sessions are gone".into() }, events)?;
         }
         let verdict = match one {
             Move::DieFenced => return self.die(events),
-            Move::Go if ledgered && self.mutant == Some(Mutant::BlindRetry) => Verdict::NotApplied,
+            Move::Go if (ledgered || swaps) && self.mutant == Some(Mutant::BlindRetry) => Verdict::NotApplied,
             Move::Go if ledgered && self.mutant == Some(Mutant::IntentMeansDone) => {
                 Verdict::Applied { outcome: Outcome::Step(samples::step()) }
             }
@@ -463,7 +502,10 @@ impl Sim {
                 Recovery::ProbeLedger if self.target.ledger.contains(&id) => {
                     Verdict::Applied { outcome: Outcome::Step(samples::step()) }
                 }
-                Recovery::ProbeLedger => Verdict::NotApplied,
+                Recovery::ProbeSwap if self.target.ledger.contains(&id) => {
+                    Verdict::Applied { outcome: samples::outcome(Effect::Swap, &self.case, 0) }
+                }
+                Recovery::ProbeLedger | Recovery::ProbeSwap => Verdict::NotApplied,
                 // Found is what bears the name, however old it is; a dump that was taken again is taken once more.
                 Recovery::ProbeDump
                     if self.target.dumps.contains(&id)
@@ -491,7 +533,18 @@ impl Sim {
             }
         }
         let applied = &self.target.applied;
+        // A capture outlives its run only where that was wanted, or tidying up failed, or nobody may tidy up any more.
         let State::Settled { end } = self.run.state else { return Ok(()) };
+        let kept = end == End::Abandoned
+            || self.run.facts().poisoned
+            || (end == End::Succeeded && self.case.window)
+            || self.untidied;
+        if self.target.captured && !kept {
+            return Err(format!(
+                "after {one:?} the run is {end:?}, and writes are still captured: {:?}",
+                self.run.past.iter().map(|p| p.effect).collect::<Vec<_>>()
+            ));
+        }
         let wrong = match end {
             End::Succeeded => !applied.iter().copied().eq(0..self.case.steps),
             End::RolledBack | End::Refused | End::Rehearsed => !applied.is_empty(),

@@ -19,4 +19,5 @@ mod refused;
 mod reverse;
 mod rolled_back;
 mod stopped;
+mod ways;
 mod zombies;

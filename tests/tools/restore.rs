@@ -24,6 +24,8 @@ pub async fn copy(shop: &Workshop, dump: &Path, to: &Sandbox, roles: Vec<String>
         drop_public: false,
         schema_only: false,
         section: None,
+        without_foreign_keys: false,
+        work_dir: std::path::Path::new("/tmp"),
         record: None,
         timeout: None,
     };
@@ -109,6 +111,8 @@ async fn a_copy_has_the_rows_owners_privileges_and_policies_of_the_target() {
         drop_public: false,
         schema_only: false,
         section: None,
+        without_foreign_keys: false,
+        work_dir: std::path::Path::new("/tmp"),
         record: Some(shop.path("copy.json")),
         timeout: None,
     };
@@ -150,6 +154,8 @@ async fn without_leave_to_make_roles_the_copy_says_that_owners_are_missing() {
         drop_public: false,
         schema_only: false,
         section: None,
+        without_foreign_keys: false,
+        work_dir: std::path::Path::new("/tmp"),
         record: None,
         timeout: None,
     };
@@ -266,6 +272,8 @@ async fn an_extension_the_sandbox_lacks_is_named_with_its_package() {
         drop_public: false,
         schema_only: false,
         section: None,
+        without_foreign_keys: false,
+        work_dir: std::path::Path::new("/tmp"),
         record: None,
         timeout: None,
     };

@@ -71,7 +71,7 @@ impl Backups for PgTools {
             bin: &bin,
             url: &order.url,
             snapshot: order.snapshot.clone(),
-            exclude_schemas: vec!["dbd".to_owned()],
+            exclude_schemas: vec!["dbd".to_owned(), "dbd_keep".to_owned(), "dbd_capture".to_owned()],
             final_path: order.path.clone(),
             effect: order.effect.clone(),
             record: Some(self.record(&order.effect)),
@@ -115,6 +115,8 @@ impl Backups for PgTools {
             drop_public: order.drop_public,
             schema_only: order.schema_only,
             section: order.section,
+            without_foreign_keys: order.without_foreign_keys,
+            work_dir: &self.work_dir,
             record: Some(self.record(&order.effect)),
             timeout: None,
         };
@@ -143,7 +145,9 @@ impl Backups for PgTools {
         let keep = order.keep_schemas.clone();
         restore_in_place(
             &in_place,
-            &|entry| entry.kind == "SCHEMA" && keep.iter().any(|name| name == entry.tag.trim()),
+            &|entry| {
+                super::of_capture(entry) || entry.kind == "SCHEMA" && keep.iter().any(|name| name == entry.tag.trim())
+            },
             &Cancel::never(),
         )
         .await

@@ -13,12 +13,13 @@ use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings, tables_of};
 use crate::domain::rehearsal::{StatementTrace, Window};
+use crate::domain::sql::summary;
 use crate::ports::boundary::{Boundary, passed};
-use crate::ports::database::{Applied, ApplyOrder, NotApplied};
+use crate::ports::database::{Applied, ApplyOrder, MIGRATING, NotApplied};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::time::{Duration, Instant};
-use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// How long after its own timeout a step is given to end by itself, before the connection is cut.
 const GRACE: Duration = Duration::from_secs(5);
@@ -144,7 +145,14 @@ async fn once(
     };
     let xid = match &order.step.mode {
         UnitMode::Transaction => in_transaction(order, &session, observer, trace).await,
-        UnitMode::Alone { probe } => alone(order, &session, probe, left, observer, trace).await,
+        UnitMode::Alone { probe } => {
+            let result = alone(order, &session, probe, left, observer, trace).await;
+            if order.pooled {
+                // A pooler hands the session on to somebody whose writes are no migration. If it cannot be said, the connection is gone.
+                let _ = session.client.batch_execute(&format!("RESET {MIGRATING}")).await;
+            }
+            result
+        }
     };
     session.close().await;
     xid
@@ -167,7 +175,10 @@ async fn in_transaction(
         false,
     );
     // One journey there and back for all that comes before the first statement.
-    let begin = format!("BEGIN; SET LOCAL lock_timeout = '{}ms'; {insert} RETURNING xid", order.lock_timeout_ms);
+    let begin = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{}ms'; SET LOCAL {MIGRATING} = 'on'; {insert} RETURNING xid",
+        order.lock_timeout_ms
+    );
     let messages = client.simple_query(&begin).await.map_err(|error| ours(order, "writing the ledger row", &error))?;
     let row = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -176,10 +187,12 @@ async fn in_transaction(
     let xid = row.ok_or_else(|| Trouble::Certain(superseded(order.holder)))?;
     passed(Boundary::RowWritten, order.place());
     let mut starts = Vec::with_capacity(order.step.statements.len());
+    add(order, client, "before", order.around.before).await?;
     for span in &order.step.statements {
         starts.push(Instant::now());
         run_statement(order, session, span, true, &mut observer, trace).await?;
     }
+    add(order, client, "after", order.around.after).await?;
     if let Some(sql) = &order.bookkeeping {
         client.batch_execute(sql).await.map_err(|error| ours(order, "writing the bookkeeping row", &error))?;
     }
@@ -215,6 +228,15 @@ async fn alone(
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
     let client = &session.client;
+    let migrating = format!("SET {MIGRATING} = 'on'");
+    client.batch_execute(&migrating).await.map_err(|error| ours(order, "setting up the session", &error))?;
+    if !order.around.before.is_empty() {
+        // No row of the ledger stands guard over them.
+        if !lease_is_ours(order, client).await? {
+            return Err(Trouble::Certain(superseded(order.holder)));
+        }
+        add(order, client, "before", order.around.before).await?;
+    }
     let started = ledger_insert(
         order.holder,
         order.effect,
@@ -227,12 +249,7 @@ async fn alone(
     let rows = client.execute(&started, &[]).await.map_err(|error| ours(order, "writing the ledger row", &error))?;
     if rows == 0 {
         // Either an earlier try wrote it, or the lease is somebody else's.
-        let mine: bool = client
-            .query_one("SELECT EXISTS (SELECT FROM dbd.lease WHERE token = $1)", &[&order.holder.token])
-            .await
-            .map_err(|error| ours(order, "reading the lease", &error))?
-            .get(0);
-        if !mine {
+        if !lease_is_ours(order, client).await? {
             return Err(Trouble::Certain(superseded(order.holder)));
         }
     }
@@ -269,6 +286,10 @@ async fn alone(
         }
     }
     passed(Boundary::AloneDone, order.place());
+    // The statement itself is done, and what is still to be added is run again by the probe.
+    add(order, client, "after", order.around.after)
+        .await
+        .map_err(|trouble| Trouble::Certain(trouble.failure().certainty(Certainty::InDoubt)))?;
     finish_alone(session, order.holder, order.effect, order.anchor, order.step, order.bookkeeping.as_deref())
         .await
         .map_err(|error| match error {
@@ -281,6 +302,33 @@ async fn alone(
         })?;
     passed(Boundary::AfterCommit, order.place());
     Ok(None)
+}
+
+async fn lease_is_ours(order: &ApplyOrder<'_>, client: &Client) -> Result<bool, Trouble> {
+    let row = client
+        .query_one("SELECT EXISTS (SELECT FROM dbd.lease WHERE token = $1)", &[&order.holder.token])
+        .await
+        .map_err(|error| ours(order, "reading the lease", &error))?;
+    Ok(row.get(0))
+}
+
+/// Runs what dbd adds to the step.
+async fn add(order: &ApplyOrder<'_>, client: &Client, place: &str, statements: &[String]) -> Result<(), Trouble> {
+    for sql in statements {
+        client.batch_execute(sql).await.map_err(|error| {
+            let cause = format!("in: {}", summary(sql));
+            match ours(order, &added(place, order.file), &error) {
+                Trouble::Contention(failure) => Trouble::Contention(failure.cause(cause)),
+                Trouble::Certain(failure) => Trouble::Certain(failure.cause(cause)),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// What a statement that dbd adds is called when it fails.
+pub(super) fn added(place: &str, what: &str) -> String {
+    format!("a statement of dbd's own {place} {what}, which is no part of the migration,")
 }
 
 async fn in_batches(

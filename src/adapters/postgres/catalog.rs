@@ -170,7 +170,30 @@ async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result
         };
         catalog.insert(ObjectKey::new(kind, name), object);
     }
+    as_without_capture(client, &mut catalog).await?;
     Ok(catalog)
+}
+
+/// A capture makes whole rows the identity of every table while it lasts (`capture/install.sql`): what is told is what they go back to.
+async fn as_without_capture<C: GenericClient>(client: &C, catalog: &mut Catalog) -> Result<(), Error> {
+    let there = client.query_one("select to_regclass('dbd_capture.protected') is not null", &[]).await?;
+    if !there.try_get::<_, bool>(0)? {
+        return Ok(());
+    }
+    for row in client.query(queries::IDENTITIES_BEFORE_CAPTURE, &[]).await? {
+        let (name, identity, index): (String, String, Option<String>) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let key = ObjectKey::new(Kind::Table, name);
+        if let Some(table) = catalog.get(&key).cloned() {
+            let mut table = table;
+            table.attributes.insert("replica_identity".to_owned(), Value::String(identity));
+            if let Some(index) = index {
+                table.attributes.insert("replica_identity_index".to_owned(), Value::String(index));
+            }
+            catalog.insert(key, table);
+        }
+    }
+    Ok(())
 }
 
 /// Whether the error is that of an object dropped between the snapshot and its deparsing, which looks at the newest state.

@@ -264,7 +264,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
          jsonb_build_object('definition', pg_get_triggerdef(t.oid), 'enabled', t.tgenabled::text),
          obj_description(t.oid, 'pg_trigger'), null, null, null
     from pg_trigger t join relation r on r.oid = t.tgrelid
-   where (not t.tgisinternal or coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) <> 0)
+   where t.tgname !~ '^!dbd_' and (not t.tgisinternal or coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) <> 0)
      and not exists (select from pg_constraint k where k.oid = t.tgconstraint and k.contype <> 't')
      and not exists (select from member m where m.classid = 'pg_trigger'::regclass and m.objid = t.oid)
 

@@ -53,3 +53,14 @@ pub(super) fn row_counts(tables: &[String]) -> String {
         |table: &String| format!("select '{}' as name, count(*) as rows from only {table}", table.replace('\'', "''"));
     tables.iter().map(one).collect::<Vec<_>>().join("\nunion all\n")
 }
+
+/// What the replica identities of captured tables were before: `name`, the identity, its index. Those that are not whole rows any more
+/// were changed since, by a migration or by somebody else.
+pub(super) const IDENTITIES_BEFORE_CAPTURE: &str = "
+    select quote_ident(n.nspname) || '.' || quote_ident(c.relname), left(coalesce(p.identity, 'd'), 1),
+           case when p.identity like 'i %' then quote_ident(substr(p.identity, 3)) end
+      from dbd_capture.run r, dbd_capture.alias a
+      join pg_class c on c.oid = a.rel and c.relreplident = 'f'
+      join pg_namespace n on n.oid = c.relnamespace
+      left join dbd_capture.protected p on p.rel = a.rel
+     where r.capture ->> 'way' = 'slot'";

@@ -8,6 +8,7 @@ use crate::domain::ids::EffectId;
 use crate::domain::ledger::LedgerRow;
 use crate::domain::migration::{AloneProbe, Tracking, UnitMode};
 use crate::domain::plan::PlanStep;
+use crate::domain::sql::summary;
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::database::{Anchor, Holder, ProbeOrder, Standing};
 use crate::ports::fence::Fenced;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 /// dbd's schema, harmless to repeat.
-const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
+pub(super) const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
 
 /// How long the fence waits for a terminated session to be gone.
 const FENCE_PATIENCE: Duration = Duration::from_secs(30);
@@ -412,6 +413,14 @@ async fn ask_catalog(
         return Ok(Standing::NotApplied { evidence });
     }
     if let Some(step) = order.step {
+        for sql in order.around.after {
+            session.client.batch_execute(sql).await.map_err(|error| {
+                let transient = lost(&error);
+                let failure = query_failed(url, &super::apply::added("after", "the step"), &error)
+                    .cause(format!("in: {}", summary(sql)));
+                if transient { failure.certainty(Certainty::Transient) } else { failure }
+            })?;
+        }
         finish_alone(session, order.holder, fenced.effect(), order.anchor, step, order.bookkeeping.as_deref())
             .await
             .map_err(|error| error.map_or_else(|| superseded(order.holder), |error| failed(&error)))?;

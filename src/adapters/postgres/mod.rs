@@ -3,6 +3,7 @@
 mod apply;
 mod batches;
 mod blockers;
+pub mod capture;
 pub mod catalog;
 mod catalog_queries;
 mod connect;
@@ -13,10 +14,12 @@ mod hazard_facts;
 mod ledger;
 mod observe;
 mod restore;
+mod trial;
+mod undo;
 mod weights;
 
 use crate::domain::connection::ConnectionUrl;
-use crate::domain::event::{Loss, ServerFacts};
+use crate::domain::event::{Loss, ServerFacts, StepReport};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::ledger::LedgerRow;
@@ -25,7 +28,7 @@ use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
     Anchor, Applied, ApplyOrder, Blocker, Contents, CopyOrder, CopyReport, Database, Hold, Holder, NotApplied,
-    ProbeOrder, RestoreScript, Snapshot, Standing, Weights,
+    ProbeOrder, RestoreOf, RestoreScript, Snapshot, Standing, Trial, UndoOrder, Weights,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -118,6 +121,18 @@ impl Database for Postgres {
         tables: &[Comparable],
     ) -> Result<(Catalog, Contents), Failure> {
         data::try_script(url, script, &exclude(tracking), tables).await
+    }
+
+    async fn trial(&self, url: &ConnectionUrl, timeout_ms: u64) -> Result<Box<dyn Trial>, Failure> {
+        Ok(Box::new(trial::Tried::open(url, timeout_ms).await?))
+    }
+
+    async fn undo(&self, order: UndoOrder<'_>) -> Result<StepReport, Failure> {
+        undo::undo(&order).await
+    }
+
+    async fn sweep_kept(&self, url: &ConnectionUrl, before_ms: i64, open: &[String]) -> Result<u64, Failure> {
+        undo::sweep_kept(url, before_ms, open).await
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {
@@ -253,15 +268,7 @@ impl Database for Postgres {
         restore::kept_schemas(url).await
     }
 
-    fn restore_script(
-        &self,
-        holder: &Holder,
-        effect: &EffectId,
-        anchor: &Anchor,
-        rows: &BTreeMap<String, i64>,
-        xid: &str,
-        lock_timeout_ms: u64,
-    ) -> RestoreScript {
-        restore::script(holder, effect, anchor, rows, xid, lock_timeout_ms)
+    fn restore_script(&self, holder: &Holder, effect: &EffectId, anchor: &Anchor, of: &RestoreOf<'_>) -> RestoreScript {
+        restore::script(holder, effect, anchor, of)
     }
 }

@@ -20,7 +20,7 @@ const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, pg_catalog.format('
        CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
          + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) ELSE 0 END \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd')";
+     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd', 'dbd_keep')";
 
 const LOCKS: &str = "SELECT relation, mode FROM pg_catalog.pg_locks WHERE pid = $1 AND locktype = 'relation' AND granted \
      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";

@@ -6,7 +6,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::Loss;
 use crate::domain::failure::Failure;
 use crate::domain::ids::EffectId;
-use crate::ports::database::{Anchor, Holder, RestoreScript};
+use crate::ports::database::{Anchor, Holder, RestoreOf, RestoreScript};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use tokio_postgres::Client;
@@ -14,21 +14,16 @@ use tokio_postgres::Client;
 /// Drops everything a dump brings back: what belongs to an extension stays, and so do dbd's own schemas. Extensions younger than the dump go.
 const EMPTY: &str = include_str!("empty_target.sql");
 
-/// The SQL around the restore of a dump taken at `xid`.
-pub fn script(
-    holder: &Holder,
-    effect: &EffectId,
-    anchor: &Anchor,
-    rows: &BTreeMap<String, i64>,
-    xid: &str,
-    lock_timeout_ms: u64,
-) -> RestoreScript {
+/// The SQL around the restore of a dump.
+pub fn script(holder: &Holder, effect: &EffectId, anchor: &Anchor, of: &RestoreOf<'_>) -> RestoreScript {
+    let RestoreOf { rows, xid, lock_timeout_ms, .. } = of;
     let insert = ledger_insert(holder, effect, anchor, "restore", "restore", "applied", false);
     let mut prologue = format!(
         "{NOTICE_DEAD_CLIENTS}\nSET LOCAL lock_timeout = '{lock_timeout_ms}ms';\nSET LOCAL statement_timeout = 0;\nSET LOCAL client_min_messages = warning;\n\
          DO $dbd$\nDECLARE written bigint;\nBEGIN\n  {insert};\n  GET DIAGNOSTICS written = ROW_COUNT;\n  \
          IF written <> 1 THEN RAISE EXCEPTION 'another process took this target over'; END IF;\nEND\n$dbd$;\n"
     );
+    prologue.push_str(&unwritten(of));
     prologue.push_str(&EMPTY.replace("{dump_xid}", &short_xid(xid).to_string()));
     let mut epilogue = String::from("SET LOCAL search_path = pg_catalog;\n");
     let _ = writeln!(
@@ -37,7 +32,7 @@ pub fn script(
          IF to_regclass('dbd.applied') IS NOT NULL THEN\n    DELETE FROM dbd.applied WHERE run_id = {run};\n  END IF;\nEND\n$dbd$;",
         run = literal(holder.run.as_str())
     );
-    for (table, expected) in rows {
+    for (table, expected) in *rows {
         // The proof is part of the transaction: if it fails, nothing was restored.
         let _ = writeln!(
             epilogue,
@@ -48,6 +43,38 @@ pub fn script(
     }
     epilogue.push_str("ANALYZE;\n");
     RestoreScript { prologue, epilogue }
+}
+
+/// Locks every table, then makes sure that nobody wrote since it was counted what they wrote: without that a row could slip in between
+/// the count and the locks, and be forgotten unseen.
+fn unwritten(of: &RestoreOf<'_>) -> String {
+    if of.tables.is_empty() {
+        return String::new();
+    }
+    let counted = written_by_others(of.xid, of.known);
+    let mut sql = format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE;\n", of.tables.join(", ONLY "));
+    sql.push_str("DO $dbd$\nDECLARE found bigint;\nBEGIN\n");
+    for table in of.tables {
+        let expected = of.written.get(table).copied().unwrap_or(0);
+        let _ = writeln!(
+            sql,
+            "  SELECT count(*) FILTER (WHERE {counted}) INTO found FROM ONLY {table};\n  IF found <> {expected} THEN\n    \
+             RAISE EXCEPTION 'rows were written to % while the restore was being prepared', {};\n  END IF;",
+            literal(table)
+        );
+    }
+    sql.push_str("END\n$dbd$;\n");
+    sql
+}
+
+/// Whether a row was written since `xid`, and not by the transactions `known`.
+fn written_by_others(xid: &str, known: &[String]) -> String {
+    let known: Vec<String> = known.iter().map(|xid| short_xid(xid).to_string()).collect();
+    let newer = newer(xid);
+    if known.is_empty() {
+        return newer;
+    }
+    format!("{newer} AND xmin::text <> ALL ('{{{}}}'::text[])", known.join(","))
 }
 
 /// The 32 bits of a transaction id that rows carry.
@@ -94,16 +121,10 @@ pub async fn loss(
     known: &[String],
 ) -> Result<Loss, Failure> {
     let session = connect_to_look(url, "dbd").await?;
-    let known: Vec<String> = known.iter().map(|xid| short_xid(xid).to_string()).collect();
-    let newer = newer(xid);
-    let others = if known.is_empty() {
-        String::new()
-    } else {
-        format!(" AND xmin::text <> ALL ('{{{}}}'::text[])", known.join(","))
-    };
+    let written = written_by_others(xid, known);
     let mut loss = Loss::default();
     for table in tables {
-        let sql = format!("SELECT count(*) FILTER (WHERE {newer}{others}), count(*) FROM ONLY {table}");
+        let sql = format!("SELECT count(*) FILTER (WHERE {written}), count(*) FROM ONLY {table}");
         let row = session
             .client
             .query_one(&sql, &[])

@@ -70,7 +70,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
             )
         }
         Sub::Restore { what, into } => restore(context, &config, &what, &into).await,
-        Sub::Prune => prune(context, &config),
+        Sub::Prune => prune(context, &config).await,
     }
 }
 
@@ -199,6 +199,7 @@ async fn restore(context: &Context, config: &Config, what: &str, into: &str) -> 
         drop_public: false,
         schema_only: false,
         section: None,
+        without_foreign_keys: false,
         effect: EffectId::derive(
             "restore",
             &RunId::new(
@@ -221,8 +222,8 @@ async fn restore(context: &Context, config: &Config, what: &str, into: &str) -> 
     )
 }
 
-/// Dumps of open runs are kept whatever their age.
-fn prune(context: &Context, config: &Config) -> Outcome {
+/// Dumps of open runs are kept whatever their age, and so is what such a run keeps in its target.
+async fn prune(context: &Context, config: &Config) -> Outcome {
     let open: Vec<String> = match crate::wire::journal_for_reading(config)? {
         Some(journal) => stories(&journal)?
             .into_iter()
@@ -244,13 +245,33 @@ fn prune(context: &Context, config: &Config) -> Outcome {
             removed.push(one);
         }
     }
-    let text = match removed.as_slice() {
-        [] => format!("nothing older than {}", rfc3339(oldest)),
-        all => all.iter().map(|one| format!("removed {}", config.shown(&one.path))).collect::<Vec<_>>().join("\n"),
-    };
+    let mut lines: Vec<String> = removed.iter().map(|one| format!("removed {}", config.shown(&one.path))).collect();
+    let mut swept = Vec::new();
+    for name in config.environments() {
+        let Ok(environment) = config.environment(name.as_str()) else { continue };
+        let url = &environment.database_url;
+        match crate::wire::database().sweep_kept(url, oldest, &open).await {
+            Ok(0) => {}
+            Ok(tables) => {
+                lines.push(format!("removed {tables} table(s) that runs had kept in {}", url.place()));
+                swept.push(json!({"environment": name.as_str(), "tables": tables}));
+            }
+            // One target that is away is no reason to keep the others' rows.
+            Err(failure) => {
+                context.shell.borrow_mut().note(&format!("{}: {}", url.place(), failure.message));
+            }
+        }
+    }
+    if lines.is_empty() {
+        lines.push(format!("nothing older than {}", rfc3339(oldest)));
+    }
     print(
         context,
-        &json!({"schema": "dbd.backup/1", "removed": removed.iter().map(|one| shown(config, one)).collect::<Vec<_>>()}),
-        &text,
+        &json!({
+            "schema": "dbd.backup/1",
+            "removed": removed.iter().map(|one| shown(config, one)).collect::<Vec<_>>(),
+            "kept_tables_removed": swept,
+        }),
+        &lines.join("\n"),
     )
 }

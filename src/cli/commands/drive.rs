@@ -8,7 +8,7 @@ use crate::config::{Config, Environment};
 use crate::domain::code::Code;
 use crate::domain::decide::{Command, decide};
 use crate::domain::digest::Digest;
-use crate::domain::event::{Artifact, Event, HealthCheck, Request, Settings, UserCommand};
+use crate::domain::event::{Artifact, Event, HealthCheck, Request, RollbackSettings, Settings, UserCommand};
 use crate::domain::failure::Failure;
 use crate::domain::finding::Allowance;
 use crate::domain::ids::RunId;
@@ -70,6 +70,12 @@ pub(super) fn request(
                 attempts: health.retries.saturating_add(1),
             }),
             budget: Some(environment.budget.clone()).filter(|budget| *budget != Default::default()),
+            rollback: RollbackSettings {
+                in_place: config.rollback.in_place,
+                capture: config.rollback.capture.clone(),
+                window_ms: ms(environment.rollback_window),
+                required: environment.require_reverse,
+            },
         },
     })
 }
@@ -94,6 +100,10 @@ pub(super) async fn drive(
     }
     world.files.remove_leftovers();
     sweep(context, &world).await;
+
+    if matches!(enter, Enter::Start(_)) {
+        super::captures::retire(context, config, journal, &world, super::captures::Which::All).await?;
+    }
 
     let (stopper, stopped) = stop();
     let _signals = listen(stopper)?;

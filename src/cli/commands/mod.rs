@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod backup;
+mod captures;
 pub mod check;
 pub mod compare;
 pub mod completions;

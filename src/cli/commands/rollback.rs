@@ -7,6 +7,7 @@ use crate::cli::{Context, Outcome};
 use crate::domain::code::Code;
 use crate::domain::decide::{Command, decide};
 use crate::domain::failure::Failure;
+use crate::domain::way::Way;
 
 /// Take a finished run back to its checkpoint, with what that would lose said first
 #[derive(Debug, clap::Args)]
@@ -16,18 +17,28 @@ pub struct Args {
     /// Why; recorded with the run
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Restore the backup, though a gentler way may be open: what others wrote since leaves the target
+    #[arg(long)]
+    restore: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     let config = context.load()?;
     let mut journal = journal_to_write(&config)?;
     let Story { run, .. } = find_run(&journal, &args.run)?;
-    let event = decide(&run, Command::RollBack { reason: args.reason })?;
+    let event = decide(&run, Command::RollBack { reason: args.reason, restore: args.restore })?;
     let environment = config.environment(run.id.environment().as_str())?;
     same_target(&run, &environment)?;
     newest_of_target(&journal, &run)?;
     let world = crate::wire::world(&config, &environment, run.id.as_str())?;
-    if let (Some(backup), Some(preflight)) = (&run.backup, &run.preflight) {
+    let way = if args.restore { Way::Restore } else { run.asked_way() };
+    if way != Way::Restore {
+        let how = match way {
+            Way::Swap => "by a swap: every write since is in the shadow, and nothing is lost",
+            _ => "in place: what others wrote since stays, and nothing is lost",
+        };
+        context.shell.borrow_mut().note(&format!("it goes back {how}"));
+    } else if let (Some(backup), Some(preflight)) = (&run.backup, &run.preflight) {
         let tracking = preflight.format.reader().tracking().table;
         let loss =
             world.database.loss(&world.target, tracking, &backup.xid, &backup.rows, &run.known_transactions()).await?;
@@ -42,7 +53,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
             context.shell.borrow_mut().note("they are dumped first, into the run's folder");
             if !context.yes && ask("Roll back all the same?") != Some(true) {
                 return Err(Failure::new(Code::WouldLoseRows, format!("{} was not rolled back: {what}", run.id))
-                    .hint(format!("if that is meant: dbd rollback {} --yes", run.id))
+                    .hint(format!(
+                        "if that is meant: dbd rollback {}{} --yes",
+                        run.id,
+                        if args.restore { " --restore" } else { "" }
+                    ))
                     .into());
             }
         } else {

@@ -34,7 +34,7 @@ enum Sub {
         /// Its name
         id: String,
     },
-    /// Remove the sandboxes whose owner is gone
+    /// Remove the sandboxes whose owner is gone, and end the captures whose window is over
     Gc,
 }
 
@@ -44,7 +44,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     match args.command {
         Sub::Create { environment } => create(context, &config, &environment).await,
         Sub::List => show(context, &sandboxes.list().await?, "sandboxes"),
-        Sub::Gc => show(context, &sandboxes.gc().await?, "removed"),
+        Sub::Gc => {
+            super::captures::retire_everywhere(context, &config).await?;
+            show(context, &sandboxes.gc().await?, "removed")
+        }
         Sub::Drop { id } => {
             if !sandboxes.list().await?.iter().any(|one| one.id == id) {
                 return Err(Failure::new(Code::BadArgument, format!("there is no sandbox `{id}`"))
@@ -161,6 +164,7 @@ pub(super) async fn copy(
         drop_public: !facts.has_public,
         schema_only: config.sandbox.data == crate::config::SandboxData::Schema,
         section: None,
+        without_foreign_keys: false,
         effect,
     };
     let rows = Rows::new(config.sandbox.data.word(), &config.sandbox.masks, Some(config.sandbox.sample))?;

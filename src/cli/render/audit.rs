@@ -305,7 +305,7 @@ fn ruling(recorded: &Recorded) -> Option<Ruling> {
         Event::Approved { reason, .. } => ("approved", reason.clone()),
         Event::Rejected { reason } => ("rejected", reason.clone()),
         Event::CancelRequested { reason } => ("cancelled", reason.clone()),
-        Event::RollbackRequested { reason } => ("rollback requested", reason.clone()),
+        Event::RollbackRequested { reason, .. } => ("rollback requested", reason.clone()),
         Event::Abandoned { reason } => ("abandoned", reason.clone()),
         Event::Ruled { applied: true, reason, .. } => ("ruled applied", Some(reason.clone())),
         Event::Ruled { applied: false, reason, .. } => ("ruled not applied", Some(reason.clone())),

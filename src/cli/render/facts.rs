@@ -213,8 +213,9 @@ pub fn migrations(run: &Run) -> Vec<MigrationFacts> {
 }
 
 fn restore_begun(run: &Run) -> bool {
-    let past = run.past.iter().any(|past| past.effect == Effect::Restore);
-    past || run.flight.as_ref().is_some_and(|flight| flight.effect == Effect::Restore)
+    let takes_back = |effect: &Effect| matches!(effect, Effect::Restore | Effect::Swap | Effect::UndoStep { .. });
+    run.past.iter().any(|past| takes_back(&past.effect))
+        || run.flight.as_ref().is_some_and(|flight| takes_back(&flight.effect))
 }
 
 /// Counts of what changes, with `tables_modified` and `columns_added` always there; `None` before the rehearsal told.

@@ -223,7 +223,10 @@ impl Teller {
                 told.level = Level::Warn;
                 told.message = format!("Rolling back: {}", why.message);
             }
-            Event::RollbackRequested { reason } => {
+            Event::CaptureEnded { why } => {
+                told.message = format!("The capture of writes was ended: {why}");
+            }
+            Event::RollbackRequested { reason, .. } => {
                 told.phase = "REQUEST".to_owned();
                 told.level = Level::Warn;
                 told.message = because(format!("{who} wants the target taken back to its checkpoint"), reason);
@@ -282,6 +285,16 @@ impl Teller {
     /// What an effect brought.
     fn done(&self, effect: Option<Effect>, outcome: &Outcome, told: &mut Told, more: &mut Vec<Told>) {
         told.message = match outcome {
+            Outcome::Capture { place, .. } => format!("Writes are captured by {place}"),
+            Outcome::Readiness(readiness) => {
+                told.put("transactions", json!(readiness.transactions));
+                told.put("rows", json!(readiness.rows));
+                format!("The way back: {}", super::words::readiness(readiness))
+            }
+            Outcome::Swapped(swapped) => {
+                told.put("fenceMs", json!(swapped.fence_ms));
+                format!("The target and its shadow changed names: {}", super::words::swapped(swapped))
+            }
             Outcome::Preflight(preflight) => {
                 told.put("checks", json!(count(&preflight.checks)));
                 told.put("migrationsPending", json!(count(&preflight.pending)));
@@ -496,6 +509,15 @@ pub fn beginning(effect: Effect, run: &Run) -> String {
         Effect::Rehearse => "Rehearsing the migrations in the sandbox",
         Effect::RunTests => "Running the tests against the sandbox",
         Effect::DropSandbox => "Removing the sandbox",
+        Effect::StartCapture => "Having every write to the target captured, so that a rollback forgets none",
+        Effect::RaiseShadow => {
+            "Restoring the backup into a database beside the target, and proving that it is the same"
+        }
+        Effect::EndCapture => "Ending the capture of writes",
+        Effect::CheckWay => "Looking whether the way back still loses nothing",
+        Effect::UndoStep { step } => return format!("Taking back {}", step_of(step, run)),
+        Effect::CatchUp => "Replaying what was written since into the shadow",
+        Effect::Swap => "Swapping the target and its shadow",
         Effect::PrepareTarget => "Making sure that the target is still as planned",
         Effect::Migrate { step } => return format!("Applying {}", step_of(step, run)),
         Effect::CheckSchema => "Comparing the target's schema with the rehearsed one",

@@ -13,6 +13,7 @@ use crate::domain::migration::UnitMode;
 use crate::domain::plan::{Plan, UndoClass};
 use crate::domain::run::{Decision, Run};
 use crate::domain::time::rfc3339;
+use crate::domain::way::Rung;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -120,7 +121,14 @@ pub fn plan_json(plan: &Plan) -> Value {
         .iter()
         .enumerate()
         .map(|(place, step)| {
-            let undo = match step.undo {
+            let undo = match &step.undo {
+                UndoClass::Nothing => "nothing",
+                UndoClass::InPlace(way) => match way.rung {
+                    Rung::Reverse => "reverse",
+                    Rung::SoftDrop => "soft_drop",
+                    Rung::PreImages => "pre_images",
+                },
+                UndoClass::Swap => "swap",
                 UndoClass::Restore => "restore",
             };
             json!({

@@ -58,6 +58,7 @@ fn settings(approval: bool) -> Settings {
         masks: BTreeMap::new(),
         previous_tests: None,
         budget: None,
+        rollback: RollbackSettings::default(),
     }
 }
 
@@ -232,6 +233,7 @@ impl Story {
                     dirty_files: Vec::new(),
                     author: Some("Bob <bob@example.com>".to_owned()),
                 }),
+                swap: None,
             })),
         );
     }
@@ -247,6 +249,7 @@ impl Story {
                 rows: BTreeMap::from([("public.orders".to_owned(), 50_000), ("public.products".to_owned(), 1)]),
                 xid: "900".to_owned(),
                 seen: Vec::new(),
+                base: None,
             })),
         );
         let location = json!({"url": format!("postgres://postgres:{SECRET}@localhost/sandbox")});
@@ -279,6 +282,7 @@ impl Story {
                 findings,
                 copy: Vec::new(),
                 reverse: None,
+                ways: Vec::new(),
                 forecast: vec![Forecast {
                     object: "public.orders".to_owned(),
                     lock: "AccessExclusiveLock".to_owned(),
@@ -343,14 +347,27 @@ impl Story {
         self.does(Effect::CheckSchema, Self::matches("after"));
     }
 
-    /// The way back, with rows written meanwhile.
-    pub(crate) fn taken_back(&mut self) {
+    /// Rows were written meanwhile: the run halts, and bob has the backup restored all the same.
+    pub(crate) fn asked_to_restore(&mut self) {
+        self.counts_the_loss();
+        self.follows();
+        self.decided("bob", Command::RollBack { reason: Some("three test orders".to_owned()), restore: true });
+        self.taken_back();
+    }
+
+    fn counts_the_loss(&mut self) {
         let loss = Loss {
             written: BTreeMap::from([("public.orders".to_owned(), 3)]),
             missing: BTreeMap::new(),
+            deleted: BTreeMap::new(),
             schema: false,
         };
         self.does(Effect::AssessLoss, Outcome::Loss(loss));
+    }
+
+    /// The way back by the backup, with rows written meanwhile.
+    fn taken_back(&mut self) {
+        self.counts_the_loss();
         let saved = Backup { path: format!("{DIR}/before-rollback.dump"), ..self.run.backup.clone().unwrap() };
         self.does(Effect::Dump { purpose: DumpPurpose::BeforeRollback }, Outcome::Dump(Box::new(saved)));
         self.does(Effect::Restore, Self::step(2_000, 1));
@@ -407,7 +424,7 @@ pub(crate) fn rolled_back() -> Story {
     story.deployed();
     story.fails(Effect::CheckHealth, unhealthy(), None);
     story.follows();
-    story.taken_back();
+    story.asked_to_restore();
     story.does(Effect::CheckRestored, Story::matches("before"));
     story.follows();
     story
@@ -428,7 +445,7 @@ pub(crate) fn halted() -> Story {
     story.deployed();
     story.fails(Effect::CheckHealth, unhealthy(), None);
     story.follows();
-    story.taken_back();
+    story.asked_to_restore();
     story.fails(
         Effect::CheckRestored,
         Failure::new(Code::NotRestored, "the target is not back at its checkpoint"),

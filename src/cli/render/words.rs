@@ -1,6 +1,7 @@
 //! Numbers, times and text as people read them.
 
 pub(super) use crate::cli::error::clean;
+use crate::domain::event::{Readiness, Swapped};
 use crate::domain::schema::Kind;
 use std::collections::BTreeMap;
 
@@ -33,6 +34,34 @@ pub fn duration(ms: u64) -> String {
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// How far the shadow is, and whether the way back by it loses nothing.
+#[must_use]
+pub fn readiness(found: &Readiness) -> String {
+    if let Some(why) = &found.blocked {
+        return format!("it would lose what was written since: {why}");
+    }
+    let mut said = format!(
+        "nothing is lost; {} replayed, {}",
+        plural(found.transactions, "transaction", "transactions"),
+        plural(found.rows, "row", "rows")
+    );
+    if !found.residue.is_empty() {
+        said.push_str(&format!("; kept apart: {}", found.residue.join(", ")));
+    }
+    said
+}
+
+/// How the swap went.
+#[must_use]
+pub fn swapped(swap: &Swapped) -> String {
+    let fence = swap.fence_ms.map_or_else(String::new, |ms| format!("closed for {ms} ms, "));
+    format!(
+        "{fence}{} compared, the deployed database is kept as {}",
+        plural(swap.rows_compared, "row", "rows"),
+        swap.kept
+    )
 }
 
 /// The first twelve digits of a commit.

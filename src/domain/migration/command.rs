@@ -68,6 +68,10 @@ impl FormatReader for Command {
         String::new()
     }
 
+    fn forget_sql(&self, _migration: &Migration) -> Vec<String> {
+        Vec::new()
+    }
+
     fn record_sql(&self, _migration: &Migration, _text: &str, _run: &RunId) -> String {
         String::new()
     }

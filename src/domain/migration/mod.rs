@@ -500,6 +500,21 @@ pub trait FormatReader: Sync {
     /// The statements that take exactly that record back.
     fn delete_sql(&self, migration: &Migration) -> String;
 
+    /// The statements after which the tool knows nothing of the migration, and neither does dbd: what [`FormatReader::record_sql`] wrote is
+    /// gone. Empty where the tool keeps its record by itself.
+    fn forget_sql(&self, migration: &Migration) -> Vec<String> {
+        let table = self.tracking().table;
+        // The tool's own first: one of them reads dbd's entries to find the version before.
+        vec![
+            self.delete_sql(migration),
+            format!(
+                "DELETE FROM dbd.applied WHERE tracking = {} AND key = {}",
+                crate::domain::sql::quote_literal(table),
+                crate::domain::sql::quote_literal(&self.key(migration))
+            ),
+        ]
+    }
+
     /// Holds the set against what the database has applied, entry by entry; the order of `rows` does not matter.
     fn standing(&self, set: &MigrationSet, rows: &[AppliedRow]) -> Standing;
 

@@ -166,7 +166,12 @@ pub fn every_row(catalog: &Catalog) -> Vec<Comparable> {
 
 /// The columns of `PRIMARY KEY (a, b)`, as PostgreSQL deparses it.
 fn primary_key(definition: &str) -> Option<Vec<String>> {
-    let (columns, _) = definition.strip_prefix("PRIMARY KEY (")?.split_once(')')?;
+    columns_of(definition, "PRIMARY KEY (")
+}
+
+/// The columns between `lead` and the next closing parenthesis.
+pub(crate) fn columns_of(definition: &str, lead: &str) -> Option<Vec<String>> {
+    let (columns, _) = definition.strip_prefix(lead)?.split_once(')')?;
     Some(columns.split(", ").map(str::to_owned).collect())
 }
 

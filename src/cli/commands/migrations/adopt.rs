@@ -12,7 +12,7 @@ use crate::domain::migration::{MigrationSet, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
-use crate::ports::database::{Anchor, ApplyOrder, Database, Holder};
+use crate::ports::database::{Anchor, ApplyOrder, Around, Database, Holder};
 use crate::ports::sandbox::Sandbox;
 use serde_json::json;
 
@@ -123,6 +123,7 @@ async fn replay(
                 file: &migration.file,
                 text: &migration.text,
                 bookkeeping: step.last.then(|| reader.record_sql(migration, &migration.text, run)),
+                around: Around::default(),
                 lock_timeout_ms: 5_000,
                 lock_budget_ms: 60_000,
                 statement_timeout_ms: None,

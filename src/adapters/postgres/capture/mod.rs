@@ -1,0 +1,99 @@
+//! [`Captures`]: copy, capture, replay, fence, swap (`docs/decisions/0055-copy-replay-swap.md`).
+//!
+//! `facts` says what a target allows; `install` begins to capture (`install.sql` is what stands in the target meanwhile) and takes the
+//! snapshot the dump is made at; `shadow` makes the second copy and proves it; `catch_up` reads what was captured, from triggers or from a
+//! slot (`pgoutput`), and `replay` writes it in its old `shape`; `swap` closes, drains, compares (`proof`) and renames; `tidy` takes it all away.
+
+mod catch_up;
+mod facts;
+mod install;
+mod pgoutput;
+mod proof;
+mod replay;
+mod shadow;
+mod shape;
+mod swap;
+mod tidy;
+
+use super::exclude;
+use crate::domain::connection::ConnectionUrl;
+use crate::domain::failure::Failure;
+use crate::domain::ids::EffectId;
+use crate::ports::backup::Backups;
+use crate::ports::capture::{
+    Backlog, Base, Capture, CaptureFacts, CaptureOrder, Captures, CatchUpOrder, Leftover, Shadow, ShadowOrder, Started,
+    SwapOrder, SwapStanding, Swapped,
+};
+use crate::ports::fence::Fenced;
+use async_trait::async_trait;
+
+/// Capturing writes on PostgreSQL.
+pub struct PostgresCaptures {
+    /// Restores the dump into the shadow.
+    pub backups: Box<dyn Backups>,
+}
+
+#[async_trait(?Send)]
+impl Captures for PostgresCaptures {
+    async fn look(&self, url: &ConnectionUrl) -> Result<CaptureFacts, Failure> {
+        facts::facts(url).await
+    }
+
+    async fn start(&self, order: &CaptureOrder<'_>) -> Result<Started, Failure> {
+        tidy::end_any(order.url, order.effect).await?;
+        tidy::end(order).await?;
+        install::start(order).await
+    }
+
+    async fn started(&self, url: &ConnectionUrl, capture: &Capture) -> Result<Option<Started>, Failure> {
+        install::started(url, capture).await
+    }
+
+    async fn base(&self, order: &CaptureOrder<'_>, tracking: Option<&str>) -> Result<Base, Failure> {
+        install::base(order, &exclude(tracking.unwrap_or_default())).await
+    }
+
+    async fn raise_shadow(&self, order: &ShadowOrder<'_>) -> Result<Shadow, Failure> {
+        shadow::raise(order, self.backups.as_ref()).await
+    }
+
+    async fn strip(&self, copy: &ConnectionUrl, started: &Started) -> Result<(), Failure> {
+        tidy::strip(copy, started).await
+    }
+
+    fn cover(&self, _: &Capture) -> Vec<String> {
+        vec!["SELECT dbd_capture.cover()".to_owned()]
+    }
+
+    async fn catch_up(&self, order: &CatchUpOrder<'_>) -> Result<Backlog, Failure> {
+        catch_up::catch_up(order).await
+    }
+
+    async fn swap(&self, order: &SwapOrder<'_>) -> Result<Swapped, Failure> {
+        swap::swap(order, &exclude(order.tracking.map_or("", |tracking| tracking.table))).await
+    }
+
+    async fn fence(&self, url: &ConnectionUrl, capture: &Capture, effect: &EffectId) -> Result<Fenced, Failure> {
+        tidy::fence(url, capture, effect).await
+    }
+
+    async fn standing(&self, order: &CaptureOrder<'_>, fenced: &Fenced) -> Result<SwapStanding, Failure> {
+        swap::standing(order, fenced).await
+    }
+
+    async fn settle(&self, order: &CaptureOrder<'_>) -> Result<Vec<String>, Failure> {
+        swap::settle(order).await
+    }
+
+    async fn end(&self, order: &CaptureOrder<'_>) -> Result<(), Failure> {
+        tidy::end(order).await
+    }
+
+    async fn leftovers(&self, url: &ConnectionUrl) -> Result<Vec<Leftover>, Failure> {
+        tidy::leftovers(url).await
+    }
+
+    async fn forget(&self, order: &CaptureOrder<'_>) -> Result<(), Failure> {
+        tidy::forget(order).await
+    }
+}

@@ -1,0 +1,245 @@
+//! Comparing every row that was touched, on both sides, while nobody can write.
+
+use super::super::connect::query_failed;
+use super::super::ledger::identifier;
+use super::catch_up::Pair;
+use super::shape::OldTable;
+use crate::domain::code::Code;
+use crate::domain::failure::Failure;
+use crate::ports::capture::SwapOrder;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// How many keys are compared at once.
+const KEYS_AT_ONCE: usize = 5_000;
+
+/// A table that is compared whole must not be larger than this.
+const SMALL: i64 = 8 << 20;
+
+/// One table, and what of it is compared.
+struct Compared<'a> {
+    table: &'a OldTable,
+    /// Its name on the target.
+    there: String,
+    /// Columns: on the target, in the shadow.
+    columns: Vec<(String, String)>,
+    /// The key's columns: on the target, in the shadow, with their type.
+    key: Vec<(String, String, String)>,
+}
+
+/// Compares touched rows for as long as the budget lasts: how many were compared, how many there are.
+pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<(u64, u64), Failure> {
+    let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
+    let begun = Instant::now();
+    let shadow = &pair.shadow.client;
+    let mut keys: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    for row in shadow.query("SELECT id, key FROM dbd_shadow.touched", &[]).await.map_err(failed)? {
+        keys.entry(row.get(0)).or_default().push(row.get(1));
+    }
+    let all: u64 = keys.values().map(|keys| keys.len() as u64).sum();
+    let modified = modified(order, pair).await.map_err(failed)?;
+    let mut proven = 0;
+    for (id, keys) in keys {
+        let Some(compared) = compared(order, pair, id, &modified).await.map_err(failed)? else { continue };
+        let whole = keys.iter().any(String::is_empty) || compared.key.is_empty();
+        if whole {
+            if begun.elapsed() < order.proof_budget && compare_whole(order, pair, &compared).await? {
+                proven += keys.len() as u64;
+            }
+            continue;
+        }
+        for keys in keys.chunks(KEYS_AT_ONCE) {
+            if begun.elapsed() > order.proof_budget {
+                break;
+            }
+            compare(order, pair, &compared, keys).await?;
+            proven += keys.len() as u64;
+        }
+    }
+    Ok((proven, all))
+}
+
+/// The columns the migration itself changed, by table; an empty name for rows that it put in or took out.
+async fn modified(
+    order: &SwapOrder<'_>,
+    pair: &Pair<'_>,
+) -> Result<BTreeMap<i32, BTreeSet<String>>, tokio_postgres::Error> {
+    let mut modified: BTreeMap<i32, BTreeSet<String>> = BTreeMap::new();
+    for row in pair.shadow.client.query("SELECT id, col FROM dbd_shadow.modified", &[]).await? {
+        modified.entry(row.get(0)).or_default().insert(row.get(1));
+    }
+    let sql = "SELECT DISTINCT a.id FROM dbd_capture.modified m JOIN dbd_capture.alias a ON a.rel = m.rel";
+    for row in pair.target.client.query(sql, &[]).await? {
+        modified.entry(row.get(0)).or_default().insert(String::new());
+    }
+    for (id, table) in pair.tables() {
+        if let Some(columns) = order.modified.get(&table.name) {
+            let one = modified.entry(*id).or_default();
+            one.extend(columns.iter().cloned());
+            if columns.is_empty() {
+                one.insert(String::new());
+            }
+        }
+    }
+    Ok(modified)
+}
+
+/// What of a table can be compared; none if nothing can.
+async fn compared<'a>(
+    order: &SwapOrder<'_>,
+    pair: &'a Pair<'_>,
+    id: i32,
+    modified: &BTreeMap<i32, BTreeSet<String>>,
+) -> Result<Option<Compared<'a>>, tokio_postgres::Error> {
+    let _ = order;
+    let Some(table) = pair.tables().get(&id) else { return Ok(None) };
+    let none = BTreeSet::new();
+    let changed = modified.get(&id).unwrap_or(&none);
+    if changed.contains("") {
+        return Ok(None);
+    }
+    let mut stands = pair.shapes().values().filter(|shape| shape.id == id);
+    // A table whose rows are in several relations now is not compared.
+    let (Some(shape), None) = (stands.next(), stands.next()) else { return Ok(None) };
+    let rows = pair
+        .target
+        .client
+        .query(
+            "SELECT c.oid::regclass::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped WHERE c.oid = $1",
+            &[&shape.rel],
+        )
+        .await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let there: String = first.get(0);
+    let types: BTreeMap<String, String> = rows.iter().map(|row| (row.get(1), row.get(2))).collect();
+    let mut columns = Vec::new();
+    for (now, old) in &shape.columns {
+        let Some(old) = old else { continue };
+        let same_type = table.columns.iter().any(|(name, kind)| name == old && types.get(now) == Some(kind));
+        if same_type && !changed.contains(old) {
+            columns.push((identifier(now), identifier(old)));
+        }
+    }
+    let mut key = Vec::new();
+    for name in table.key.iter().flatten() {
+        let now = shape.columns.iter().find(|(_, old)| old.as_ref() == Some(name)).map(|(now, _)| identifier(now));
+        let kind = table.columns.iter().find(|(column, _)| column == name).map(|(_, kind)| kind.clone());
+        match (now, kind) {
+            (Some(now), Some(kind)) => key.push((now, identifier(name), kind)),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(Compared { table, there, columns, key }))
+}
+
+impl Compared<'_> {
+    fn only(&self) -> &'static str {
+        if self.table.partitioned { "" } else { "ONLY " }
+    }
+
+    fn from(&self, target: bool) -> String {
+        if target { format!("ONLY {}", self.there) } else { format!("{}{}", self.only(), self.table.name) }
+    }
+
+    fn row(&self, target: bool) -> String {
+        let columns: Vec<String> =
+            self.columns.iter().map(|(now, old)| format!("t.{}", if target { now } else { old })).collect();
+        format!("ROW({})::text", columns.join(", "))
+    }
+
+    /// Rows of the given keys, one array of text for each of the key's columns.
+    fn keyed(&self, target: bool, wanted: &str) -> String {
+        let arrays: Vec<String> = (1..=self.key.len()).map(|at| format!("pg_catalog.unnest(${at}::text[])")).collect();
+        let names: Vec<String> = (1..=self.key.len()).map(|at| format!("k{at}")).collect();
+        let on: Vec<String> = self
+            .key
+            .iter()
+            .zip(&names)
+            .map(|((now, old, kind), name)| format!("t.{} = k.{name}::{kind}", if target { now } else { old }))
+            .collect();
+        format!(
+            "SELECT {wanted} FROM ROWS FROM ({}) AS k ({}) JOIN {} t ON {}",
+            arrays.join(", "),
+            names.join(", "),
+            self.from(target),
+            on.join(" AND ")
+        )
+    }
+}
+
+const SUM: &str = "count(*), COALESCE(sum(pg_catalog.hashtextextended({row}, 0)), 0)::text";
+
+async fn compare_whole(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compared<'_>) -> Result<bool, Failure> {
+    let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
+    let size = format!("SELECT pg_catalog.pg_table_size('{}'::regclass)", compared.there.replace('\'', "''"));
+    if compared.table.partitioned
+        || pair.target.client.query_one(&size, &[]).await.map_err(failed)?.get::<_, i64>(0) > SMALL
+    {
+        return Ok(false);
+    }
+    let sql = |target: bool| {
+        format!("SELECT {} FROM {} t", SUM.replace("{row}", &compared.row(target)), compared.from(target))
+    };
+    let (ours, theirs) = (sql(true), sql(false));
+    let (ours, theirs) =
+        tokio::join!(pair.target.client.query_one(&ours, &[]), pair.shadow.client.query_one(&theirs, &[]));
+    let (ours, theirs) = (ours.map_err(failed)?, theirs.map_err(failed)?);
+    let told = |row: &tokio_postgres::Row| (row.get::<_, i64>(0), row.get::<_, String>(1));
+    if told(&ours) == told(&theirs) {
+        return Ok(true);
+    }
+    let cause = format!("{} has {} rows, the shadow {}", compared.table.name, told(&ours).0, told(&theirs).0);
+    Err(differs(compared, cause))
+}
+
+async fn compare(
+    order: &SwapOrder<'_>,
+    pair: &Pair<'_>,
+    compared: &Compared<'_>,
+    keys: &[String],
+) -> Result<(), Failure> {
+    let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
+    let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); compared.key.len()];
+    for key in keys {
+        let values: Vec<String> = serde_json::from_str(key).map_err(|error| super::install::bug(&error))?;
+        for (column, value) in columns.iter_mut().zip(values) {
+            column.push(value);
+        }
+    }
+    let parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = columns.iter().map(|one| one as _).collect();
+    let sql = |target: bool| compared.keyed(target, &SUM.replace("{row}", &compared.row(target)));
+    let (ours, theirs) = (sql(true), sql(false));
+    let (ours, theirs) = tokio::join!(
+        pair.target.client.query_one(&ours, &parameters),
+        pair.shadow.client.query_one(&theirs, &parameters)
+    );
+    let (ours, theirs) = (ours.map_err(failed)?, theirs.map_err(failed)?);
+    let told = |row: &tokio_postgres::Row| (row.get::<_, i64>(0), row.get::<_, String>(1));
+    if told(&ours) == told(&theirs) {
+        return Ok(());
+    }
+    // Which one it is.
+    let rows = |target: bool| compared.keyed(target, &format!("ROW(k.*)::text, {}", compared.row(target)));
+    let ours = pair.target.client.query(&rows(true), &parameters).await.map_err(failed)?;
+    let theirs = pair.shadow.client.query(&rows(false), &parameters).await.map_err(failed)?;
+    let map = |rows: &[tokio_postgres::Row]| -> BTreeMap<String, String> {
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let (ours, theirs) = (map(&ours), map(&theirs));
+    let all: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let differing: Vec<&String> = all.into_iter().filter(|key| ours.get(*key) != theirs.get(*key)).collect();
+    let first = differing.first().map_or(String::new(), |key| {
+        let shown = |side: &BTreeMap<String, String>| {
+            side.get(*key).map_or("no row".to_owned(), |row| row.chars().take(200).collect())
+        };
+        format!("key {key}: {} on the target, {} in the shadow", shown(&ours), shown(&theirs))
+    });
+    Err(differs(compared, format!("{} of {} rows, {first}", differing.len(), keys.len())))
+}
+
+fn differs(compared: &Compared<'_>, cause: String) -> Failure {
+    Failure::new(Code::CopyDiffers, format!("rows of {} are not the same on the target and in the shadow", compared.table.name))
+        .cause(cause)
+        .hint("a trigger of the application may write the same row twice in one statement, or the migration may have changed these rows itself")
+}

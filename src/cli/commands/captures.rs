@@ -1,0 +1,83 @@
+//! Captures that outlived their runs: ended when their window is over, or another deployment begins.
+
+use super::{Story, stories};
+use crate::cli::Context;
+use crate::config::Config;
+use crate::domain::event::Event;
+use crate::domain::failure::Failure;
+use crate::domain::ids::EffectId;
+use crate::domain::machine::{End, State};
+use crate::domain::run::Run;
+use crate::engine::World;
+use crate::engine::capture::of_run;
+use crate::engine::runner::Runner;
+use crate::engine::stop::stop;
+use crate::engine::watch::Nobody;
+use crate::ports::capture::CaptureOrder;
+use crate::wire::OpenJournal;
+
+/// Which captures are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Every one of a finished run: another deployment begins.
+    All,
+    /// Those whose window is over.
+    Over,
+}
+
+/// Ends what finished runs of the world's target still have on, and records it. What cannot be ended is said, and tried again the next time.
+pub(super) async fn retire(
+    context: &Context,
+    config: &Config,
+    journal: &mut OpenJournal,
+    world: &World,
+    which: Which,
+) -> Result<u32, Failure> {
+    let mut ended = 0;
+    for Story { run, .. } in stories(journal)? {
+        let here = run.request.as_ref().is_some_and(|request| request.target == world.target.place());
+        let Some(capture) = of_run(&run).filter(|_| here && run.state.is_settled()) else { continue };
+        let why = match which {
+            Which::All => "another deployment begins",
+            Which::Over if in_window(&run, world.clock.now_ms()) => continue,
+            Which::Over => "its window is over",
+        };
+        let effect = EffectId::derive("retire capture", &run.id, &capture.short(), b"");
+        let order = CaptureOrder { url: &world.target, capture: &capture, effect: &effect };
+        if let Err(failure) = world.captures.end(&order).await {
+            context.shell.borrow_mut().warn(&failure);
+            continue;
+        }
+        let id = run.id.clone();
+        let (_stopper, stopped) = stop();
+        let mut runner = Runner::new(world, journal, &Nobody, stopped, context.actor(config), run);
+        runner.record(Event::CaptureEnded { why: why.to_owned() }).map_err(|broken| broken.failure(&id))?;
+        context
+            .shell
+            .borrow_mut()
+            .note(&format!("the capture of {id} is ended, as {why}: from now on its way back is the backup"));
+        ended += 1;
+    }
+    Ok(ended)
+}
+
+/// Ends every capture whose window is over, on the target of each environment that can be reached.
+pub(super) async fn retire_everywhere(context: &Context, config: &Config) -> Result<(), Failure> {
+    if crate::wire::journal_for_reading(config)?.is_none() {
+        return Ok(());
+    }
+    let mut journal = super::journal_to_write(config)?;
+    for name in config.environments() {
+        let Ok(environment) = config.environment(name.as_str()) else { continue };
+        let world = crate::wire::world(config, &environment, "captures")?;
+        retire(context, config, &mut journal, &world, Which::Over).await?;
+    }
+    Ok(())
+}
+
+/// Whether writes are still to be captured for a rollback of `run` at `now_ms`.
+fn in_window(run: &Run, now_ms: i64) -> bool {
+    let window = run.request.as_ref().map_or(0, |request| request.settings.rollback.window_ms);
+    let until = run.settled_ms.unwrap_or(0).saturating_add(i64::try_from(window).unwrap_or(i64::MAX));
+    run.state == State::Settled { end: End::Succeeded } && now_ms < until
+}
