@@ -255,7 +255,7 @@ impl Sandboxes {
                         format!("`{database}` is not the name of a sandbox's database"),
                     ));
                 }
-                self.drop_database(self.server_of(location)?, database, cancel).await
+                self.drop_database(self.server_of(location)?, database, cancel).await.map(drop)
             }
         }
     }
@@ -275,7 +275,7 @@ impl Sandboxes {
         if self.ask(server, "dbd", &sql, cancel).await?.is_empty() {
             return Ok(());
         }
-        self.drop_database(server, &name, cancel).await
+        self.drop_database(server, &name, cancel).await.map(drop)
     }
 
     /// Every sandbox of this user in the base folder, and every one on the configured server.
@@ -286,11 +286,19 @@ impl Sandboxes {
         let mut found: Vec<Found> = self.folders().into_iter().map(|folder| found_in(&folder)).collect();
         if let Some(server) = &self.settings.configured {
             let pattern = DATABASE_PREFIX.replace('_', "\\_");
-            let sql = format!("SELECT datname FROM pg_catalog.pg_database WHERE datname LIKE '{pattern}%' ORDER BY 1");
-            for name in self.ask(server, "dbd", &sql, cancel).await? {
-                let comment = self.comment_of(server, &name, cancel).await?;
+            // As JSON: a comment of somebody else's may hold anything, line breaks too.
+            let sql = format!(
+                "SELECT pg_catalog.json_build_array(datname, pg_catalog.shobj_description(oid, 'pg_database')) \
+                 FROM pg_catalog.pg_database WHERE datname LIKE '{pattern}%' ORDER BY datname"
+            );
+            for row in self.ask(server, "dbd", &sql, cancel).await? {
+                let (name, comment): (String, Option<String>) = serde_json::from_str(&row).map_err(|error| {
+                    Failure::new(Code::QueryFailed, "the list of sandboxes is no JSON").source(&error)
+                })?;
                 // A database without our comment merely has such a name: it is nobody's to remove.
-                let Some(comment) = comment else { continue };
+                let Some(comment) = comment.and_then(|text| serde_json::from_str::<Comment>(&text).ok()) else {
+                    continue;
+                };
                 found.push(Found {
                     id: comment.dbd_sandbox,
                     location: SandboxLocation::Configured { database: name, server: host_and_port(server) },

@@ -165,17 +165,22 @@ impl Runner<'_> {
         Ok(Outcome::Done)
     }
 
-    /// Removes what captures, and the shadow. After a swap, what was left for a quieter moment is done first.
-    pub(super) async fn end_capture(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, Failure> {
+    /// After a swap, what was left for the moment when everybody can work again.
+    pub(super) async fn settle(&self, effect: Effect, id: &EffectId) -> Result<(), Failure> {
+        let Some(capture) = of_run(&self.run).filter(|_| self.run.swapped.is_some()) else { return Ok(()) };
+        let order = CaptureOrder { url: &self.world.target, capture: &capture, effect: id };
+        for note in self.world.captures.settle(&order).await? {
+            self.watch.note(effect, &note);
+        }
+        Ok(())
+    }
+
+    /// Removes what captures, and the shadow.
+    pub(super) async fn end_capture(&mut self, id: &EffectId) -> Result<Outcome, Failure> {
         let Some(capture) = of_run(&self.run).or_else(|| self.capture_in_the_making()) else {
             return Ok(Outcome::Done);
         };
         let order = CaptureOrder { url: &self.world.target, capture: &capture, effect: id };
-        if self.run.swapped.is_some() {
-            for note in self.world.captures.settle(&order).await? {
-                self.watch.note(effect, &note);
-            }
-        }
         self.world.captures.end(&order).await?;
         Ok(Outcome::Done)
     }

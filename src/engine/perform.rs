@@ -62,7 +62,7 @@ impl Runner<'_> {
             }
             Effect::StartCapture => self.start_capture(id).await,
             Effect::RaiseShadow => self.raise_shadow(effect, id).await,
-            Effect::EndCapture => self.end_capture(effect, id).await,
+            Effect::EndCapture => self.end_capture(id).await,
             Effect::CheckWay => self.check_way(effect, id).await,
             Effect::CatchUp => return self.catch_up(effect, id).await,
             Effect::Swap => self.swap(effect, id).await,
@@ -74,7 +74,7 @@ impl Runner<'_> {
             Effect::CheckHealth => self.check_health().await,
             Effect::AssessLoss => self.assess_loss().await,
             Effect::Restore => self.restore(effect, id).await,
-            Effect::CheckRestored => return self.check_restored().await.unwrap_or_else(Done::from),
+            Effect::CheckRestored => return self.check_restored(effect, id).await.unwrap_or_else(Done::from),
         };
         match result {
             Ok(outcome) => outcome.into(),
@@ -662,7 +662,8 @@ impl Runner<'_> {
         Ok(Done::Yes(Outcome::Fingerprint { fingerprint, xid }, vec![keep::pack(catalog)?]))
     }
 
-    async fn check_restored(&mut self) -> Result<Done, Failure> {
+    async fn check_restored(&mut self, effect: Effect, id: &EffectId) -> Result<Done, Failure> {
+        self.settle(effect, id).await?;
         let world = self.world;
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;

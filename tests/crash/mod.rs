@@ -1,7 +1,8 @@
 //! `kill -9` in every gap the program passes: whatever the moment, the next process ends whole or fully back.
 //!
 //! No list of moments is kept here. A drill (`DBD_CRASH_LOG`) goes through a story once and writes down each gap it passes; then the story
-//! is told again, on a target of its own, once for each gap, killed there (`DBD_CRASH_AT`), and resumed. The suite fails if a gap that the
+//! is told again once for each gap, killed there (`DBD_CRASH_AT`), and resumed. What comes before the command that is killed happens once for
+//! several gaps: target and files are kept, and put back before each. The suite fails if a gap that the
 //! program has (`Boundary::ALL`) was passed by no story. What came of it all is `docs/crash-testing.md`.
 
 pub mod story;
@@ -12,22 +13,24 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use story::{Case, STORIES};
+use story::{STORIES, Story};
 use table::Row;
 
 /// How many processes are killed at the same time. More than there are cores: much of a run is waiting.
 const WORKERS: usize = 4;
 
 /// Has several threads do `work` on each of `items`, in any order; the results are in the order of the items.
-fn all<'t, T: Sync, R: Send>(items: &'t [T], work: impl Fn(&'t T) -> R + Sync) -> Vec<R> {
+fn all<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let done: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
     let worker = || {
         let worked = catch_unwind(AssertUnwindSafe(|| {
             while let Some((at, item)) = {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 items.get(at).filter(|_| !failed.load(Ordering::Relaxed)).map(|item| (at, item))
             } {
+                let item = item.lock().unwrap().take().expect("each is taken once");
                 *done[at].lock().unwrap() = Some(work(item));
             }
         }));
@@ -44,23 +47,33 @@ fn all<'t, T: Sync, R: Send>(items: &'t [T], work: impl Fn(&'t T) -> R + Sync) -
     done.into_iter().map(|one| one.into_inner().unwrap().expect("it was done")).collect()
 }
 
-/// Every gap of every story, as drills pass them.
-fn cases() -> Vec<Case> {
-    all(STORIES, |story| story.cases()).into_iter().flatten().collect()
-}
+/// How many gaps of a story are told one after the other, in a project that is put back as it was before each.
+const AT_A_TIME: usize = 12;
 
 fn told() -> Vec<Row> {
-    let cases = cases();
-    let passed: BTreeSet<&str> = cases.iter().map(|case| case.gap.0.as_str()).collect();
-    // Those of a capture are `tests/capture`'s to kill in.
-    let never: Vec<&str> = Boundary::ALL
-        .iter()
-        .filter(|boundary| !Boundary::OF_CAPTURE.contains(boundary))
-        .map(|boundary| boundary.name())
-        .filter(|name| !passed.contains(name))
-        .collect();
+    let known = all(STORIES.iter().collect(), |story: &'static Story| {
+        let mut desk = story.desk();
+        let cases = story.cases(&mut desk);
+        (story, cases, desk)
+    });
+    let gaps = known.iter().flat_map(|(_, cases, _)| cases.iter().map(|case| case.gap.0.as_str()));
+    let passed: BTreeSet<&str> = gaps.collect();
+    let never: Vec<&str> =
+        Boundary::ALL.iter().map(|boundary| boundary.name()).filter(|name| !passed.contains(name)).collect();
     assert!(never.is_empty(), "no story is killed at: {never:?}");
-    all(&cases, Case::told)
+    let mut rounds = Vec::new();
+    for (story, cases, desk) in known {
+        let mut desk = Some(desk);
+        let mut cases = cases.into_iter().peekable();
+        while cases.peek().is_some() {
+            rounds.push((story, desk.take(), cases.by_ref().take(AT_A_TIME).collect::<Vec<_>>()));
+        }
+    }
+    let rows = all(rounds, |(story, desk, cases)| {
+        let mut desk = desk.unwrap_or_else(|| story.desk());
+        cases.iter().map(|case| case.told(&mut desk)).collect::<Vec<_>>()
+    });
+    rows.into_iter().flatten().collect()
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The stories that are killed: small projects on real databases, what is done to them, and what they have to be like in the end.
 
 use super::table::Row;
-use crate::support::project::{Event, Output, Project};
+use crate::support::project::{Event, Kept, Output, Project};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// What a story's target has to be like in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub enum End {
     Whole,
     /// As it was before.
     Back,
+    /// As it was before, with what somebody else wrote meanwhile.
+    Kept,
     /// Untouched, whatever was asked for.
     Untouched,
 }
@@ -51,15 +54,20 @@ fn every(gaps: &[(String, String)]) -> Vec<usize> {
     (1..=gaps.len()).collect()
 }
 
-/// From the first gap that is `name` about `about`.
-fn from(gaps: &[(String, String)], name: &str, about: &str) -> Vec<usize> {
+/// The number of the first gap that is `name` about `about`.
+fn first(gaps: &[(String, String)], name: &str, about: &str) -> usize {
     let first = gaps.iter().position(|gap| gap.0 == name && gap.1 == about);
-    let first = first.unwrap_or_else(|| panic!("{name} {about} is not passed: {gaps:?}"));
-    (first + 1..=gaps.len()).collect()
+    first.unwrap_or_else(|| panic!("{name} {about} is not passed: {gaps:?}")) + 1
 }
 
-fn after_the_last_step(gaps: &[(String, String)]) -> Vec<usize> {
-    from(gaps, "after commit", "target")
+/// The gaps up to the plan, of a run that goes on after it.
+fn up_to_the_plan(gaps: &[(String, String)]) -> Vec<usize> {
+    (1..=first(gaps, "after append", "run.planned")).collect()
+}
+
+/// The gaps from the failed verification on; those before it are a deployment's.
+fn from_the_failure(gaps: &[(String, String)]) -> Vec<usize> {
+    (first(gaps, "child ended", "the verification")..=gaps.len()).collect()
 }
 
 fn of_the_sandbox(gaps: &[(String, String)]) -> Vec<usize> {
@@ -110,9 +118,26 @@ fn deploys_with_a_scratch_server() -> Project {
     project
 }
 
-/// One step; a verification that somebody else writes during, and that fails. They come as themselves: their command line shows no password
-/// to the test that looks for one in all of them.
-fn goes_back() -> Project {
+/// The ways back that are open.
+const IN_PLACE: &str = "";
+const BY_SWAP: &str = "[rollback]\nin_place = false\n";
+const BY_THE_BACKUP: &str = "[rollback]\nin_place = false\ncapture = 'off'\n";
+
+fn goes_back_in_place() -> Project {
+    goes_back(IN_PLACE)
+}
+
+fn goes_back_by_swap() -> Project {
+    goes_back(BY_SWAP)
+}
+
+fn goes_back_by_the_backup() -> Project {
+    goes_back(BY_THE_BACKUP)
+}
+
+/// One step, by somebody's leave; a verification that somebody else writes during, and that fails. They come as themselves: their command
+/// line shows no password to the test that looks for one in all of them.
+fn goes_back(ways: &str) -> Project {
     let project = small();
     let server = crate::support::pg::server();
     let psql = format!(
@@ -123,12 +148,19 @@ fn goes_back() -> Project {
         project.database
     );
     project.migration("0001_first", "create table steps (id int);\nupdate things set name = name || '!';\n").config(&format!(
-        "[environments.dev]\nverify = {{ command = '{psql} -qc \"insert into things values (3) on conflict do nothing\"; exit 1' }}\n"
+        "{ways}[environments.dev]\napproval = true\nverify = {{ command = '{psql} -qc \"insert into things values (3) on conflict do nothing\"; exit 1' }}\n"
     ));
     project
 }
 
-/// As [`deploys`], by somebody else's leave.
+/// As [`deploys`], by somebody's leave.
+fn deploys_by_leave() -> Project {
+    let project = deploys();
+    project.config("[tests]\ncommand = 'true'\n[environments.dev]\napproval = true\nverify = { command = 'true' }\n");
+    project
+}
+
+/// Three steps, by somebody's leave.
 pub fn asks_first() -> Project {
     let project = deploys();
     project.config("[environments.dev]\napproval = true\n");
@@ -138,13 +170,24 @@ pub fn asks_first() -> Project {
 /// Every story.
 pub const STORIES: &[Story] = &[
     Story {
-        name: "a deployment",
-        about: "three steps, one outside a transaction; tests and verification agree",
+        name: "a deployment, up to its plan",
+        about: "three steps, one outside a transaction; the tests agree",
         project: deploys,
         before: &[],
         killed_before: None,
         killed: "start dev",
         again: &["start dev"],
+        gaps: up_to_the_plan,
+        end: End::Whole,
+    },
+    Story {
+        name: "a deployment, from its plan",
+        about: "the same, approved; the verification agrees",
+        project: deploys_by_leave,
+        before: APPROVED,
+        killed_before: None,
+        killed: "resume {run}",
+        again: &[],
         gaps: every,
         end: End::Whole,
     },
@@ -160,14 +203,36 @@ pub const STORIES: &[Story] = &[
         end: End::Whole,
     },
     Story {
-        name: "a way back",
-        about: "the verification fails, and somebody wrote meanwhile: their rows are dumped, then the backup is restored",
-        project: goes_back,
-        before: &[],
+        name: "a way back in place",
+        about: "the verification fails, and somebody wrote meanwhile: what they wrote stays",
+        project: goes_back_in_place,
+        before: APPROVED,
         killed_before: None,
-        killed: "start dev",
+        killed: "resume {run}",
         again: &[],
-        gaps: after_the_last_step,
+        gaps: from_the_failure,
+        end: End::Kept,
+    },
+    Story {
+        name: "a way back by a swap",
+        about: "the same, by a copy that everything written is replayed into",
+        project: goes_back_by_swap,
+        before: APPROVED,
+        killed_before: None,
+        killed: "resume {run}",
+        again: &[],
+        gaps: every,
+        end: End::Kept,
+    },
+    Story {
+        name: "a way back by the backup",
+        about: "the same, asked for, as rows are lost: they are dumped, then the backup is restored",
+        project: goes_back_by_the_backup,
+        before: HALTED,
+        killed_before: None,
+        killed: "rollback {run} --restore --yes",
+        again: &["rollback {run} --restore --yes"],
+        gaps: every,
         end: End::Back,
     },
     Story {
@@ -240,8 +305,21 @@ pub const STORIES: &[Story] = &[
     Story { killed_before: Some(("start dev", "sandbox created", "configured server")), ..TWICE },
     Story { killed_before: Some(("start dev", "ledger row written", "target")), ..TWICE },
     Story { killed_before: Some(("start dev", "alone done", "target")), ..TWICE },
-    Story { project: goes_back, killed_before: Some(("start dev", "child ended", "psql")), end: End::Back, ..TWICE },
+    Story {
+        project: goes_back_by_the_backup,
+        before: HALTED,
+        killed_before: Some(("rollback {run} --restore --yes", "child ended", "psql")),
+        end: End::Back,
+        ..TWICE
+    },
 ];
+
+/// A run with a plan that may be carried out.
+/// A run that would lose rows on its way back.
+const HALTED: &[(&str, i32)] = &[("start dev", 75), ("approve {run}", 0), ("resume {run}", 5)];
+
+/// A run that may begin.
+const APPROVED: &[(&str, i32)] = &[("start dev", 75), ("approve {run}", 0)];
 
 /// A run that was killed, and the process that resumes it is killed too, until it is past what the first one left.
 const TWICE: Story = Story {
@@ -262,32 +340,61 @@ fn until_settled(gaps: &[(String, String)]) -> Vec<usize> {
     (1..=gaps.len().min(verdict.expect("something was under way") + 4)).collect()
 }
 
-impl Story {
-    /// A project in which everything up to the command that is killed has happened.
-    fn begun(&self) -> Project {
-        let project = (self.project)();
-        for (command, status) in self.before {
-            run(&project, command).expect(*status);
+/// A project in which everything up to the command that is killed has happened, kept so that it can be had again.
+pub struct Desk {
+    story: &'static Story,
+    project: Project,
+    kept: Kept,
+    made: Instant,
+}
+
+/// A run that is resumed later than this makes a new backup, which is another story.
+const FRESH: Duration = Duration::from_secs(240);
+
+impl Desk {
+    /// The project as it was when it was kept.
+    fn again(&mut self) -> &Project {
+        if self.made.elapsed() > FRESH {
+            *self = self.story.desk();
+        } else {
+            self.project.put_back(&self.kept);
         }
+        &self.project
+    }
+}
+
+impl Story {
+    /// Makes the project and does what comes before.
+    pub fn desk(&'static self) -> Desk {
+        let project = (self.project)();
+        self.lead_up(&project);
         if let Some((command, name, about)) = self.killed_before {
             let at = self.first_kill(command, name, about);
             let (output, passed) = project.drill(Some(at), &words(&project, command));
             let here = passed.last().is_some_and(|gap| gap.0 == name && gap.1 == about);
             assert!(output.code.is_none() && here, "{} was not killed at {name} {about}: {output:?}", self.title());
         }
-        project
+        let kept = project.keep();
+        Desk { story: self, project, kept, made: Instant::now() }
     }
 
-    /// The number of the gap of the first kill; looked for once.
-    fn first_kill(&self, command: &str, name: &str, about: &str) -> usize {
-        static KNOWN: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+    fn lead_up(&self, project: &Project) {
+        for (command, status) in self.before {
+            run(project, command).expect(*status);
+        }
+    }
+
+    /// The number of the gap of the first kill; each command of each project is looked through once.
+    fn first_kill(&self, command: &'static str, name: &str, about: &str) -> usize {
+        type Gaps = Vec<(String, String)>;
+        static KNOWN: Mutex<BTreeMap<(usize, &str), Gaps>> = Mutex::new(BTreeMap::new());
         let mut known = KNOWN.lock().unwrap();
-        *known.entry(self.title()).or_insert_with(|| {
+        let gaps = known.entry((self.project as *const () as usize, command)).or_insert_with(|| {
             let project = (self.project)();
-            let (_, gaps) = project.drill(None, &words(&project, command));
-            let at = gaps.iter().position(|gap| gap.0 == name && gap.1 == about);
-            at.unwrap_or_else(|| panic!("{name} {about} is not passed: {gaps:?}")) + 1
-        })
+            self.lead_up(&project);
+            project.drill(None, &words(&project, command)).1
+        });
+        first(gaps, name, about)
     }
 
     /// Its name, with where it was killed before.
@@ -300,13 +407,13 @@ impl Story {
     }
 
     /// The gaps that this story is killed in.
-    pub fn cases(&'static self) -> Vec<Case> {
-        let project = self.begun();
-        let (output, gaps) = project.drill(None, &words(&project, self.killed));
+    pub fn cases(&'static self, desk: &mut Desk) -> Vec<Case> {
+        let project = desk.again();
+        let (output, gaps) = project.drill(None, &words(project, self.killed));
         assert!(output.code.is_some() && !gaps.is_empty(), "{}: {output:?}", self.title());
         let expected = match self.end {
             End::Whole => [0, 75],
-            End::Back => [4, 0],
+            End::Back | End::Kept => [4, 0],
             End::Untouched => [0, 3],
         };
         assert!(output.code.is_some_and(|code| expected.contains(&code)), "{}: {output:?}", self.title());
@@ -335,7 +442,7 @@ impl Story {
                     context()
                 );
             }
-            End::Back | End::Untouched => {
+            End::Back | End::Kept | End::Untouched => {
                 assert!(!steps, "{}", context());
                 assert!(project.tracking().is_empty(), "{}", context());
                 if self.end == End::Untouched {
@@ -343,7 +450,8 @@ impl Story {
                 }
             }
         }
-        assert_eq!(things, ["1|one", "2|two"], "{}", context());
+        let theirs: &[&str] = if self.end == End::Kept { &["3|"] } else { &[] };
+        assert_eq!(things, [&["1|one", "2|two"], theirs].concat(), "{}", context());
         bijection(project, context);
         project.assert_sound();
     }
@@ -367,7 +475,8 @@ pub fn bijection(project: &Project, context: &dyn Fn() -> String) {
         assert!(same, "the ledger has {row}, and the journal no such intent\n{}", context());
         there.push(effect.to_owned());
     }
-    let changes = |event: &&&Event| event.intends("migrate") || event.intends("restore");
+    let changes =
+        |event: &&&Event| ["migrate", "undo_step", "swap", "restore"].iter().any(|effect| event.intends(effect));
     for intent in intents.values().filter(changes) {
         let id = &intent.body["id"];
         let happened = events.iter().any(|event| {
@@ -382,18 +491,18 @@ pub fn bijection(project: &Project, context: &dyn Fn() -> String) {
 
 impl Case {
     /// Tells the story, killed in the gap and resumed, and checks how it ends.
-    pub fn told(&self) -> Row {
-        let project = self.story.begun();
-        let (output, passed) = project.drill(Some(self.at), &words(&project, self.story.killed));
+    pub fn told(&self, desk: &mut Desk) -> Row {
+        let project = desk.again();
+        let (output, passed) = project.drill(Some(self.at), &words(project, self.story.killed));
         let how = || format!("{}: killed at {} ({} {})", self.story.title(), self.at, self.gap.0, self.gap.1);
         assert_eq!(output.code, None, "{} was not killed: {output:?}", how());
         assert_eq!(passed.last(), Some(&self.gap), "{}: another gap", how());
         assert_eq!(passed.len(), self.at, "{}: another number of gaps", how());
         let at_kill = project.events();
         let row = Row::of(self, &at_kill);
-        let outputs = resume(&project, self.story.again);
+        let outputs = resume(project, self.story.again);
         let context = || format!("{}\n{outputs:?}\n{:#?}", how(), project.events());
-        self.story.check(&project, &context);
+        self.story.check(project, &context);
         row.found(&project.events()[at_kill.len()..])
     }
 }

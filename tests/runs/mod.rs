@@ -15,6 +15,7 @@ mod left;
 mod locks;
 mod one_owner;
 mod owners;
+mod pooler;
 mod refused;
 mod reverse;
 mod rolled_back;

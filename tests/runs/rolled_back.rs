@@ -6,6 +6,9 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 
+/// With nothing but the backup to go back by.
+pub const BY_THE_BACKUP: &str = "[rollback]\nin_place = false\ncapture = 'off'\n";
+
 /// Two migrations that change schema, rows, sequences and a comment; the second in several units.
 pub fn change_much(project: &Project) {
     project
@@ -59,7 +62,7 @@ fn what_was_there_before_the_backup_is_no_loss_though_a_transaction_elsewhere_is
     old.sql("begin; select txid_current()");
     let project = Project::new();
     change_much(&project);
-    project.config("[environments.dev]\nverify = { command = 'false' }\n");
+    project.config(&format!("{BY_THE_BACKUP}[environments.dev]\nverify = {{ command = 'false' }}\n"));
     let output = project.start().expect(4).outcome("rolled_back");
     assert_eq!(output.json()["rollback"]["loss"]["rows"], 0, "{output:?}");
     old.sql("rollback");
@@ -69,7 +72,9 @@ fn what_was_there_before_the_backup_is_no_loss_though_a_transaction_elsewhere_is
 fn a_verification_that_fails_takes_everything_back_and_the_next_run_goes_through() {
     let project = Project::new();
     change_much(&project);
-    project.config("[environments.dev]\nverify = { command = 'echo the shop is closed; exit 7' }\n");
+    project.config(&format!(
+        "{BY_THE_BACKUP}[environments.dev]\nverify = {{ command = 'echo the shop is closed; exit 7' }}\n"
+    ));
     let before = project.snapshot();
     let output = project.start().expect(4).outcome("rolled_back");
     let output = output.because("DBD-0502", &["status 7", "the shop is closed", "verify.log"]);
@@ -93,7 +98,8 @@ fn a_verification_that_fails_takes_everything_back_and_the_next_run_goes_through
 fn a_verification_that_takes_too_long_is_ended_and_takes_everything_back() {
     let project = Project::new();
     change_much(&project);
-    project.config("[environments.dev.verify]\ncommand = 'exec sleep 600'\ntimeout = '200ms'\n");
+    project
+        .config(&format!("{BY_THE_BACKUP}[environments.dev.verify]\ncommand = 'exec sleep 600'\ntimeout = '200ms'\n"));
     let before = project.snapshot();
     let output = project.start().expect(4).because("DBD-0410", &["the verification", "200 ms", "exec sleep 600"]);
     assert_back(&project, &output, &before);
@@ -103,7 +109,7 @@ fn a_verification_that_takes_too_long_is_ended_and_takes_everything_back() {
 fn rows_that_others_wrote_meanwhile_are_saved_before_they_leave() {
     let project = Project::new();
     change_much(&project);
-    project.config(&format!("[environments.dev]\nverify = {{ command = '{}' }}\n", gate("verify", 1)));
+    project.config(&format!("{BY_THE_BACKUP}[environments.dev]\nverify = {{ command = '{}' }}\n", gate("verify", 1)));
     let before = project.snapshot();
     let mut running = project.spawn(&["start", "dev", "--json"]);
     until_at_gate(&mut running, &project, "verify");
@@ -111,7 +117,12 @@ fn rows_that_others_wrote_meanwhile_are_saved_before_they_leave() {
     other.sql("insert into orders (customer, price, old_note) values (1, 4711, 'paid meanwhile'), (2, 4712, 'paid meanwhile')");
     other.sql("update customers set note = 'moved' where id = 3");
     open_gate(&project, "verify");
-    let output = running.wait().expect(4).because("DBD-0502", &[]);
+    // Nobody gave leave to lose them.
+    let halted = running.wait().expect(5).outcome("needs_operator");
+    let halted = halted.because("DBD-0603", &["2 row(s) in public.orders", "--restore"]);
+    assert_eq!(project.value("select count(*) from orders where old_note = 'paid meanwhile'"), "2");
+    drop(other);
+    let output = project.dbd(&["rollback", &halted.run(), "--restore", "--yes", "--json"]).expect(0);
     let rollback = &output.json()["rollback"];
     assert_eq!(
         rollback["loss"]["written"],
@@ -155,7 +166,7 @@ fn application(status: &'static str) -> (String, std::sync::Arc<std::sync::atomi
 fn an_application_that_is_not_healthy_takes_the_run_back() {
     let mut project = Project::new();
     change_much(&project);
-    project.config("[environments.dev.health]\nretries = 1\ntimeout = '5s'\n");
+    project.config(&format!("{BY_THE_BACKUP}[environments.dev.health]\nretries = 1\ntimeout = '5s'\n"));
     let before = project.snapshot();
     let (address, asked) = application("503 Service Unavailable");
     let output = project.set("DEV_URL", &address).start().expect(4).because("DBD-0503", &["503"]);

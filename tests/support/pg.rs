@@ -5,7 +5,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ pub struct Server {
     /// The folder of the programs.
     pub bin: PathBuf,
     /// The user the programs run as, when this process is root: PostgreSQL refuses to run as root.
-    user: Option<(u32, u32)>,
+    pub user: Option<(u32, u32)>,
     /// The server lives as long as this is open.
     _alive: ChildStdin,
 }
@@ -86,6 +86,16 @@ pub async fn create_database() -> String {
     name
 }
 
+/// Drops a database and the copies that were kept of it, if the server lets it: the room is not without end.
+pub async fn drop_databases(name: &str) {
+    let Ok((client, connection)) = as_superuser(server(), "postgres").connect(NoTls).await else { return };
+    tokio::spawn(connection);
+    let list = format!("select datname from pg_database where datname = '{name}' or datname like '{name}\\_kept\\_%'");
+    for row in client.query(&list, &[]).await.unwrap_or_default() {
+        let _ = client.batch_execute(&format!("drop database {} with (force)", row.get::<_, String>(0))).await;
+    }
+}
+
 /// Connects to one of the server's databases as its superuser.
 pub async fn connect(database: &str) -> Client {
     connect_to(server(), database).await
@@ -93,16 +103,16 @@ pub async fn connect(database: &str) -> Client {
 
 /// Connects to a database of `server` as its superuser.
 pub async fn connect_to(server: &Server, database: &str) -> Client {
-    let (client, connection) = tokio_postgres::Config::new()
-        .host_path(&server.socket)
-        .user(USER)
-        .dbname(database)
-        .application_name("dbd tests")
-        .connect(NoTls)
-        .await
-        .expect("the test server takes connections");
+    let (client, connection) =
+        as_superuser(server, database).connect(NoTls).await.expect("the test server takes connections");
     tokio::spawn(connection);
     client
+}
+
+fn as_superuser(server: &Server, database: &str) -> tokio_postgres::Config {
+    let mut config = tokio_postgres::Config::new();
+    config.host_path(&server.socket).user(USER).dbname(database).application_name("dbd tests");
+    config
 }
 
 /// Runs one of PostgreSQL's client programs against the server and gives what it wrote to stdout.
@@ -122,9 +132,7 @@ pub fn program(name: &str, arguments: &[&str]) -> String {
 #[allow(clippy::zombie_processes, reason = "the shell outlives this process, which is what it is for")]
 fn start(label: &str) -> Server {
     let bin = programs();
-    let base = std::env::temp_dir();
-    remove_stale(&base);
-    let home = base.join(format!("dbd-test-{label}-{}", std::process::id()));
+    let home = super::room::room().join(format!("dbd-test-{label}-{}", std::process::id()));
     fs_err::create_dir_all(&home).expect("the temporary folder can be written");
 
     let mut shell = Command::new("/bin/sh");
@@ -175,7 +183,7 @@ max_connections = 200
 wal_level = logical
 EOF
 "$1/pg_ctl" --pgdata data --wait --log log start >>log 2>&1 </dev/null &&
-echo "create role $4 login password '$5'; create role reader; grant reader to $4" |
+echo "create role $4 login createdb password '$5'; create role reader; grant reader to $4" |
 "$1/psql" --host "$2" --username "$3" --dbname postgres --quiet --set ON_ERROR_STOP=1 >>log 2>&1 &&
 echo ready || exec >&-
 while read -r _; do :; done
@@ -213,19 +221,4 @@ fn programs() -> PathBuf {
         .filter(|(_, folder)| has_server(folder))
         .max();
     newest.map(|(_, folder)| folder).expect("PostgreSQL's programs are not installed; set PG_BIN to their folder")
-}
-
-/// Removes the folders of test processes that are gone and whose shell was killed as well.
-fn remove_stale(base: &Path) {
-    for entry in fs_err::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix("dbd-test-")?.rsplit_once('-')?.1.parse().ok());
-        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { continue };
-        let alive = |pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH);
-        let postmaster = fs_err::read_to_string(entry.path().join("data/postmaster.pid")).unwrap_or_default();
-        let postmaster = postmaster.lines().next().and_then(|line| line.trim().parse().ok());
-        if !alive(pid) && !postmaster.and_then(rustix::process::Pid::from_raw).is_some_and(alive) {
-            let _ = fs_err::remove_dir_all(entry.path());
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! The role that deploys is no superuser, and its password is looked for afterwards in everything that was written or printed.
 
 use super::pg::{self, DEPLOYER, PASSWORD, Server};
+use super::room;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -120,6 +121,13 @@ impl Output {
     }
 }
 
+/// A project at one moment: its files and its databases.
+pub struct Kept {
+    files: tempfile::TempDir,
+    /// Each database with the one that it is a copy of, its owner and its comment.
+    databases: Vec<[String; 4]>,
+}
+
 /// Everything of a target that a deployment may change, dbd's own schema apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
@@ -160,10 +168,9 @@ impl Project {
 
     fn on(at: At) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        // The server's user has to come through, and a socket's path is short.
-        let folder = tempfile::Builder::new().prefix("dbd-r").tempdir_in("/tmp").unwrap();
+        // The server's user has to come through.
+        let folder = room::folder("run");
         let open = |path: &Path, mode| fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-        open(folder.path(), 0o711);
         for (name, mode) in
             [("project", 0o755), ("project/migrations", 0o755), ("tmp", 0o1777), ("home", 0o755), ("out", 0o755)]
         {
@@ -374,6 +381,67 @@ impl Project {
         }
     }
 
+    // ------------------------------------------------------------------------------------------------------------ kept, put back
+
+    /// Keeps files, target and sandboxes as they are; no dbd may be at work.
+    pub fn keep(&self) -> Kept {
+        let files = room::folder("run");
+        for name in PARTS {
+            copy(&self.folder.path().join(name), &files.path().join(name));
+        }
+        let mut databases = Vec::new();
+        for (at, row) in self.own_databases().into_iter().enumerate() {
+            let [name, owner, comment] = row;
+            let copy = format!("{}_kept_{at}", self.database);
+            self.elsewhere(&format!("create database {copy} template {name}"));
+            databases.push([name, copy, owner, comment]);
+        }
+        Kept { files, databases }
+    }
+
+    /// Makes files, target and sandboxes as they were.
+    pub fn put_back(&self, kept: &Kept) {
+        for name in PARTS.into_iter().chain(["out"]) {
+            let folder = self.folder.path().join(name);
+            fs_err::remove_dir_all(&folder).unwrap();
+            let before = kept.files.path().join(name);
+            if before.exists() { copy(&before, &folder) } else { fs_err::create_dir(&folder).unwrap() }
+        }
+        for [name, ..] in self.own_databases() {
+            self.elsewhere(&format!("drop database {name}"));
+        }
+        for [name, copy, owner, comment] in &kept.databases {
+            self.elsewhere(&format!("create database {name} template {copy} owner {owner}"));
+            if !comment.is_empty() {
+                self.elsewhere(&format!("comment on database {name} is '{}'", comment.replace('\'', "''")));
+            }
+        }
+    }
+
+    /// The target and the sandboxes of its runs on its server, each with its owner and its comment. The sessions of a process that was
+    /// killed are ended: a database cannot be copied while it has any.
+    fn own_databases(&self) -> Vec<[String; 3]> {
+        let journal = dbd_journal::Journal::open_read_only(self.journal());
+        let runs = journal.map(|journal| journal.runs().unwrap_or_default()).unwrap_or_default();
+        let ours: Vec<String> =
+            runs.iter().map(|run| format!("or datname ~ '^dbd_sandbox_{}_'", run.run.replace('-', "_"))).collect();
+        // What a swap made of the target goes with it.
+        let condition = format!("datname ~ '^{}(__dbd_[sxf]_.*)?$' {}", self.database, ours.join(" "));
+        let client = self.runtime.block_on(pg::connect_to(self.server(), "postgres"));
+        let end = format!("select pg_terminate_backend(pid) from pg_stat_activity where {condition}");
+        let list = format!(
+            "select datname, datdba::regrole, coalesce(shobj_description(oid, 'pg_database'), '') from pg_database where {condition}"
+        );
+        let messages = self.runtime.block_on(async { client.simple_query(&format!("{end}; {list}")).await }).unwrap();
+        let row = |message| match message {
+            SimpleQueryMessage::Row(row) if row.len() == 3 => {
+                Some([0, 1, 2].map(|column| row.get(column).unwrap_or_default().to_owned()))
+            }
+            _ => None,
+        };
+        messages.into_iter().filter_map(row).collect()
+    }
+
     // ----------------------------------------------------------------------------------------------------------------------- dbd
 
     /// Runs dbd to its end.
@@ -489,6 +557,13 @@ impl Project {
                 self.database
             ))
         };
+        let captures = self.rows(&format!(
+            "select datname from pg_database where datname ~ '^{0}__dbd_[sf]_' \
+             union all select slot_name from pg_replication_slots where database = '{0}' \
+             union all select nspname from pg_namespace where nspname in ('dbd_capture', 'dbd_shadow')",
+            self.database
+        ));
+        assert!(captures.is_empty(), "left behind: {captures:?}");
         // A session that was told goodbye is gone once its backend came round to it.
         let gone = (0..250).any(|_| sessions().is_empty() || self.rows("select pg_sleep(0.02)").is_empty());
         assert!(gone, "left behind: {:?}", sessions());
@@ -506,6 +581,24 @@ impl Project {
     }
 }
 
+/// What a project consists of, beside what was printed.
+const PARTS: [&str; 3] = ["project", "home", "tmp"];
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs_err::create_dir(to).unwrap();
+    fs_err::set_permissions(to, fs_err::metadata(from).unwrap().permissions()).unwrap();
+    for entry in fs_err::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs_err::copy(entry.path(), &to).unwrap();
+        }
+    }
+}
+
 impl Drop for Project {
     /// A test that failed half-way must not leave servers: they work in folders that are about to go.
     fn drop(&mut self) {
@@ -513,6 +606,9 @@ impl Drop for Project {
             for process in dbd::adapters::support::process::working_in(&entry.path().join("data")) {
                 process.signal(rustix::process::Signal::KILL);
             }
+        }
+        if matches!(self.at, At::Shared) {
+            self.runtime.block_on(pg::drop_databases(&self.database));
         }
     }
 }

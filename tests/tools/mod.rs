@@ -11,7 +11,6 @@ use dbd::adapters::support::pg_bin::{Need, Programs, Search, find, known_places}
 use dbd::adapters::support::psql;
 use dbd::domain::connection::ConnectionUrl;
 use dbd::domain::ids::{EffectId, RunId};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// A folder for one test, with what is needed to make sandboxes in it.
@@ -29,8 +28,7 @@ impl Workshop {
     /// With a server of the user's for sandboxes.
     async fn with(configured: Option<ConnectionUrl>) -> Self {
         // The server's user has to come through; and a socket's path is short, so not under the target folder.
-        let folder = tempfile::Builder::new().prefix("dbd-t").tempdir_in("/tmp").unwrap();
-        fs_err::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let folder = crate::support::room::folder("tools");
         // PG_BIN chooses the PostgreSQL under test, as it does for dbd itself.
         let pg_bin = std::env::var_os("PG_BIN").map(Into::into);
         let search = Search { pg_bin, places: known_places(), ..Search::default() };

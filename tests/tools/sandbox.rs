@@ -165,6 +165,52 @@ async fn a_sandbox_on_a_server_of_the_users_is_a_database_with_its_run_in_a_comm
     servers.sandboxes.drop(&server.location, &cancel).await.unwrap();
 }
 
+/// PostgreSQL marks a database before it removes it; one whose removal was cut short takes no connections any more and can only be dropped.
+#[tokio::test]
+async fn a_sandbox_whose_removal_was_cut_short_is_found_and_removed_for_good() {
+    let servers = Workshop::new().await;
+    let cancel = Cancel::never();
+    let server = servers.scratch("server").await;
+    let shop = Workshop::with(Some(server.url.clone())).await;
+    let left = "select datname from pg_database where datname like 'dbd%' order by 1";
+    for by in ["gc", "the next attempt", "its run"] {
+        let order = CreateOrder { kind: SandboxKind::Configured, ..scratch("deploy-dev-8") };
+        let sandbox = shop.sandboxes.create(&order, &cancel).await.unwrap();
+        let database = "dbd_sandbox_deploy_dev_8";
+        let oid = shop.sql(&server.url, &format!("select oid from pg_database where datname = '{database}'")).await;
+        // What a server that crashed in the middle of DROP DATABASE leaves: the mark, the comment, and not all of the files.
+        shop.sql(
+            &server.url,
+            &format!("update pg_database set datconnlimit = -2 where datname = '{database}'; checkpoint"),
+        )
+        .await;
+        for entry in fs_err::read_dir(folder(&server.location).join("data/base").join(&oid[0])).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().starts_with('1') {
+                fs_err::remove_file(entry.path()).unwrap();
+            }
+        }
+        match by {
+            "gc" => {
+                let comment = format!(
+                    "do $$ begin execute format('comment on database {database} is %L', replace(shobj_description((select oid from \
+                     pg_database where datname = '{database}'), 'pg_database'), 'start_time\":\"', 'start_time\":\"not ')); end $$"
+                );
+                shop.sql(&server.url, &comment).await;
+                let removed = shop.sandboxes.gc(&|_| false, &cancel).await.unwrap();
+                assert_eq!(removed.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(), ["deploy-dev-8"]);
+            }
+            "the next attempt" => {
+                let again = shop.sandboxes.create(&order, &cancel).await.unwrap();
+                assert_eq!(shop.sql(&again.url, "select current_database()").await, [database]);
+                shop.sandboxes.drop(&again.location, &cancel).await.unwrap();
+            }
+            _ => shop.sandboxes.drop(&sandbox.location, &cancel).await.unwrap(),
+        }
+        assert!(shop.sql(&server.url, left).await.is_empty(), "{by}");
+    }
+    servers.sandboxes.drop(&server.location, &cancel).await.unwrap();
+}
+
 /// The net that holds when nothing else can: the process that made the server is killed outright.
 ///
 /// A thread stands in for the process: the kernel ties a child to the thread that started it.

@@ -19,8 +19,7 @@ impl Sandboxes {
                 ),
             ));
         }
-        self.drop_database(server, &name, cancel).await?;
-        let server_major = self.server_major(server, cancel).await?;
+        let server_major = self.drop_database(server, &name, cancel).await?;
         // Sessions carry the database's name, so that whatever outlives us is found and ended by the next attempt.
         let notes = self.create_database(server, &name, &name, server_major, &order.locale, cancel).await?;
         passed(Boundary::SandboxCreated, "configured server");
@@ -89,21 +88,28 @@ impl Sandboxes {
         Ok(rows.first().and_then(|comment| serde_json::from_str(comment).ok()))
     }
 
-    /// Ends what an earlier attempt may still be doing on the server, then drops the database with all its sessions.
+    /// Ends what an earlier attempt may still be doing on the server, then drops the database with all its sessions. Tells the server's
+    /// major version.
     pub(super) async fn drop_database(
         &self,
         server: &ConnectionUrl,
         name: &str,
         cancel: &Cancel,
-    ) -> Result<(), Failure> {
+    ) -> Result<u32, Failure> {
         let fence = format!(
-            "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+            "SELECT pg_catalog.current_setting('server_version_num'), count(pg_catalog.pg_terminate_backend(pid)) \
+             FROM pg_catalog.pg_stat_activity \
              WHERE (application_name = {0} OR datname = {0}) AND pid <> pg_catalog.pg_backend_pid()",
             quote_literal(name)
         );
         let started = std::time::Instant::now();
         let mut pause = Duration::from_millis(5);
-        while !self.ask(server, "dbd", &fence, cancel).await?.is_empty() {
+        let server_major = loop {
+            let rows = self.ask(server, "dbd", &fence, cancel).await?;
+            let (version, sessions) = rows.first().and_then(|row| row.split_once('|')).unwrap_or_default();
+            if sessions == "0" {
+                break major_of(server, version)?;
+            }
             if started.elapsed() > FENCE_LIMIT {
                 return Err(Failure::new(
                     Code::SandboxFailed,
@@ -112,11 +118,11 @@ impl Sandboxes {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(500));
-        }
-        let force = if self.server_major(server, cancel).await? >= 13 { " WITH (FORCE)" } else { "" };
-        self.ask(server, name, &format!("DROP DATABASE IF EXISTS {}{force};\n", quote_ident(name)), cancel)
-            .await
-            .map(drop)
+        };
+        let force = if server_major >= 13 { " WITH (FORCE)" } else { "" };
+        let sql = format!("DROP DATABASE IF EXISTS {}{force};\n", quote_ident(name));
+        self.ask(server, name, &sql, cancel).await?;
+        Ok(server_major)
     }
 
     /// Makes an empty database with the target's encoding and collation, or the nearest this server has; says what differs.
@@ -148,13 +154,7 @@ impl Sandboxes {
 
     pub(super) async fn server_major(&self, server: &ConnectionUrl, cancel: &Cancel) -> Result<u32, Failure> {
         let rows = self.ask(server, "dbd", "SHOW server_version_num", cancel).await?;
-        let number: Option<u32> = rows.first().and_then(|text| text.parse().ok());
-        number.map(|number| number / 10_000).ok_or_else(|| {
-            Failure::new(
-                Code::QueryFailed,
-                format!("the version of the server {} cannot be read", host_and_port(server)),
-            )
-        })
+        major_of(server, rows.first().map_or("", String::as_str))
     }
 
     pub(super) async fn ask(
@@ -217,4 +217,12 @@ pub(super) fn host_and_port(url: &ConnectionUrl) -> String {
 /// The name of this machine, as the owner of a database on a server that other machines use too.
 pub(super) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The major version in `server_version_num`, as `server` told it.
+fn major_of(server: &ConnectionUrl, version_num: &str) -> Result<u32, Failure> {
+    let number: Option<u32> = version_num.parse().ok();
+    number.map(|number| number / 10_000).ok_or_else(|| {
+        Failure::new(Code::QueryFailed, format!("the version of the server {} cannot be read", host_and_port(server)))
+    })
 }

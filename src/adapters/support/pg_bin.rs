@@ -3,11 +3,12 @@
 use super::child::{self, Cancel, ChildSpec};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// The version of a program or server, as `15.18`; a development version has 0 for its minor part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,19 +178,36 @@ fn candidates(search: &Search) -> Vec<PathBuf> {
 
 async fn look_at(dir: &Path, need: Need) -> Option<Programs> {
     let programs = need.programs();
+    let mut first = None;
     for program in programs {
         let target = fs_err::canonicalize(dir.join(program)).ok()?;
         // Debian's wrapper guesses a version from the clusters of this machine; the programs behind it are found anyway.
         if target.file_name().is_some_and(|name| name == "pg_wrapper") {
             return None;
         }
+        first = first.or(Some(target));
     }
-    let mut spec = ChildSpec::new(dir.join(programs[0]), programs[0]).args(["--version"]);
+    let version = version_of(dir, programs[0], first?).await?;
+    Some(Programs { dir: dir.to_owned(), version })
+}
+
+/// The version `program` says it has. It is asked once for as long as the file, `target`, stays the same.
+async fn version_of(dir: &Path, program: &'static str, target: PathBuf) -> Option<Version> {
+    static KNOWN: Mutex<BTreeMap<(PathBuf, SystemTime), Version>> = Mutex::new(BTreeMap::new());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let written = fs_err::metadata(&target).and_then(|metadata| metadata.modified()).ok()?;
+    let key = (target, written);
+    let version = known().get(&key).copied();
+    if version.is_some() {
+        return version;
+    }
+    let mut spec = ChildSpec::new(dir.join(program), program).args(["--version"]);
     spec.timeout = Some(Duration::from_secs(20));
     spec.clear_pg_env = true;
     let done = child::run(spec, &Cancel::never()).await.ok()?;
     let version = Version::parse(&done.stdout).filter(|_| done.status.success())?;
-    Some(Programs { dir: dir.to_owned(), version })
+    known().insert(key, version);
+    Some(version)
 }
 
 fn missing(need: Need, major: Option<u32>, why: &str) -> Failure {

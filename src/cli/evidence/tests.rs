@@ -552,6 +552,35 @@ fn whatever_a_holder_of_the_key_does_inside_a_bundle_is_named_where_it_contradic
     assert_eq!(python(copy.folder.path(), &[]).0, 6);
 }
 
+/// The roots are over what the events say, and the hashes between them only the chain knows: each is computed, not merely compared with the next.
+#[test]
+fn a_hash_that_is_not_what_the_event_says_is_named_though_every_link_and_root_fits() {
+    let (mut project, _) = project();
+    let made = project.export("bundle", 2, Some(8));
+    let copy = Copy::of(&made, project.key());
+    let lines: Vec<Line> = copy.read(EVENTS).lines().map(|line| Line::parse(line).unwrap()).collect();
+    let (old, other) = (lines[1].hash.clone(), chain::printed(&[7; 32]));
+    assert!(lines.len() > 3 && lines[2].prev == old, "the next one links to it");
+    for name in [EVENTS, CONTEXT] {
+        copy.write(name, &copy.read(name).replace(&old, &other));
+    }
+    copy.reseal(&copy.key);
+    let seq = lines[1].seq;
+    assert!(copy.found(&Against::default()).findings.iter().any(|one| one.seq == Some(seq)));
+    let (status, said) = python(copy.folder.path(), &[&made.key]);
+    assert_eq!(
+        (status, said.as_str()),
+        (
+            6,
+            format!(
+                "event {seq}: its hash is not that of what it says\nevent {}: its hash is not that of what it says\n",
+                seq + 1
+            )
+            .as_str()
+        )
+    );
+}
+
 /// A bundle whose target was asked: rows that match, one taken out, one put in, one that names another event.
 #[test]
 fn a_ledger_that_differs_is_named_row_by_row() {

@@ -213,7 +213,7 @@ impl<'a> Pair<'a> {
         let own: Vec<String> = self.own.iter().map(u64::to_string).collect();
         let cursor = format!(
             "DECLARE dbd_changes NO SCROLL CURSOR FOR SELECT xid::text, rel, op::text, old, new FROM dbd_capture.change \
-             WHERE NOT pg_catalog.pg_visible_in_snapshot(xid, {}::pg_catalog.pg_snapshot) AND xid::text <> ALL ('{{{}}}'::text[]) ORDER BY seq",
+             WHERE NOT pg_catalog.pg_visible_in_snapshot(xid, {}::pg_catalog.pg_snapshot) AND (op = 'S' OR xid::text <> ALL ('{{{}}}'::text[])) ORDER BY seq",
             literal(&self.state.reached),
             own.join(",")
         );
@@ -310,8 +310,9 @@ impl<'a> Pair<'a> {
             match read {
                 Message::Begin { xid } => {
                     let full = self.state.seen.full(xid);
-                    let known = self.state.seen.sees(full) || self.own.contains(&full);
-                    open = Some(Open { skipped: known, ..Open::default() });
+                    // Of the migration's own transactions the shape they leave is still wanted.
+                    let (skipped, own) = (self.state.seen.sees(full), self.own.contains(&full));
+                    open = Some(Open { skipped, own, ..Open::default() });
                 }
                 Message::Relation { rel, schema, name, columns } => {
                     relations.insert(rel, (schema, name, columns));

@@ -1,0 +1,70 @@
+//! Behind a pooler in transaction mode: what DBD-0111 warns of, and that nothing is wrong afterwards all the same.
+
+use crate::support::bouncer::Bouncer;
+use crate::support::pg::DEPLOYER;
+use crate::support::project::Project;
+
+/// A project whose URL leads through `bouncer`.
+fn behind(bouncer: &Bouncer) -> Project {
+    let mut project = Project::new();
+    let url = format!(
+        "postgres://{DEPLOYER}:{}@localhost:6432/{}?host={}",
+        Project::password(),
+        project.database,
+        bouncer.socket().display()
+    );
+    project.set("DEV_POSTGRES_URL", &url).with_sandboxes_on_the_server();
+    project.migration("0001_first", "create table first_one as select 1 as id;\n").migration(
+        "0002_second",
+        "insert into first_one values (2);\ncreate index concurrently first_id on first_one (id);\n",
+    );
+    project
+}
+
+/// As [`Project::assert_sound`]; the sessions that the pooler keeps open are its own, and end with it.
+fn assert_sound(project: &Project, bouncer: Bouncer) {
+    let verdict = project.dbd(&["audit", "verify", "--json"]).expect(0).json();
+    assert_eq!(verdict["sound"], true, "{verdict}");
+    drop(bouncer);
+    project.assert_tidy();
+    project.assert_secret();
+}
+
+#[test]
+fn behind_a_pooler_the_direct_url_is_asked_for_and_the_run_is_whole() {
+    let Some(bouncer) = Bouncer::before_the_server() else { return };
+    let project = behind(&bouncer);
+    let output = project.start().expect(0).outcome("succeeded");
+    let findings = output.json()["findings"].to_string();
+    assert!(project.said().contains("DBD-0111") || findings.contains("DBD-0111"), "{output:?}");
+    assert!(format!("{output:?}{}", project.said()).contains("direct URL"), "{output:?}");
+    assert_eq!(project.rows("select id from first_one order by 1"), ["1", "2"]);
+    assert_eq!(project.tracking(), ["0001_first", "0002_second"]);
+    assert_sound(&project, bouncer);
+}
+
+#[test]
+fn killed_behind_a_pooler_it_is_resumed_through_what_the_dead_process_left_in_it() {
+    for (name, about) in [("ledger row written", "target"), ("alone done", "target")] {
+        let Some(bouncer) = Bouncer::before_the_server() else { return };
+        let project = behind(&bouncer);
+        let (_, gaps) = behind(&bouncer).drill(None, &["start", "dev", "--json"]);
+        let at = gaps.iter().rposition(|gap| gap.0 == name && gap.1 == about).expect("the gap is passed") + 1;
+        let (killed, _) = project.drill(Some(at), &["start", "dev", "--json"]);
+        assert_eq!(killed.code, None, "{killed:?}");
+        project.dbd(&["resume", "--last", "--json"]).expect(0).outcome("succeeded");
+        assert_eq!(project.rows("select id from first_one order by 1"), ["1", "2"], "{name}");
+        assert_eq!(project.tracking(), ["0001_first", "0002_second"]);
+        assert_sound(&project, bouncer);
+    }
+}
+
+#[test]
+fn behind_a_pooler_a_failed_verification_takes_everything_back() {
+    let Some(bouncer) = Bouncer::before_the_server() else { return };
+    let project = behind(&bouncer);
+    let before = project.snapshot();
+    project.config("[environments.dev]\nverify = { command = 'false' }\n").start().expect(4).outcome("rolled_back");
+    assert_eq!(project.snapshot(), before);
+    assert_sound(&project, bouncer);
+}
