@@ -94,7 +94,7 @@ pub fn audit_key_file(config: &Config) -> KeyFile {
 /// PostgreSQL over the wire.
 #[must_use]
 pub fn database() -> Box<dyn Database> {
-    Box::new(Postgres)
+    Box::new(Postgres::default())
 }
 
 /// The migrations folder.
@@ -116,6 +116,8 @@ pub fn migrations(config: &Config) -> Result<Box<dyn Migrations>, Failure> {
         dir,
         shown,
         choice: FormatChoice::parse(&config.migrations.format)?,
+        said: crate::config::owners::said(&config.root)?,
+        table: config.migrations.table.clone(),
     }))
 }
 
@@ -132,7 +134,14 @@ pub fn migrations_to_make(config: &Config) -> Result<Box<dyn Migrations>, Failur
         .unwrap_or_else(|_| config.migrations.dir.clone().unwrap_or_else(|| config.root.join("migrations")));
     let shown = config.shown(&dir);
     let choice = FormatChoice::parse(&config.migrations.format)?;
-    Ok(Box::new(MigrationsFolder { root: config.root.clone(), dir: Ok(dir), shown, choice }))
+    Ok(Box::new(MigrationsFolder {
+        root: config.root.clone(),
+        dir: Ok(dir),
+        shown,
+        choice,
+        said: crate::config::owners::said(&config.root)?,
+        table: config.migrations.table.clone(),
+    }))
 }
 
 /// A folder of migrations that the command line named.
@@ -146,6 +155,8 @@ pub fn migrations_in(config: &Config, dir: &std::path::Path) -> Result<Box<dyn M
         shown: config.shown(dir),
         choice,
         root: config.root.clone(),
+        said: crate::config::owners::said(&config.root)?,
+        table: config.migrations.table.clone(),
     }))
 }
 

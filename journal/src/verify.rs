@@ -2,7 +2,7 @@
 
 use crate::blob::{self, BlobRef, Condition};
 use crate::chain::{self, Hash};
-use crate::entry::{ENVELOPE, Entry, Head, RecordIn};
+use crate::entry::{ENVELOPE, Entry, Head, RecordIn, Seen};
 use crate::error::ReadError;
 use crate::merkle::{self, Tree};
 use crate::open;
@@ -11,6 +11,7 @@ use crate::store::Journal;
 use rusqlite::types::ValueRef;
 use rusqlite::{ErrorCode, Row};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// The first thing that is wrong with a journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -269,17 +270,30 @@ impl Walk<'_> {
     }
 }
 
-/// What the entries of an index add up to, in whichever order they come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum(u128);
+/// What the entries of an index add up to, in whichever order they come. The keys of the hashes are drawn anew by each verification, so
+/// that nobody can make two entries that add up to the same as two others.
+#[derive(Clone, Default)]
+struct Sum {
+    keys: (RandomState, RandomState),
+    sum: (u64, u64),
+}
 
 impl Sum {
+    /// An empty one that can be compared with this one.
+    fn anew(&self) -> Self {
+        Self { keys: self.keys.clone(), sum: (0, 0) }
+    }
+
     fn add(&mut self, key: &[u8], number: u64, seq: u64) {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&number.to_le_bytes()).update(&seq.to_le_bytes()).update(key);
-        let mut half = [0; 16];
-        half.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        self.0 = self.0.wrapping_add(u128::from_le_bytes(half));
+        let hash = |keys: &RandomState| {
+            let mut hasher = keys.build_hasher();
+            hasher.write_u64(number);
+            hasher.write_u64(seq);
+            hasher.write(key);
+            hasher.finish()
+        };
+        self.sum.0 = self.sum.0.wrapping_add(hash(&self.keys.0));
+        self.sum.1 = self.sum.1.wrapping_add(hash(&self.keys.1));
     }
 }
 
@@ -304,7 +318,8 @@ fn damage(conn: &rusqlite::Connection, walk: Option<&Walk<'_>>) -> rusqlite::Res
         along("SELECT run_id, run_seq, seq FROM event INDEXED BY sqlite_autoindex_event_2 ORDER BY run_id, run_seq")?;
     let by_hash = along("SELECT hash, seq FROM event INDEXED BY sqlite_autoindex_event_1 ORDER BY hash")?;
     let (Some(mut by_run), Some(mut by_hash)) = (by_run, by_hash) else { return open::integrity_check(conn) };
-    let (mut runs, mut hashes) = (Sum::default(), Sum::default());
+    let (by_runs, by_hashes) = &walk.indexed;
+    let (mut runs, mut hashes) = (by_runs.anew(), by_hashes.anew());
     let mut rows = by_run.query([])?;
     while let Some(row) = rows.next()? {
         let number = |index| row.get_ref(index).map(|value| value.as_i64().unwrap_or(-1) as u64);
@@ -314,7 +329,8 @@ fn damage(conn: &rusqlite::Connection, walk: Option<&Walk<'_>>) -> rusqlite::Res
     while let Some(row) = rows.next()? {
         hashes.add(bytes(row.get_ref(0)?), 0, row.get_ref(1)?.as_i64().unwrap_or(-1) as u64);
     }
-    Ok(((runs, hashes) != walk.indexed).then(|| "an index of the events does not match them".to_owned()))
+    let same = runs.sum == by_runs.sum && hashes.sum == by_hashes.sum;
+    Ok((!same).then(|| "an index of the events does not match them".to_owned()))
 }
 
 impl Journal {
@@ -334,6 +350,18 @@ impl Journal {
     /// # Errors
     /// As [`Journal::verify`].
     pub fn verify_against(&self, roots: &[(u64, merkle::Hash)]) -> Result<Verdict, ReadError> {
+        self.verify_each(roots, |_, _| {})
+    }
+
+    /// As [`Journal::verify_against`], and lends each event that verifies to `visit`, with the run it belongs to, in the journal's order.
+    ///
+    /// # Errors
+    /// As [`Journal::verify`].
+    pub fn verify_each(
+        &self,
+        roots: &[(u64, merkle::Hash)],
+        mut visit: impl FnMut(&str, Seen<'_>),
+    ) -> Result<Verdict, ReadError> {
         self.readable()?;
         let mut sizes: HashMap<u64, Vec<merkle::Hash>> = HashMap::new();
         for (size, root) in roots {
@@ -349,7 +377,7 @@ impl Journal {
         let mut walk = Walk { head, ts_ms, runs, purged: 0, indexed, tree, sizes, conn: &snapshot };
         let mut first_bad = (!identity.holds()).then_some(Bad { seq: 0, why: Why::Genesis });
         if first_bad.is_none() {
-            first_bad = match self.walk(&identity, &mut walk) {
+            first_bad = match self.walk(&identity, &mut walk, &mut visit) {
                 Ok(bad) => bad,
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
                     Some(Bad { seq: walk.head.seq + 1, why: Why::Unreadable(error.to_string()) })
@@ -369,7 +397,12 @@ impl Journal {
         Ok(Verdict { events: walk.head.seq, first_bad, head: walk.head, purged: walk.purged, damage })
     }
 
-    fn walk(&self, identity: &Identity, walk: &mut Walk<'_>) -> rusqlite::Result<Option<Bad>> {
+    fn walk(
+        &self,
+        identity: &Identity,
+        walk: &mut Walk<'_>,
+        visit: &mut impl FnMut(&str, Seen<'_>),
+    ) -> rusqlite::Result<Option<Bad>> {
         let mut statement = self.conn.prepare_cached(&format!("{SELECT} ORDER BY e.seq"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -383,6 +416,7 @@ impl Journal {
                     if let Err(bad) = walk.step(&record, hash, text)? {
                         return Ok(Some(bad));
                     }
+                    visit(&record.run, record.seen(hash));
                 }
                 Err(bad) => return Ok(Some(bad)),
             }

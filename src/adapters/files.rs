@@ -9,7 +9,7 @@ use crate::ports::boundary::{Boundary, passed};
 use crate::ports::files::Files;
 use crate::ports::source::Migrations;
 use fs_err as fs;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -131,12 +131,22 @@ pub struct MigrationsFolder {
     pub shown: String,
     /// The format it is to be read as.
     pub choice: FormatChoice,
+    /// What the tools' own configuration says, by tool and key.
+    pub said: BTreeMap<String, String>,
+    /// The table that keeps track, if dbd's configuration names one.
+    pub table: Option<String>,
 }
 
 impl MigrationsFolder {
     /// Every file below the folder that may matter to a format: no more than two folders deep, and none of more than 32 MiB.
     fn folder(&self, dir: &Path) -> Result<Folder, Failure> {
-        let mut folder = Folder { dir: self.shown.clone(), hints: hints(&self.root), ..Folder::default() };
+        let mut folder = Folder {
+            dir: self.shown.clone(),
+            files: BTreeMap::new(),
+            hints: hints(&self.root),
+            said: self.said.clone(),
+            table: self.table.clone(),
+        };
         let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
             Failure::new(Code::FileUnreadable, format!("{} cannot be read", path.display())).cause(error)
         };

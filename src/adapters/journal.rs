@@ -15,6 +15,7 @@ use dbd_journal::{
     lock_target,
 };
 use serde_json::value::{RawValue, to_raw_value};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -101,8 +102,8 @@ impl SqliteJournal {
             .hint("nothing more was started; check the disk and the permissions, then `dbd resume`")
     }
 
-    fn recorded(&self, entry: &Entry) -> Result<Recorded, Failure> {
-        recorded(entry.seen()).map_err(|why| {
+    fn recorded(&self, entry: Seen<'_>) -> Result<Recorded, Failure> {
+        recorded(entry).map_err(|why| {
             Failure::new(Code::JournalBroken, format!("{}: event {} cannot be read", self.path.display(), entry.seq))
                 .cause(why)
                 .hint("`dbd audit verify` says which event is the first bad one and what is still provable before it")
@@ -306,8 +307,19 @@ impl Journal for SqliteJournal {
     }
 
     fn read(&self, run: &RunId) -> Result<Vec<Recorded>, Failure> {
-        let entries = self.store.events(run.as_str()).map_err(|error| self.broken("it cannot be trusted", &error))?;
-        entries.iter().map(|entry| self.recorded(entry)).collect()
+        let (mut events, mut unread) = (Vec::new(), None);
+        let looked = self.store.look_at(run.as_str(), |seen| match self.recorded(seen) {
+            Ok(recorded) => {
+                events.push(recorded);
+                ControlFlow::Continue(())
+            }
+            Err(failure) => {
+                unread = Some(failure);
+                ControlFlow::Break(())
+            }
+        });
+        looked.map_err(|error| self.broken("it cannot be trusted", &error))?;
+        unread.map_or(Ok(events), Err)
     }
 
     fn runs(&self) -> Result<Vec<RunHead>, Failure> {

@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 pub const USUAL_PLACES: &[&str] =
     &["drizzle", "migrations", "prisma/migrations", "db/migrations", "supabase/migrations"];
 
-const DRIZZLE_CONFIGS: &[&str] = &["ts", "mts", "cts", "js", "mjs", "cjs", "json"];
+pub(super) const DRIZZLE_CONFIGS: &[&str] = &["ts", "mts", "cts", "js", "mjs", "cjs", "json"];
 
 /// A folder that exists and may hold the migrations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn tidy(path: &Path) -> PathBuf {
     path.components().filter(|component| !matches!(component, Component::CurDir)).collect()
 }
 
-fn read_if_there(path: &Path) -> Result<Option<String>, Failure> {
+pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, Failure> {
     match fs_err::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error)

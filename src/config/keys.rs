@@ -198,6 +198,13 @@ pub const KEYS: &[Key] = &[
         "The tool that wrote them; `auto` looks at the folder; `command` runs `migrations.command`.",
     ),
     key(
+        "migrations.table",
+        Kind::Text,
+        Default::None("what the tool's own configuration says (`flyway.conf`, `flyway.toml`, `drizzle.config.*`, `sqlx.toml`), else its usual one"),
+        "\"app.schema_history\"",
+        "The table the tool keeps track in, where it was renamed: `table` or `schema.table`.",
+    ),
+    key(
         "migrations.command",
         Kind::Text,
         Default::None("none; `format = \"command\"` needs one"),

@@ -11,6 +11,7 @@ mod file;
 pub mod init;
 pub mod keys;
 pub mod model;
+pub mod owners;
 mod reference;
 pub mod since;
 

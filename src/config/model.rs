@@ -52,6 +52,8 @@ pub struct Migrations {
     pub dir: Option<PathBuf>,
     /// `auto`, or one of [`keys::FORMATS`].
     pub format: String,
+    /// The table the tool keeps track in, if it was renamed.
+    pub table: Option<String>,
     /// The user's own tool, if the format is `command`.
     pub command: Option<String>,
 }
@@ -249,6 +251,7 @@ impl Config {
             migrations: Migrations {
                 dir: path("migrations.dir")?,
                 format: read.required(read.text("migrations.format")?, "migrations.format")?,
+                table: read.text("migrations.table")?,
                 command: read.text("migrations.command")?,
             },
             journal: Journal {

@@ -60,7 +60,7 @@ fn one_variable_is_enough() {
     assert_eq!(config.journal.path, project.root().join(".dbd/journal.db"));
     assert_eq!(config.artifacts.dir, project.root().join(".deployments"));
     assert_eq!(config.artifacts.retention, Duration::from_secs(30 * 86_400));
-    assert_eq!(config.migrations, Migrations { dir: None, format: "auto".to_owned(), command: None });
+    assert_eq!(config.migrations, Migrations { dir: None, format: "auto".to_owned(), table: None, command: None });
     assert_eq!(config.sandbox_server(), Ok(SandboxServer::Scratch));
     assert_eq!(config.sandbox.data, SandboxData::Full);
     assert_eq!((config.tests(), config.alerts.smtp_port), (Ok(None), 587));
@@ -136,7 +136,10 @@ fn every_key_is_read_as_what_it_is() {
     let config = project.load();
     let root = project.root();
     assert_eq!(config.warnings, []);
-    assert_eq!(config.migrations, Migrations { dir: Some(root.join("sql")), format: "sql".to_owned(), command: None });
+    assert_eq!(
+        config.migrations,
+        Migrations { dir: Some(root.join("sql")), format: "sql".to_owned(), table: None, command: None }
+    );
     assert_eq!(config.tools.pg_bin, Some(PathBuf::from("/opt/pg/bin")));
     assert_eq!(config.journal.path, PathBuf::from("/var/lib/dbd/journal.db"));
     assert_eq!(

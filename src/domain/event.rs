@@ -237,6 +237,9 @@ pub struct Preflight {
     pub format: super::migration::Format,
     /// The folder, relative to the project's root.
     pub dir: String,
+    /// The table that keeps track, as SQL, where it is not the tool's usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// How many migrations are applied already.
     pub applied: usize,
     /// The migrations to apply, in order.
@@ -246,6 +249,20 @@ pub struct Preflight {
     /// Whether the way back by a swap can be had; none in runs older than the looking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swap: Option<SwapOffer>,
+}
+
+impl Preflight {
+    /// The table that keeps track, as SQL.
+    #[must_use]
+    pub fn tracking_table(&self) -> &str {
+        self.table.as_deref().unwrap_or_else(|| self.format.reader().usual_table())
+    }
+
+    /// The table that keeps track.
+    #[must_use]
+    pub fn tracking(&self) -> super::migration::Tracking {
+        self.format.reader().tracking().named(self.table.as_deref())
+    }
 }
 
 /// A dump, and the snapshot it was taken at.

@@ -42,7 +42,10 @@ pub fn evolve(run: &Run, recorded: &Recorded) -> Result<Run, Misfit> {
 }
 
 /// As [`evolve`], in place: a run that is folded from its beginning is not copied for each of its events. After an error it is worth nothing.
-fn advance(run: &mut Run, recorded: &Recorded) -> Result<(), Misfit> {
+///
+/// # Errors
+/// As [`evolve`].
+pub fn advance(run: &mut Run, recorded: &Recorded) -> Result<(), Misfit> {
     if recorded.rseq != run.rseq + 1 {
         return Err(Misfit::Gap { seq: recorded.seq, found: recorded.rseq, expected: run.rseq + 1 });
     }

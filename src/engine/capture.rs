@@ -137,7 +137,7 @@ impl Runner<'_> {
         let moment: Moment = moment.and_then(|moment| serde_json::from_value(moment).ok()).ok_or_else(|| {
             Failure::new(Code::Bug, format!("{}: its dump was not taken under its capture", self.run.id))
         })?;
-        let tracking = self.run.preflight.as_ref().map(|preflight| preflight.format.reader().tracking());
+        let tracking = self.run.preflight.as_ref().map(|preflight| preflight.tracking());
         let shadow = world
             .captures
             .raise_shadow(&ShadowOrder {
@@ -263,7 +263,7 @@ impl Runner<'_> {
         let world = self.world;
         let on = self.on()?;
         let own = self.own_transactions();
-        let tracking = self.run.preflight.as_ref().map(|preflight| preflight.format.reader().tracking());
+        let tracking = self.run.preflight.as_ref().map(|preflight| preflight.tracking());
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
         let expected = decide::left(&self.run).filter(|(_, roles)| *roles).map(|(fingerprint, _)| fingerprint);
         let modified = self.modified();

@@ -19,6 +19,8 @@ pub struct Rows {
     pub masks: Vec<Mask>,
     /// How much of each table; everything without one.
     pub sample: Option<Sample>,
+    /// The tracking table, which comes whole, if it is known.
+    pub tracking: String,
 }
 
 impl Rows {
@@ -44,6 +46,7 @@ impl Rows {
             none: data == "schema",
             masks: masks.iter().map(read).collect::<Result<_, _>>()?,
             sample: sample.filter(|_| data == "sample"),
+            tracking: String::new(),
         })
     }
 
@@ -77,9 +80,12 @@ pub async fn fill(
         return backups.fill(order, progress).await;
     }
     let mut filled = backups.fill(&FillOrder { section: Some(Section::PreData), ..order.clone() }, progress).await?;
-    // What says which migrations are applied is needed whole.
+    // What says which migrations are applied is needed whole, wherever it is kept.
     let tracking = formats().iter().map(|format| format.tracking());
-    let whole = tracking.flat_map(|one| std::iter::once(one.table).chain(one.more.iter().copied())).map(str::to_owned);
+    let usual = tracking.flat_map(|one| {
+        std::iter::once(one.table.to_string()).chain(one.more.iter().map(ToString::to_string).collect::<Vec<_>>())
+    });
+    let whole = usual.chain([rows.tracking.clone()]);
     let name = order.effect.application_name();
     let copy = CopyOrder {
         source,

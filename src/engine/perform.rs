@@ -83,20 +83,25 @@ impl Runner<'_> {
     }
 
     /// The tracking table of the migrations folder's format.
-    pub(super) fn tracking_table(&self) -> &'static str {
-        self.run.preflight.as_ref().map_or("dbd.migration", |preflight| preflight.format.reader().tracking().table)
+    pub(super) fn tracking_table(&self) -> &str {
+        self.run.preflight.as_ref().map_or("dbd.migration", |preflight| preflight.tracking_table())
     }
 
     /// From the moment the target is made ready to the last migration, the tool that owns the folder is kept out by its own lock.
     async fn hold_tool(&mut self, effect: Effect) -> Result<(), Failure> {
         if !matches!(effect, Effect::PrepareTarget | Effect::Migrate { .. }) {
             self.tool_hold = None;
+            self.world.database.rest().await;
             return Ok(());
         }
         // Behind a pooler a session's lock means nothing and might outlive the run.
         let pooled = self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled);
         let Some(plan) = self.run.plan.as_ref().filter(|_| self.tool_hold.is_none() && !pooled) else { return Ok(()) };
-        let tracking = plan.format.reader().tracking();
+        let tracking = self
+            .run
+            .preflight
+            .as_ref()
+            .map_or_else(|| plan.format.reader().tracking(), |preflight| preflight.tracking());
         let held =
             self.world.database.hold_tool(&self.world.target, &tracking, &self.run.id, plan.lock_budget_ms).await;
         match (held, effect) {
@@ -221,7 +226,8 @@ impl Runner<'_> {
 
     /// Which rows the sandbox gets.
     fn rows(&self) -> Result<Rows, Failure> {
-        self.run.request.as_ref().map_or_else(|| Ok(Rows::default()), |request| Rows::of(&request.settings))
+        let Some(request) = &self.run.request else { return Ok(Rows::default()) };
+        Ok(Rows { tracking: self.tracking_table().to_owned(), ..Rows::of(&request.settings)? })
     }
 
     async fn fill_sandbox(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, Failure> {
@@ -410,7 +416,7 @@ impl Runner<'_> {
         if found != plan.fingerprint_before {
             return Err(target_changed(&plan.fingerprint_before, &found));
         }
-        let tracking = plan.format.reader().tracking();
+        let tracking = self.need(self.run.preflight.as_ref(), "the preflight")?.tracking();
         world.database.prepare(&world.target, Some(&tracking), &self.holder()).await?;
         self.leased = true;
         Ok(Outcome::Done)

@@ -147,6 +147,7 @@ impl Runner<'_> {
                     fingerprint: print,
                     format: set.format,
                     dir: set.dir,
+                    table: set.table,
                     applied,
                     pending,
                     git,
@@ -284,8 +285,8 @@ impl Runner<'_> {
             .run("other runs", async { ((), Found::of(&other_runs, |()| "no other run holds this target".to_owned())) })
             .await;
         let world = self.world;
-        let tracking = set.map(|set| set.format.reader().tracking());
-        let table = tracking.as_ref().map_or("dbd.migration", |tracking| tracking.table);
+        let tracking = set.map(MigrationSet::tracking);
+        let table = tracking.as_ref().map_or("dbd.migration", |tracking| &*tracking.table);
         let privileges = checks.run("privileges", async {
             let missing = world.database.missing_privileges(&world.target).await;
             let found =

@@ -102,7 +102,7 @@ impl Runner<'_> {
         self.take_hold().await?;
         if self.leased {
             // Who lost the lease must not end the sessions of whoever has it: the effect bears the same name there.
-            world.database.check_lease(&world.target, &self.holder()).await?;
+            world.database.check_lease(&world.target, self.hold.as_ref(), &self.holder()).await?;
         }
         // Before the lease is written: a session that is still at work keeps it locked.
         let fenced = world.database.fence(&world.target, &flight.id).await?;

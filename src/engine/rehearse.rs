@@ -58,10 +58,10 @@ impl Runner<'_> {
         let before = self.before.clone().ok_or_else(|| missing("the catalog"))?;
         let preflight = self.run.preflight.as_ref().ok_or_else(|| missing("the preflight"))?;
         let url = if self.roles_kept { sandbox.url.acting_as(&preflight.server.role) } else { sandbox.url.clone() };
-        let tracking = preflight.format.reader().tracking();
+        let tracking = preflight.tracking();
         let world = self.world;
         world.database.prepare(&url, Some(&tracking), &self.holder()).await?;
-        let rows_before = world.database.row_counts(&sandbox.url, tracking.table).await?;
+        let rows_before = world.database.row_counts(&sandbox.url, &tracking.table).await?;
 
         let facts = world.database.hazard_facts(&world.target).await?;
         let scale = self.scale(&sandbox.url).await?;
@@ -84,12 +84,12 @@ impl Runner<'_> {
             return Ok(Done::No { failure, partial: None });
         }
 
-        let after = world.database.catalog(&sandbox.url, &[tracking.table]).await?;
+        let after = world.database.catalog(&sandbox.url, &[&*tracking.table]).await?;
         let reverse = trace.ways.reverse();
         let mut artifacts = vec![self.write_json("rehearsal.json", &document(&reverse))?];
         let seen = |catalog: Catalog| if self.roles_kept { catalog } else { catalog.without_roles() };
         let (before, after) = (seen(before), seen(after));
-        let rows_after = world.database.row_counts(&sandbox.url, tracking.table).await?;
+        let rows_after = world.database.row_counts(&sandbox.url, &tracking.table).await?;
         let comparison = Comparison::new("after the migrations", &after, "before", &before);
         artifacts.push(self.write_json("schema-comparison.json", &(world.comparison_json)(&comparison))?);
         artifacts.push(self.write_json(CATALOG_AFTER, &serde_json::to_value(&after).unwrap_or_default())?);

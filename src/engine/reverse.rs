@@ -403,8 +403,8 @@ impl Runner<'_> {
 
     fn tracking_tables(&self) -> Vec<String> {
         let Some(preflight) = &self.run.preflight else { return Vec::new() };
-        let tracking = preflight.format.reader().tracking();
-        std::iter::once(tracking.table).chain(tracking.more.iter().copied()).map(str::to_owned).collect()
+        let tracking = preflight.tracking();
+        std::iter::once(&*tracking.table).chain(tracking.more.iter().copied()).map(str::to_owned).collect()
     }
 
     /// What kept tables of the step are called, and what is said of them.

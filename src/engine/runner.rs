@@ -470,7 +470,7 @@ impl<'a> Runner<'a> {
         self.take_hold().await?;
         let (database, url) = (&self.world.database, &self.world.target);
         if self.leased {
-            return database.check_lease(url, &self.holder()).await;
+            return database.check_lease(url, self.hold.as_ref(), &self.holder()).await;
         }
         if database.is_prepared(url).await? {
             anchors::in_ledger(self.journal, self.world).await?;

@@ -532,17 +532,21 @@ pub trait Database {
     /// [`LostOwnership`](crate::domain::code::Code::LostOwnership) if a later take-over of the same journal, or of a copy of it, has it.
     async fn take_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure>;
 
-    /// Whether the lease is still `holder`'s. Nothing is written: who lost it must not take it back.
+    /// Whether the lease is still `holder`'s. Nothing is written: who lost it must not take it back. Asked in the session of `hold` where that
+    /// answers.
     ///
     /// # Errors
     /// [`LostOwnership`](crate::domain::code::Code::LostOwnership), naming who has it now.
-    async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure>;
+    async fn check_lease(&self, url: &ConnectionUrl, hold: Option<&Hold>, holder: &Holder) -> Result<(), Failure>;
 
     /// Runs bookkeeping statements in one transaction, if the lease is `holder`'s. The schema must be there.
     async fn record(&self, url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure>;
 
-    /// Applies one step.
+    /// Applies one step. A session may be kept for the next one: [`rest`](Self::rest) lets go of it.
     async fn apply(&self, order: ApplyOrder<'_>) -> Result<Applied, NotApplied>;
+
+    /// No step follows for now: closes what is kept from one to the next.
+    async fn rest(&self);
 
     /// Ends the sessions of `effect` and waits until they are gone.
     async fn fence(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure>;

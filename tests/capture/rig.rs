@@ -72,7 +72,7 @@ impl Rig {
         let capture = Capture { run: run.clone(), way, database, maintenance: "postgres".to_owned() };
         let rig = Self::of(url, capture);
         rig.client().await.batch_execute(schema).await.unwrap();
-        Postgres.prepare(&rig.url, None, &rig.holder).await.unwrap();
+        Postgres::default().prepare(&rig.url, None, &rig.holder).await.unwrap();
         rig
     }
 
@@ -183,7 +183,7 @@ impl Rig {
     }
 
     pub async fn fingerprint(&self) -> Digest {
-        fingerprint(&Postgres.catalog(&self.url, &[]).await.unwrap())
+        fingerprint(&Postgres::default().catalog(&self.url, &[]).await.unwrap())
     }
 
     pub async fn swap(&self, expected: Option<&Digest>) -> Result<Swapped, Failure> {

@@ -47,6 +47,7 @@ impl Row {
             end: match case.story.end {
                 End::Whole => "whole",
                 End::Back => "back",
+                End::Kept => "back, and what was written since is there",
                 End::Untouched => "untouched",
             },
         }

@@ -15,6 +15,7 @@ use tokio_postgres::Client;
 
 /// A prepared database and its holder.
 struct Target {
+    database: Postgres,
     url: ConnectionUrl,
     client: Client,
     holder: Holder,
@@ -62,14 +63,15 @@ fn step(text: &str, units: &[Unit]) -> PlanStep {
 impl Target {
     /// A database with a table, and a trigger on it that notes for each row whether it was written while a migration ran.
     async fn new() -> Self {
-        let database = pg::create_database().await;
+        let name = pg::create_database().await;
         let socket = pg::server().socket.to_str().expect("a plain path").to_owned();
-        let url = format!("postgres://{}@localhost/{database}?host={socket}", pg::USER);
+        let url = format!("postgres://{}@localhost/{name}?host={socket}", pg::USER);
         let url = ConnectionUrl::parse(&url).expect("it is a URL");
         let run = RunId::parse("deploy-dev-1").expect("it is a run's id");
         let holder = Holder::new(run, "tests".to_owned(), 1, "b3:0123456789abcdef", "a test".to_owned());
-        Postgres.prepare(&url, None, &holder).await.unwrap_or_else(|failure| panic!("{failure}"));
-        let client = pg::connect(&database).await;
+        let database = Postgres::default();
+        database.prepare(&url, None, &holder).await.unwrap_or_else(|failure| panic!("{failure}"));
+        let client = pg::connect(&name).await;
         client
             .batch_execute(
                 "create table t (id int primary key, by text);
@@ -82,7 +84,7 @@ impl Target {
             .await
             .expect("the shop can be made");
         let anchor = Anchor { origin: "tests".to_owned(), seq: 7, hash: "b3:07".to_owned() };
-        Self { url, client, holder, anchor }
+        Self { database, url, client, holder, anchor }
     }
 
     async fn apply(&self, text: &str, before: &[&str], after: &[&str], bookkeeping: Option<&str>) -> Tried {
@@ -109,14 +111,14 @@ impl Target {
             watch: false,
             progress: &|_| {},
         };
-        let result = Postgres.apply(order).await;
+        let result = self.database.apply(order).await;
         Tried { result, effect }
     }
 
     async fn probe(&self, text: &str, effect: &EffectId, after: &[&str]) -> Result<Standing, Failure> {
         let step = step(text, &split(text).expect("it parses"));
         let after = owned(after);
-        let fenced = Postgres.fence(&self.url, effect).await?;
+        let fenced = self.database.fence(&self.url, effect).await?;
         let order = ProbeOrder {
             url: &self.url,
             holder: &self.holder,
@@ -125,7 +127,7 @@ impl Target {
             bookkeeping: Some("insert into seen values ('bookkeeping')".to_owned()),
             around: Around { before: &[], after: &after },
         };
-        Postgres.probe(order, &fenced).await
+        self.database.probe(order, &fenced).await
     }
 
     async fn column(&self, sql: &str) -> Vec<String> {
@@ -253,4 +255,94 @@ async fn a_lock_that_a_statement_of_dbds_own_waits_for_is_tried_for_like_any_oth
     target.client.batch_execute("rollback").await.expect("it can be let go");
     target.apply("select 1;", &["insert into seen values ('before')"], &[], None).await.applied();
     assert_eq!(target.seen().await, ["before"]);
+}
+
+/// The backend that runs the migration: an INSERT of this kind leaves its session as it was.
+const WHO: &str = "insert into seen values (pg_backend_pid()::text);";
+
+#[tokio::test]
+async fn steps_that_leave_nothing_behind_share_a_session_until_no_step_follows() {
+    let target = Target::new().await;
+    for text in [WHO, "create table a (id int); insert into seen values (pg_backend_pid()::text);"] {
+        target.apply(text, &[], &[], None).await.applied();
+    }
+    let pids = target.seen().await;
+    assert_eq!(pids[0], pids[1], "{pids:?}");
+    let sessions =
+        "select count(*)::text from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    assert_eq!(target.column(sessions).await, ["1"]);
+    target.database.rest().await;
+    // The server needs a moment to take leave.
+    while target.column(sessions).await != ["0"] {}
+}
+
+#[tokio::test]
+async fn a_shared_session_is_as_good_as_new() {
+    let target = Target::new().await;
+    let dirty = "create schema elsewhere;
+        create temporary table only_here (id int);
+        insert into seen values (set_config('search_path', 'elsewhere', false)), (set_config('application_name', 'mine', false)),
+          (pg_advisory_lock(4711)::text), (pg_backend_pid()::text);";
+    target.apply(dirty, &[], &[], None).await.applied();
+    let look = "create table after_it (id int);
+        insert into public.seen values (coalesce(to_regclass('only_here')::text, 'no temporary table')), (pg_backend_pid()::text),
+          ((select string_agg(application_name, ' ') from pg_stat_activity where pid = pg_backend_pid())),
+          ((select count(*)::text from pg_locks where pid = pg_backend_pid() and locktype = 'advisory'));";
+    let tried = target.apply(look, &[], &[], None).await;
+    let name = tried.effect.application_name();
+    tried.applied();
+    let seen = target.seen().await;
+    assert_eq!(seen[3], seen[5], "both ran in one session: {seen:?}");
+    assert_eq!([&seen[4], &seen[6], &seen[7]], ["no temporary table", name.as_str(), "1"], "{seen:?}");
+    assert_eq!(
+        target.column("select oid::regclass::text from pg_class where relname = 'after_it'").await,
+        ["after_it"]
+    );
+}
+
+#[tokio::test]
+async fn what_changes_what_sessions_begin_with_is_followed_by_a_new_one() {
+    for text in [
+        "alter database %d set search_path = elsewhere, public;",
+        "do $$ begin execute format('alter database %I set search_path = elsewhere, public', current_database()); end $$;",
+    ] {
+        let target = Target::new().await;
+        let name = target.column("select current_database()::text").await;
+        target.apply("create schema elsewhere;", &[], &[], None).await.applied();
+        target.apply(&text.replace("%d", &name[0]), &[], &[], None).await.applied();
+        target.apply("create table after_it (id int);", &[], &[], None).await.applied();
+        let place =
+            target.column("select relnamespace::regnamespace::text from pg_class where relname = 'after_it'").await;
+        assert_eq!(place, ["elsewhere"], "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_session_that_was_ended_meanwhile_is_not_missed() {
+    let target = Target::new().await;
+    target.apply(WHO, &[], &[], None).await.applied();
+    let end = "select pg_terminate_backend(what::int)::text from seen";
+    assert_eq!(target.column(end).await, ["true"]);
+    let gone = "select count(*)::text from pg_stat_activity where pid = (select what::int from seen limit 1)";
+    while target.column(gone).await != ["0"] {}
+    let tried = target.apply("insert into seen values ('again');", &[], &[], None).await;
+    match tried.result {
+        Ok(_) => {}
+        // The goodbye had not been read yet: then nobody may say that nothing happened.
+        Err(not) => assert_eq!(not.failure.certainty, Certainty::InDoubt, "{}", not.failure),
+    }
+    target.apply("insert into seen values ('once more');", &[], &[], None).await.applied();
+}
+
+#[tokio::test]
+async fn a_failing_statement_is_named_although_others_were_sent_behind_it() {
+    let target = Target::new().await;
+    let mut text = "insert into seen values ('first');\n".repeat(40);
+    text += "insert into seen\n  values (no_such_column);\n";
+    text += &"insert into seen values ('last');\n".repeat(40);
+    let tried = target.apply(&text, &[], &[], Some(BOOKKEEPING)).await;
+    let not = tried.result.expect_err("it fails");
+    assert_eq!(not.trace.len(), 41);
+    assert_eq!(not.failure.place.as_ref().map(|at| (at.line, at.column)), Some((42, 11)), "{:?}", not.failure);
+    assert!(target.seen().await.is_empty() && target.phases().await.is_empty());
 }

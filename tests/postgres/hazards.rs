@@ -15,25 +15,35 @@ use std::sync::atomic::{AtomicI64, Ordering};
 const NEXT: &str = "-- next migration\n";
 
 /// A database that is used again for every script: making one takes longer than everything else.
-struct Ground(ConnectionUrl, tokio_postgres::Client);
+pub(super) struct Ground {
+    url: ConnectionUrl,
+    client: tokio_postgres::Client,
+    /// Its name.
+    pub(super) database: String,
+}
 
 impl Ground {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let name = pg::create_database().await;
         let url = format!("postgres://{}@localhost/{name}?host={}", pg::USER, pg::server().socket.display());
-        Self(ConnectionUrl::parse(&url).unwrap(), pg::connect(&name).await)
+        let (url, client) = (ConnectionUrl::parse(&url).unwrap(), pg::connect(&name).await);
+        Self { url, client, database: name }
     }
 
     /// As `setup` makes it.
-    async fn prepared(&self, setup: &str) -> &ConnectionUrl {
-        let sql = format!("drop schema if exists s, public cascade; create schema public; {setup}");
-        self.1.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{setup}: {error:?}"));
-        &self.0
+    pub(super) async fn prepared(&self, setup: &str) -> &ConnectionUrl {
+        let schemas = "select quote_ident(nspname) from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'dbd')";
+        let schemas = self.client.query(schemas, &[]).await.unwrap();
+        let drops: String =
+            schemas.iter().map(|row| format!("drop schema {} cascade; ", row.get::<_, String>(0))).collect();
+        let sql = format!("{drops}create schema public; {setup}");
+        self.client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{setup}: {error:?}"));
+        &self.url
     }
 }
 
 /// Runs the migrations of a script and watches.
-async fn run(url: &ConnectionUrl, script: &str) -> Seen {
+pub(super) async fn run(url: &ConnectionUrl, script: &str) -> Seen {
     // The ledger knows a step by its run.
     static NUMBER: AtomicI64 = AtomicI64::new(1);
     let run = RunId::new(&EnvironmentName::parse("check").unwrap(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -43,10 +53,10 @@ async fn run(url: &ConnectionUrl, script: &str) -> Seen {
         let id = place.to_string();
         watched.push(Watched { file: format!("{id}.sql"), id, text: text.to_owned(), units });
     }
-    observe(&Postgres, url, &run, &watched, &|_| {}).await.unwrap()
+    observe(&Postgres::default(), url, &run, &watched, &|_| {}).await.unwrap()
 }
 
-fn dangers(seen: &Seen) -> BTreeSet<Danger> {
+pub(super) fn dangers(seen: &Seen) -> BTreeSet<Danger> {
     let statements = seen.migrations.iter().flat_map(|migration| &migration.statements);
     statements.flat_map(|one| one.danger.iter().filter_map(|word| Danger::parse(word))).collect()
 }
@@ -257,11 +267,10 @@ const CASES: &[&str] = &[
 #[tokio::test]
 async fn what_a_catalog_makes_expect_is_what_the_server_does() {
     let mut wrong = Vec::new();
-    let (mut told, mut by_text) = ([0, 0, 0], [0, 0, 0]);
     let ground = Ground::new().await;
     for sql in CASES {
         let url = ground.prepared(SETUP).await;
-        let facts = Postgres.hazard_facts(url).await.unwrap();
+        let facts = Postgres::default().hazard_facts(url).await.unwrap();
         let mut text = Facts::of_text();
         let _ = judge::migration(&mut text, "0.sql", SETUP, false);
         let seen = run(url, sql).await;
@@ -269,12 +278,6 @@ async fn what_a_catalog_makes_expect_is_what_the_server_does() {
             wrong.push(format!("{sql}: {failure:?}"));
         }
         let truth = dangers(&seen);
-        for (count, expected) in [(&mut told, expected(&facts, sql)), (&mut by_text, expected(&Facts::of_text(), sql))]
-        {
-            count[0] += usize::from(!truth.is_empty() && !expected.is_empty());
-            count[1] += usize::from(truth.is_empty() && !expected.is_empty());
-            count[2] += usize::from(!truth.is_empty() && expected.is_empty());
-        }
         let (by_catalog, by_folder) = (expected(&facts, sql), expected(&text, sql));
         if by_catalog != truth {
             wrong.push(format!("{sql}\n  seen {truth:?}, expected from the catalog {by_catalog:?}"));
@@ -293,14 +296,6 @@ async fn what_a_catalog_makes_expect_is_what_the_server_does() {
             wrong.push(format!("{sql}\n  seen {truth:?}, told after the rehearsal {after:?}"));
         }
     }
-    assert_eq!((told[1], told[2]), (0, 0), "false alarms and misses by the catalog, beside {} right ones", told[0]);
-    // The cases were chosen to be hard to tell from the text alone; here it knows nothing of the tables at all.
-    let [right, false_alarms, missed] = by_text;
-    assert!(right * 10 >= (right + missed) * 9, "by text {right} right, {false_alarms} false alarms, {missed} missed");
-    assert!(
-        right * 10 >= (right + false_alarms) * 7,
-        "by text {right} right, {false_alarms} false alarms, {missed} missed"
-    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -4,4 +4,5 @@ mod apply;
 mod cases;
 mod catalog;
 mod hazards;
+mod score;
 mod script;

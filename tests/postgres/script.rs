@@ -149,3 +149,27 @@ async fn domains_composites_ranges_sequences_and_privileges() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn values_taken_from_an_enum_and_moved_within_it() {
+    let shop = |values: &str, default: &str| {
+        format!(
+            "create type mood as enum ({values}); comment on type mood is 'how it goes'; revoke usage on type mood from public;
+             create table t (id int primary key, a mood not null default '{default}', b mood[] default '{{{default}}}', c mood);
+             create index on t (a); create index on t (id) where a = '{default}'; alter table t add check (c <> '{default}');
+             create view v as select a, count(*) from t where c = '{default}' group by a; comment on view v is 'moods';
+             create function f(m mood) returns mood language sql as $$select m$$;
+             create table derived (d int) inherits (t)"
+        )
+    };
+    there_and_back(&shop("'sad', 'ok', 'happy'", "ok"), &shop("'happy', 'ok'", "happy")).await;
+}
+
+#[tokio::test]
+async fn comments_on_what_is_no_object_of_its_own() {
+    there_and_back(
+        "create table t (id int primary key); create type pair as (a int)",
+        "create table t (id int primary key); comment on index t_pkey is 'x'; create type pair as (a int); comment on column pair.a is 'y'",
+    )
+    .await;
+}

@@ -173,7 +173,7 @@ fn units() -> impl Strategy<Value = Vec<Unit>> {
 fn bookkeeping() -> impl Strategy<Value = Bookkeeping> {
     prop_oneof![
         Just(Bookkeeping::Dbd),
-        (text(), any::<i64>()).prop_map(|(hash, when)| Bookkeeping::Drizzle { hash, when }),
+        (text(), any::<i64>()).prop_map(|(hash, when)| Bookkeeping::Drizzle { hash, when, table: None }),
         (text(), proptest::collection::btree_map(text(), text(), 0..3))
             .prop_map(|(key, values)| Bookkeeping::Row { key, values })
     ]
@@ -238,6 +238,7 @@ fn preflight() -> impl Strategy<Value = Preflight> {
     let git = (of(git), of(swap));
     (vec(check(), 0..3), server, digest(), format(), text(), any::<usize>(), vec(pending(), 0..3), git).prop_map(
         |(checks, server, fingerprint, format, dir, applied, pending, (git, swap))| Preflight {
+            table: (applied % 2 == 1).then(|| dir.clone()),
             checks,
             server,
             fingerprint,

@@ -138,6 +138,7 @@ pub fn server() -> ServerFacts {
 
 pub fn preflight(case: &Case) -> Preflight {
     Preflight {
+        table: None,
         checks: vec![check("connection", CheckStatus::Ok), check("working tree", CheckStatus::Warning)],
         server: server(),
         fingerprint: before(),

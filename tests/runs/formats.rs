@@ -158,6 +158,144 @@ fn every_tools_folder_is_deployed_and_tracked_as_the_tool_would() {
 }
 
 #[test]
+fn a_renamed_table_and_placeholders_are_read_from_the_tools_own_configuration() {
+    let mut project = Project::empty();
+    project.with_sandboxes_on_the_server();
+    project.config("[migrations]\ndir = \"migrations\"\n");
+    project.write(
+        "flyway.toml",
+        "[flyway]\ndefaultSchema = \"App\"\ntable = \"history\"\n[flyway.placeholders]\nplace = \"public\"\nwords = \"it''s\"\n",
+    );
+    project.write("migrations/V1__init.sql", "create table ${place}.a (b text default '${WORDS}');\n");
+    project.write("migrations/R__view.sql", "create or replace view v as select b || '${words}' as b from a;\n");
+    project.start().expect(0).outcome("succeeded");
+    assert_eq!(
+        project.rows("select column_default from information_schema.columns where table_name = 'a'"),
+        ["'it''s'::text"]
+    );
+    let kept = "select version, script from \"App\".history order by installed_rank";
+    assert_eq!(project.rows(kept), ["1|V1__init.sql", "null|R__view.sql"]);
+    assert_eq!(project.rows("select to_regclass('public.flyway_schema_history') is null"), ["t"]);
+    let status = project.dbd(&["migrations", "status", "dev", "--json"]).expect(0).json();
+    assert_eq!((&status["tracking"], &status["applied"]), (&"\"App\".history".into(), &2.into()));
+    let again = project.start().expect(0).outcome("succeeded");
+    assert_eq!(again.json()["migrations"], serde_json::json!([]));
+    // Another value: the repeatable runs again, the version is what it was.
+    project.write("flyway.user.toml", "[flyway.placeholders]\nwords = \"other\"\n");
+    let third = project.start().expect(0).outcome("succeeded");
+    assert_eq!(third.json()["migrations"].as_array().map(Vec::len), Some(1), "{third:?}");
+    assert!(project.rows("select pg_get_viewdef('v')")[0].contains("other"));
+    project.write("migrations/V2__more.sql", "select '${nowhere}';\n");
+    project.start().expect(3).because("DBD-0201", &["nowhere", "V2__more.sql"]);
+}
+
+#[test]
+fn sqitchs_verify_scripts_are_run_before_a_change_counts() {
+    let mut project = Project::empty();
+    project.with_sandboxes_on_the_server();
+    project.config("[migrations]\ndir = \"migrations\"\n");
+    let first = "%syntax-version=1.0.0\n%project=shop\n\na 2024-01-31T12:00:00Z Marge <marge@example.com>\n";
+    project.write("migrations/sqitch.plan", first);
+    project.write("migrations/deploy/a.sql", "create table a (id int);\ninsert into a values (1);\n");
+    project.write("migrations/verify/a.sql", "BEGIN;\nselect 1 / count(*) from a;\nROLLBACK;\n");
+    project.start().expect(0).outcome("succeeded");
+    let plan = format!("{first}b [a] 2024-02-01T12:00:00Z Marge <marge@example.com>\n");
+    project.write("migrations/sqitch.plan", &plan);
+    project.write("migrations/deploy/b.sql", "create table b (id int);\n");
+    project.write("migrations/verify/b.sql", "select 1 / count(*) from b;\n");
+    let before = project.snapshot();
+    project.start().expect(3).because("DBD-0401", &["b.sql", "verify script", "division by zero"]);
+    assert_eq!(project.snapshot(), before);
+    // It looks and does nothing.
+    project.write("migrations/verify/b.sql", "insert into b values (1);\n");
+    project.start().expect(3).because("DBD-0401", &["verify script", "read-only"]);
+    project.write("migrations/verify/b.sql", "select id from b where false;\n");
+    project.start().expect(0).outcome("succeeded");
+    assert_eq!(project.rows("select change from sqitch.changes order by committed_at"), ["a", "b"]);
+}
+
+#[test]
+fn a_table_that_was_renamed_on_a_command_line_is_named_in_dbds_configuration() {
+    for (format, path, text, kept) in [
+        (
+            "golang-migrate",
+            "000001_a.up.sql",
+            "create table a ();",
+            "select version::text || dirty::text from app.track",
+        ),
+        (
+            "goose",
+            "00001_a.sql",
+            "-- +goose Up\ncreate table a ();\n",
+            "select version_id::text || is_applied::text from app.track order by id",
+        ),
+        ("dbmate", "20240131120000_a.sql", "-- migrate:up\ncreate table a ();\n", "select version from app.track"),
+        ("refinery", "V1__a.sql", "create table a ();", "select version::text || name from app.track"),
+    ] {
+        let mut project = Project::empty();
+        project.with_sandboxes_on_the_server();
+        project.config(&format!("[migrations]\ndir = \"migrations\"\nformat = \"{format}\"\ntable = \"app.track\"\n"));
+        project.write(&format!("migrations/{path}"), text);
+        project.start().expect(0).outcome("succeeded");
+        let expected: &[&str] = match format {
+            "golang-migrate" => &["1false"],
+            "goose" => &["0true", "1true"],
+            "dbmate" => &["20240131120000"],
+            _ => &["1a"],
+        };
+        assert_eq!(project.rows(kept), expected, "{format}");
+        let again = project.start().expect(0).outcome("succeeded");
+        assert_eq!(again.json()["migrations"], serde_json::json!([]), "{format}");
+    }
+}
+
+#[test]
+fn a_run_taken_back_in_place_leaves_no_trace_in_any_tools_table() {
+    for folder in FOLDERS {
+        let mut project = Project::empty();
+        project.with_sandboxes_on_the_server();
+        let config = |verify: &str| {
+            project.config(&format!(
+                "[migrations]\ndir = \"migrations\"\nformat = \"{}\"\n[environments.dev]\n{verify}",
+                folder.format
+            ));
+        };
+        config("verify.command = \"exit 1\"\n");
+        for (path, text) in folder.files {
+            project.write(path, text);
+        }
+        let back = project.start().expect(4).outcome("rolled_back");
+        let restored = project.events().iter().any(|one| one.body["effect"]["do"] == "restore");
+        assert!(!restored, "{}: the backup was restored\n{back:?}", folder.format);
+        assert_eq!(project.value("select count(*) from dbd.applied where run_id <> ''"), "0", "{}", folder.format);
+        let status = project.dbd(&["migrations", "status", "dev", "--json"]).expect(0).json();
+        for one in status["migrations"].as_array().unwrap() {
+            assert_eq!(one["state"], "pending", "{}: {status}", folder.format);
+        }
+        // And so all of it is applied the next time.
+        config("");
+        project.start().expect(0).outcome("succeeded");
+        assert_eq!(project.rows(folder.query), folder.rows, "{}", folder.format);
+        project.assert_sound();
+    }
+}
+
+#[test]
+fn golang_migrates_one_row_goes_back_to_the_version_before() {
+    let mut project = Project::empty();
+    project.with_sandboxes_on_the_server();
+    let config = "[migrations]\ndir = \"migrations\"\nformat = \"golang-migrate\"\n";
+    project.config(config).write("migrations/000001_init.up.sql", "create table a (id int primary key);\n");
+    project.start().expect(0).outcome("succeeded");
+    project.config(&format!("{config}[environments.dev]\nverify.command = \"exit 1\"\n"));
+    project.write("migrations/000002_b.up.sql", "create table b (id int primary key);\n");
+    project.write("migrations/000003_c.up.sql", "create table c (id int primary key);\n");
+    project.start().expect(4).outcome("rolled_back");
+    assert_eq!(project.rows("select version, dirty from schema_migrations"), ["1|f"]);
+    project.assert_sound();
+}
+
+#[test]
 fn a_reformatted_file_is_no_change_and_an_edit_is_shown() {
     let mut project = Project::empty();
     project.with_sandboxes_on_the_server();

@@ -1,8 +1,7 @@
 //! The tool that owns the folder agrees: run on a target that dbd deployed to, it finds nothing to do.
 //!
-//! Needs programs of other people, so it runs only where `DBD_TEST_OWNERS` names a folder that has them:
-//! `npm install dbmate drizzle-orm pg` made its `node_modules`, `cargo install --root cargo sqlx-cli refinery_cli` its
-//! `cargo/bin`. An owner that is not there is passed over, with a word about it.
+//! Needs programs of other people, so it runs only where `DBD_TEST_OWNERS` names a folder that has them, as `.ci/owners FOLDER` makes
+//! it and `.ci/run` uses it. An owner that is not there is passed over, with a word about it.
 
 use crate::support::project::{Project, files};
 use std::path::{Path, PathBuf};
@@ -150,6 +149,52 @@ fn refinery_finds_nothing_to_do() {
     let arguments = ["migrate", "-e", "DATABASE_URL", "-p", "migrations"];
     ask(&project, &refinery, &arguments, &[("DATABASE_URL", &over_tcp(&project))]);
     assert_eq!(whole(&project, "refinery_schema_history"), before);
+}
+
+#[test]
+fn sqitch_finds_nothing_to_do_and_verifies_what_is_there() {
+    if owners().is_none() || there(PathBuf::from("/usr/bin/sqitch")).is_none() {
+        return;
+    }
+    let plan = "%syntax-version=1.0.0\n%project=shop\n\n\
+        first 2024-01-31T12:00:00Z Marge O’Vera <marge@example.com> # The first.\n\
+        second [first] 2024-02-01T12:00:00Z Marge O’Vera <marge@example.com>\n\
+        @v1 2024-02-01T12:30:00Z Marge O’Vera <marge@example.com> # A tag.\n";
+    let project = deployed(
+        "sqitch",
+        &[
+            ("sqitch.plan", plan),
+            ("deploy/first.sql", "BEGIN;\ncreate table a (id int primary key);\nCOMMIT;\n"),
+            ("revert/first.sql", "BEGIN;\ndrop table a;\nCOMMIT;\n"),
+            ("verify/first.sql", "BEGIN;\nselect id from a where false;\nROLLBACK;\n"),
+            ("deploy/second.sql", "alter table a add column b text;\n"),
+            ("revert/second.sql", "alter table a drop column b;\n"),
+            ("verify/second.sql", "select b from a where false;\n"),
+        ],
+    );
+    project.write(
+        "migrations/sqitch.conf",
+        "[core]\n\tengine = pg\n[user]\n\tname = Marge O’Vera\n\temail = marge@example.com\n",
+    );
+    let before = whole(&project, "sqitch.changes");
+    let folder = project.root().join("migrations");
+    let target = over_tcp(&project).replace("postgres://", "db:pg://");
+    let tell = |command: &str| {
+        let output = Command::new("sqitch")
+            .args(["-C", folder.to_str().unwrap(), command, &target])
+            .output()
+            .expect("sqitch runs");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    for (command, answer) in [
+        ("status", "Nothing to deploy (up-to-date)"),
+        ("deploy", "Nothing to deploy (up-to-date)"),
+        ("verify", "Verify successful"),
+    ] {
+        let said = tell(command);
+        assert!(said.contains(answer), "{command}: {said}");
+    }
+    assert_eq!(whole(&project, "sqitch.changes"), before);
 }
 
 /// Whole public histories, where `DBD_TEST_HISTORIES` names a folder of them: each with its migrations in a folder of its

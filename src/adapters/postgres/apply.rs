@@ -6,14 +6,18 @@
 use super::batches::{self, Batches};
 use super::blockers::blockers;
 use super::connect::{NOTICE_DEAD_CLIENTS, Session, connect, lost};
-use super::ledger::{clean_up_alone, finish_alone, finish_detach, ledger_insert, literal, step_name, superseded};
+use super::kept::{Kept, may_share};
+use super::ledger::{
+    clean_up_alone, finish_alone, finish_detach, lease_is_held, ledger_insert, ledger_row, literal, step_name,
+    superseded,
+};
+use super::line::{Line, Part, not_added, traced};
 use super::observe::Observer;
 use crate::domain::code::Code;
 use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
-use crate::domain::migration::{AloneProbe, Span, UnitMode, session_settings, tables_of};
+use crate::domain::migration::{AloneProbe, Span, UnitMode, VERIFIED, session_settings, tables_of};
 use crate::domain::rehearsal::{StatementTrace, Window};
-use crate::domain::sql::summary;
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::database::{Applied, ApplyOrder, MIGRATING, NotApplied};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -41,7 +45,7 @@ impl Trouble {
 }
 
 /// Applies the step, trying again while locks are not to be had and the budget lasts.
-pub async fn apply(order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
+pub async fn apply(order: ApplyOrder<'_>, kept: &Kept) -> Result<Applied, NotApplied> {
     let begun = Instant::now();
     let budget = Duration::from_millis(order.lock_budget_ms);
     let limit = Duration::from_millis(order.timeout_ms);
@@ -56,7 +60,7 @@ pub async fn apply(order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
         tries += 1;
         let mut trace = Vec::new();
         let left = limit.saturating_sub(begun.elapsed());
-        let result = match tokio::time::timeout(left + GRACE, once(&order, left, &mut trace)).await {
+        let result = match tokio::time::timeout(left + GRACE, once(&order, kept, left, &mut trace)).await {
             Ok(result) => result,
             // The server did not keep to its own timeout: whatever it is doing, the fence and the probe will tell.
             Err(_) => Err(Trouble::Certain(too_long(&order).certainty(Certainty::InDoubt))),
@@ -104,10 +108,41 @@ async fn in_the_way(order: &ApplyOrder<'_>) -> Vec<String> {
 
 async fn once(
     order: &ApplyOrder<'_>,
+    kept: &Kept,
     left: Duration,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
-    let session = connect(order.url, &order.effect.application_name()).await.map_err(Trouble::Certain)?;
+    let share = may_share(order);
+    let earlier = match share {
+        true => kept.take(order.url).await,
+        // It may change what sessions begin with.
+        false => {
+            kept.close().await;
+            None
+        }
+    };
+    let again = earlier.is_some();
+    let name = order.effect.application_name();
+    let session = match earlier {
+        Some(session) => session,
+        None => connect(order.url, &name).await.map_err(Trouble::Certain)?,
+    };
+    let xid = within(order, &session, again, left, trace).await;
+    match xid {
+        Ok(_) if share => kept.put(order.url, session),
+        _ => session.close().await,
+    }
+    xid
+}
+
+/// One try in a session, which is `again` that of an earlier step.
+async fn within(
+    order: &ApplyOrder<'_>,
+    session: &Session,
+    again: bool,
+    left: Duration,
+    trace: &mut Vec<StatementTrace>,
+) -> Result<Option<String>, Trouble> {
     let setup = format!(
         "SET client_min_messages = notice; SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '{}ms'; SET statement_timeout = '{}ms'; {}",
         order.timeout_ms.saturating_add(60_000),
@@ -122,80 +157,89 @@ async fn once(
     let mark = match order.pooled {
         true => String::new(),
         false => format!(
-            "SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext({}));",
+            "SET application_name = {}; SELECT pg_catalog.pg_advisory_lock_shared(pg_catalog.hashtext('dbd effect'), pg_catalog.hashtext({}));",
+            literal(&order.effect.application_name()),
             literal(order.effect.as_str())
         ),
     };
     let setup = format!("{setup} {mark}");
-    session.client.batch_execute(&setup).await.map_err(|error| ours(order, "setting up the session", &error))?;
-    passed(Boundary::SessionMarked, order.place());
+    let settings = session_settings(order.text, order.units, order.step.unit);
+    let (name, digest) = (step_name(order.step), order.step.digest.as_str());
+    let begin = format!(
+        "BEGIN; SET LOCAL lock_timeout = '{}ms'; SET LOCAL {MIGRATING} = 'on'; {}",
+        order.lock_timeout_ms,
+        ledger_row(order.holder, order.effect, order.anchor, &name, digest, "applied"),
+    );
+    let mut line = Line::new(order, &session.client);
+    if again {
+        line.send(Part::Cleared, "DISCARD ALL", trace).await?;
+    }
+    line.send(Part::Setup, &setup, trace).await?;
     // What earlier units of the migration set for their session counts for this one too.
-    for span in session_settings(order.text, order.units, order.step.unit) {
-        session
-            .client
-            .simple_query(span.of(order.text))
-            .await
-            .map_err(|error| theirs(order, Some(&span), &error, ""))?;
+    for span in &settings {
+        line.send(Part::Setting(span), span.of(order.text), trace).await?;
     }
     let observer = match order.watch {
-        true => Some(
-            Observer::begin(&session.client).await.map_err(|error| ours(order, "looking at the catalog", &error))?,
-        ),
+        true => {
+            line.settle(trace).await?;
+            Some(
+                Observer::begin(&session.client, order.step.unit == 0)
+                    .await
+                    .map_err(|error| ours(order, "looking at the catalog", &error))?,
+            )
+        }
         false => None,
     };
-    let xid = match &order.step.mode {
-        UnitMode::Transaction => in_transaction(order, &session, observer, trace).await,
+    match &order.step.mode {
+        UnitMode::Transaction => in_transaction(order, session, &begin, line, observer, trace).await,
         UnitMode::Alone { probe } => {
-            let result = alone(order, &session, probe, left, observer, trace).await;
+            line.settle(trace).await?;
+            let result = alone(order, session, probe, left, observer, trace).await;
             if order.pooled {
                 // A pooler hands the session on to somebody whose writes are no migration. If it cannot be said, the connection is gone.
                 let _ = session.client.batch_execute(&format!("RESET {MIGRATING}")).await;
             }
             result
         }
-    };
-    session.close().await;
-    xid
+    }
 }
 
-async fn in_transaction(
-    order: &ApplyOrder<'_>,
-    session: &Session,
+/// Everything up to the COMMIT goes out without waiting, unless it is watched; a failure anywhere takes all of it back.
+async fn in_transaction<'a>(
+    order: &'a ApplyOrder<'a>,
+    session: &'a Session,
+    begin: &'a str,
+    mut line: Line<'a>,
     mut observer: Option<Observer>,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
     let client = &session.client;
-    let insert = ledger_insert(
-        order.holder,
-        order.effect,
-        order.anchor,
-        &step_name(order.step),
-        order.step.digest.as_str(),
-        "applied",
-        false,
-    );
-    // One journey there and back for all that comes before the first statement.
-    let begin = format!(
-        "BEGIN; SET LOCAL lock_timeout = '{}ms'; SET LOCAL {MIGRATING} = 'on'; {insert} RETURNING xid",
-        order.lock_timeout_ms
-    );
-    let messages = client.simple_query(&begin).await.map_err(|error| ours(order, "writing the ledger row", &error))?;
-    let row = messages.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
-    });
-    let xid = row.ok_or_else(|| Trouble::Certain(superseded(order.holder)))?;
-    passed(Boundary::RowWritten, order.place());
-    let mut starts = Vec::with_capacity(order.step.statements.len());
-    add(order, client, "before", order.around.before).await?;
+    line.send(Part::Row, begin, trace).await?;
+    for sql in order.around.before {
+        line.send(Part::Added("before"), sql, trace).await?;
+    }
     for span in &order.step.statements {
-        starts.push(Instant::now());
-        run_statement(order, session, span, true, &mut observer, trace).await?;
+        if observer.is_some() {
+            line.settle(trace).await?;
+            run_statement(order, session, span, true, &mut observer, trace).await?;
+        } else {
+            line.send(Part::Statement(span), span.of(order.text), trace).await?;
+        }
     }
-    add(order, client, "after", order.around.after).await?;
+    for sql in order.around.after {
+        line.send(Part::Added("after"), sql, trace).await?;
+    }
     if let Some(sql) = &order.bookkeeping {
-        client.batch_execute(sql).await.map_err(|error| ours(order, "writing the bookkeeping row", &error))?;
+        let row = match sql.split_once(VERIFIED) {
+            Some((looks, row)) => {
+                line.send(Part::Verify, looks, trace).await?;
+                row
+            }
+            None => sql,
+        };
+        line.send(Part::Bookkeeping, row, trace).await?;
     }
+    line.settle(trace).await?;
     passed(Boundary::BeforeCommit, order.place());
     // Constraints that were deferred are checked here.
     let committing = Instant::now();
@@ -209,10 +253,16 @@ async fn in_transaction(
     match observer {
         // Watching takes time between the statements: their own and the commit's are what counts.
         Some(_) => trace.iter_mut().next_back().into_iter().for_each(|last| last.commit_ms = millis(committing)),
-        None => trace.iter_mut().zip(starts).for_each(|(one, start)| one.held_ms = Some(millis(start))),
+        None => {
+            let mut held = millis(committing);
+            for one in trace.iter_mut().rev() {
+                held += one.duration_ms;
+                one.held_ms = Some(held);
+            }
+        }
     }
     passed(Boundary::AfterCommit, order.place());
-    Ok(Some(xid))
+    Ok(line.xid)
 }
 
 fn millis(since: Instant) -> u64 {
@@ -305,23 +355,13 @@ async fn alone(
 }
 
 async fn lease_is_ours(order: &ApplyOrder<'_>, client: &Client) -> Result<bool, Trouble> {
-    let row = client
-        .query_one("SELECT EXISTS (SELECT FROM dbd.lease WHERE token = $1)", &[&order.holder.token])
-        .await
-        .map_err(|error| ours(order, "reading the lease", &error))?;
-    Ok(row.get(0))
+    lease_is_held(client, order.holder).await.map_err(|error| ours(order, "reading the lease", &error))
 }
 
 /// Runs what dbd adds to the step.
 async fn add(order: &ApplyOrder<'_>, client: &Client, place: &str, statements: &[String]) -> Result<(), Trouble> {
     for sql in statements {
-        client.batch_execute(sql).await.map_err(|error| {
-            let cause = format!("in: {}", summary(sql));
-            match ours(order, &added(place, order.file), &error) {
-                Trouble::Contention(failure) => Trouble::Contention(failure.cause(cause)),
-                Trouble::Certain(failure) => Trouble::Certain(failure.cause(cause)),
-            }
-        })?;
+        client.batch_execute(sql).await.map_err(|error| not_added(order, place, sql, &error))?;
     }
     Ok(())
 }
@@ -353,7 +393,7 @@ async fn in_batches(
             one.rows = rows;
             one.batch = Some(wanted.size);
             one.changed =
-                observer.and_then(|all| all.before(wanted.table)).map(|table| (table, rows)).into_iter().collect();
+                observer.and_then(|all| all.whole(wanted.table)).map(|table| (table, rows)).into_iter().collect();
             Ok(())
         }
         Err(trouble) => {
@@ -387,22 +427,10 @@ async fn run_statement(
         Some(observer) if !transactional => watched(order, client, observer, sql).await?,
         _ => (client.simple_query(sql).await, Vec::new()),
     };
-    let mut one = StatementTrace {
-        line: span.line,
-        sql: sql.to_owned(),
-        transactional,
-        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ..StatementTrace::default()
-    };
+    let (mut one, result) = traced(span, sql, begun.elapsed(), result);
+    one.transactional = transactional;
     match result {
-        Ok(messages) => {
-            one.rows = messages
-                .iter()
-                .filter_map(|message| match message {
-                    SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
-                    _ => None,
-                })
-                .sum();
+        Ok(()) => {
             if let Some(observer) = observer {
                 let quiet = "SET client_min_messages = notice";
                 client.batch_execute(quiet).await.map_err(|error| ours(order, "listening to the server", &error))?;
@@ -417,8 +445,6 @@ async fn run_statement(
             Ok(())
         }
         Err(error) => {
-            one.error =
-                Some(error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned()));
             if let Some(observer) = observer {
                 observer.after_failure(&mut one, &session.take_notices());
             }
@@ -557,7 +583,7 @@ fn place(text: &str, span: Option<&Span>, server: &DbError) -> (u32, u32) {
     (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
 }
 
-fn first_line(sql: &str) -> &str {
+pub(super) fn first_line(sql: &str) -> &str {
     let line = sql.lines().next().unwrap_or_default().trim_end();
     match line.char_indices().nth(100) {
         Some((cut, _)) => &line[..cut],

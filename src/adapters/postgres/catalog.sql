@@ -520,6 +520,21 @@ union all
 select 'comment', kind || ':' || name, kind || ':' || name, false, jsonb_build_object('text', comment)
   from object where comment is not null
 union all
+-- A constraint's index and a composite type's attributes are no objects here, but they may be commented on.
+select 'comment', 'index:' || quote_ident(n.nspname) || '.' || quote_ident(ic.relname),
+       'constraint:' || r.name || '.' || quote_ident(k.conname), false,
+       jsonb_build_object('text', obj_description(ic.oid, 'pg_class'))
+  from pg_constraint k
+  join relation r on r.oid = k.conrelid
+  join pg_class ic on ic.oid = k.conindid
+  join pg_namespace n on n.oid = ic.relnamespace
+ where k.contype in ('p', 'u', 'x') and obj_description(ic.oid, 'pg_class') is not null
+union all
+select 'comment', 'column:' || r.name || '.' || quote_ident(a.attname), r.kind || ':' || r.name, false,
+       jsonb_build_object('text', col_description(a.attrelid, a.attnum))
+  from pg_attribute a join relation r on r.oid = a.attrelid
+ where r.relkind = 'c' and a.attnum > 0 and not a.attisdropped and col_description(a.attrelid, a.attnum) is not null
+union all
 select 'privilege', a.kind || ':' || a.name || ':' || case when a.grantee = 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(a.grantee)) end
          || ':' || a.privilege_type,
        a.kind || ':' || a.name, false, jsonb_build_object('grantable', a.grantable)

@@ -199,7 +199,10 @@ pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> 
     let database = url.database();
     let known: Vec<(&str, i64)> = formats()
         .iter()
-        .filter_map(|format| format.tracking().lock.map(|lock: ToolLock| (format.name(), lock.key(&database))))
+        .filter_map(|format| {
+            let Tracking { table, lock, .. } = format.tracking();
+            lock.map(|lock: ToolLock| (format.name(), lock.key(&table, &database)))
+        })
         .collect();
     let (tools, keys): (Vec<&str>, Vec<i64>) = known.into_iter().unzip();
     let rows = session
@@ -236,7 +239,7 @@ pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<
             "SELECT pg_catalog.to_regclass($1) IS NOT NULL, pg_catalog.to_regclass('dbd.applied') IS NOT NULL, \
              ARRAY(SELECT column_name FROM pg_catalog.unnest($2::text[]) column_name WHERE NOT EXISTS ( \
                SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attname = column_name))",
-            &[&tracking.table, &tracking.columns],
+            &[&&*tracking.table, &tracking.columns],
         )
         .await
         .map_err(|error| failed(&error))?;
@@ -253,7 +256,7 @@ pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<
         .hint("name the tool that keeps it in dbd.toml: [migrations] format = \"...\"")
         .hint("or rename the table, if nothing uses it any more"));
     }
-    let found = session.client.query(tracking.read, &[]).await.map_err(|error| failed(&error))?;
+    let found = session.client.query(&*tracking.read, &[]).await.map_err(|error| failed(&error))?;
     let mut rows: Vec<AppliedRow> = found
         .iter()
         .map(|row| AppliedRow {
@@ -272,7 +275,7 @@ pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<
                 "SELECT key, digest, tokens, body, run_id, \
                    pg_catalog.to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') \
                  FROM dbd.applied WHERE tracking = $1",
-                &[&tracking.table],
+                &[&&*tracking.table],
             )
             .await
             .map_err(|error| failed(&error))?;
@@ -341,7 +344,7 @@ pub async fn hold_tool(
     patience_ms: u64,
 ) -> Result<Option<Hold>, Failure> {
     let Some(lock) = tracking.lock else { return Ok(None) };
-    let key = lock.key(&url.database());
+    let key = lock.key(&tracking.table, &url.database());
     let session = connect(url, &format!("dbd tool lock {run}")).await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, "taking the migration tool's lock", error);
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_millis(patience_ms);
@@ -392,12 +395,12 @@ pub async fn other_tracking(
         let failed = |error: &tokio_postgres::Error| query_failed(url, "looking for other tools' tables", error);
         let there: bool = session
             .client
-            .query_one(sql, &[&other.table, &other.columns])
+            .query_one(sql, &[&&*other.table, &other.columns])
             .await
             .map_err(|error| failed(&error))?
             .get(0);
-        if there && !session.client.query(other.read, &[]).await.map_err(|error| failed(&error))?.is_empty() {
-            found.push((format.name(), other.table));
+        if there && !session.client.query(&*other.read, &[]).await.map_err(|error| failed(&error))?.is_empty() {
+            found.push((format.name(), format.usual_table()));
         }
     }
     session.close().await;

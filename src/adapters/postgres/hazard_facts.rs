@@ -47,6 +47,7 @@ async fn facts(client: &Client) -> Result<Facts, Error> {
     columns(client, &mut facts, &oids).await?;
     constraints(client, &mut facts, &oids).await?;
     inheritance(client, &mut facts, &oids).await?;
+    partition_keys(client, &mut facts, &oids).await?;
     indexes(client, &mut facts).await?;
     types(client, &mut facts).await?;
     functions(client, &mut facts).await?;
@@ -66,7 +67,7 @@ async fn relations(client: &Client, facts: &mut Facts) -> Result<BTreeMap<u32, R
         "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.reltuples::bigint, \
            CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_total_relation_size(c.oid) END, \
            CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_relation_size(c.oid) END, \
-           (SELECT s.n_live_tup FROM pg_catalog.pg_stat_all_tables s WHERE s.relid = c.oid) \
+           (SELECT s.n_live_tup FROM pg_catalog.pg_stat_all_tables s WHERE s.relid = c.oid), c.relpersistence = 'u' \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND {OURS}"
     );
@@ -90,6 +91,7 @@ async fn relations(client: &Client, facts: &mut Facts) -> Result<BTreeMap<u32, R
         let relation = Relation {
             rows: rows.and_then(|rows| u64::try_from(rows).ok()),
             bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+            unlogged: Some(row.get(8)),
             ..Relation::new(kind)
         };
         oids.insert(row.get(0), rel.clone());
@@ -100,7 +102,9 @@ async fn relations(client: &Client, facts: &mut Facts) -> Result<BTreeMap<u32, R
 
 async fn columns(client: &Client, facts: &mut Facts, oids: &BTreeMap<u32, Rel>) -> Result<(), Error> {
     let sql = format!(
-        "SELECT a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull \
+        "SELECT a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+           CASE WHEN a.attcollation <> (SELECT t.typcollation FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid) \
+             THEN (SELECT l.collname::text FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation) END \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'm', 'f') AND {OURS} ORDER BY 1, a.attnum"
@@ -117,7 +121,7 @@ async fn columns(client: &Client, facts: &mut Facts, oids: &BTreeMap<u32, Rel>) 
                 ty
             }
         };
-        relation.columns.push(Column { name: row.get(1), ty, not_null: row.get(3) });
+        relation.columns.push(Column { name: row.get(1), ty, collation: row.get(4), not_null: row.get(3) });
     }
     Ok(())
 }
@@ -147,6 +151,17 @@ async fn inheritance(client: &Client, facts: &mut Facts, oids: &BTreeMap<u32, Re
             if row.get(2) {
                 relation.default_partition = Some(child.clone());
             }
+        }
+    }
+    Ok(())
+}
+
+async fn partition_keys(client: &Client, facts: &mut Facts, oids: &BTreeMap<u32, Rel>) -> Result<(), Error> {
+    let sql = "SELECT p.partrelid, ARRAY (SELECT a.attname::text FROM pg_catalog.pg_attribute a \
+                 WHERE a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs)) FROM pg_catalog.pg_partitioned_table p";
+    for row in client.query(sql, &[]).await? {
+        if let Some(relation) = oids.get(&row.get(0)).and_then(|rel| facts.relations.get_mut(rel)) {
+            relation.partition_key = row.get(1);
         }
     }
     Ok(())

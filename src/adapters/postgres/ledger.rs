@@ -10,13 +10,17 @@ use crate::domain::migration::{AloneProbe, Tracking, UnitMode};
 use crate::domain::plan::PlanStep;
 use crate::domain::sql::summary;
 use crate::ports::boundary::{Boundary, passed};
-use crate::ports::database::{Anchor, Holder, ProbeOrder, Standing};
+use crate::ports::database::{Anchor, Hold, Holder, ProbeOrder, Standing};
 use crate::ports::fence::Fenced;
 use std::time::Duration;
-use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// dbd's schema, harmless to repeat.
 pub(super) const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
+
+/// How long a session that was opened earlier is given to answer before another one is asked.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the fence waits for a terminated session to be gone.
 const FENCE_PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +64,40 @@ pub fn ledger_insert(
     )
 }
 
+/// As [`ledger_insert`], for a transaction whose next statements are sent without waiting for the answer: without the lease it fails, and
+/// takes all of them with it. Gives the transaction's id.
+pub fn ledger_row(
+    holder: &Holder,
+    effect: &EffectId,
+    anchor: &Anchor,
+    step: &str,
+    digest: &str,
+    phase: &str,
+) -> String {
+    format!(
+        "INSERT INTO dbd.ledger (effect_id, phase, run_id, step, digest, origin, seq, hash, token) \
+         VALUES ({effect}, {phase}, {run}, {step}, {digest}, {origin}, {seq}, {hash}, \
+         (SELECT token FROM dbd.lease WHERE token = {token} FOR SHARE)) RETURNING xid",
+        effect = literal(effect.as_str()),
+        phase = literal(phase),
+        run = literal(holder.run.as_str()),
+        step = literal(step),
+        digest = literal(digest),
+        origin = literal(&anchor.origin),
+        seq = anchor.seq,
+        hash = literal(&anchor.hash),
+        token = literal(&holder.token),
+    )
+}
+
+/// Whether [`ledger_row`] found no lease of ours: the row would have no token.
+pub fn is_superseded(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|server| {
+        server.code() == &SqlState::NOT_NULL_VIOLATION
+            && (server.schema(), server.table(), server.column()) == (Some("dbd"), Some("ledger"), Some("token"))
+    })
+}
+
 /// What a holder that lost its lease is told.
 pub fn superseded(holder: &Holder) -> Failure {
     Failure::new(
@@ -92,7 +130,7 @@ pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &
     session.client.batch_execute(begin).await.map_err(|error| failed(&error))?;
     session.client.batch_execute(LEDGER).await.map_err(|error| failed(&error))?;
     if let Some(tracking) = tracking {
-        session.client.batch_execute(tracking.create).await.map_err(|error| failed(&error))?;
+        session.client.batch_execute(&tracking.create).await.map_err(|error| failed(&error))?;
     }
     if !write_lease(&session.client, holder).await.map_err(|error| failed(&error))? {
         return Err(superseded_by(&session.client, holder).await);
@@ -121,19 +159,31 @@ pub async fn take_lease(url: &ConnectionUrl, holder: &Holder) -> Result<(), Fail
 ///
 /// # Errors
 /// [`Code::LostOwnership`], naming who has it now, if it is not; those of the connection.
-pub async fn check_lease(url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
+pub async fn check_lease(url: &ConnectionUrl, hold: Option<&Hold>, holder: &Holder) -> Result<(), Failure> {
+    let held = hold.and_then(|hold| hold.session.downcast_ref::<Session>());
+    if let Some(Session { client, .. }) = held {
+        // A session that was lost, or hangs at a connection that is gone, says nothing about the lease.
+        match tokio::time::timeout(ANSWER_PATIENCE, lease_is_held(client, holder)).await {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(Ok(false)) => return Err(superseded_by(client, holder).await),
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
     let session = connect(url, &format!("dbd lease {}", holder.run)).await?;
-    let mine: bool = session
-        .client
-        .query_one("SELECT EXISTS (SELECT FROM dbd.lease WHERE token = $1)", &[&holder.token])
-        .await
-        .map_err(|error| query_failed(url, "reading the lease", &error))?
-        .get(0);
+    let mine =
+        lease_is_held(&session.client, holder).await.map_err(|error| query_failed(url, "reading the lease", &error))?;
     if !mine {
         return Err(superseded_by(&session.client, holder).await);
     }
     session.close().await;
     Ok(())
+}
+
+/// Whether the lease is the holder's, in one journey there and back.
+pub async fn lease_is_held(client: &Client, holder: &Holder) -> Result<bool, tokio_postgres::Error> {
+    let sql = format!("SELECT FROM dbd.lease WHERE token = {}", literal(&holder.token));
+    let messages = client.simple_query(&sql).await?;
+    Ok(messages.iter().any(|message| matches!(message, SimpleQueryMessage::Row(_))))
 }
 
 /// Writes the lease, unless a process that came later has it; says whether it did.

@@ -11,7 +11,9 @@ mod copy;
 mod data;
 mod facts;
 mod hazard_facts;
+mod kept;
 mod ledger;
+mod line;
 mod observe;
 mod restore;
 mod trial;
@@ -38,8 +40,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// PostgreSQL over the wire.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Postgres;
+#[derive(Default)]
+pub struct Postgres {
+    /// What a step leaves to the next one.
+    kept: kept::Kept,
+}
 
 fn exclude(tracking: &str) -> Exclude {
     every_table_of(&[tracking])
@@ -47,7 +52,7 @@ fn exclude(tracking: &str) -> Exclude {
 
 /// The tracking tables, and whatever else their tools keep.
 fn every_table_of(tracking: &[&str]) -> Exclude {
-    let more = formats().iter().map(|format| format.tracking()).filter(|one| tracking.contains(&one.table));
+    let more = formats().iter().map(|format| format.tracking()).filter(|one| tracking.contains(&&*one.table));
     Exclude::tables(tracking.iter().copied().chain(more.flat_map(|one| one.more.iter().copied())))
 }
 
@@ -224,8 +229,8 @@ impl Database for Postgres {
         ledger::take_lease(url, holder).await
     }
 
-    async fn check_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {
-        ledger::check_lease(url, holder).await
+    async fn check_lease(&self, url: &ConnectionUrl, hold: Option<&Hold>, holder: &Holder) -> Result<(), Failure> {
+        ledger::check_lease(url, hold, holder).await
     }
 
     async fn record(&self, url: &ConnectionUrl, holder: &Holder, statements: &[String]) -> Result<(), Failure> {
@@ -233,7 +238,11 @@ impl Database for Postgres {
     }
 
     async fn apply(&self, order: ApplyOrder<'_>) -> Result<Applied, NotApplied> {
-        apply::apply(order).await
+        apply::apply(order, &self.kept).await
+    }
+
+    async fn rest(&self) {
+        self.kept.close().await;
     }
 
     async fn fence(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure> {

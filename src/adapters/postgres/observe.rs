@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Error};
 /// What existed before the migration began, and what was seen since.
 pub struct Observer {
     names: BTreeMap<u32, String>,
+    /// What existed before, by what it is called now, without schema.
     tables: BTreeMap<String, Vec<String>>,
     files: BTreeMap<u32, u32>,
     changed: BTreeMap<u32, i64>,
@@ -22,6 +23,9 @@ const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, pg_catalog.format('
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd', 'dbd_keep')";
 
+const REMEMBER: &str = "CREATE TABLE IF NOT EXISTS dbd.watched (oid oid PRIMARY KEY); TRUNCATE dbd.watched; \
+     INSERT INTO dbd.watched SELECT oid FROM pg_catalog.pg_class";
+
 const LOCKS: &str = "SELECT relation, mode FROM pg_catalog.pg_locks WHERE pid = $1 AND locktype = 'relation' AND granted \
      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
 
@@ -29,8 +33,12 @@ const FOREIGN_KEYS: &str =
     "SELECT conname::text, conrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conname = ANY ($1::text[])";
 
 impl Observer {
-    /// Looks at what exists.
-    pub async fn begin(client: &Client) -> Result<Self, Error> {
+    /// Looks at what exists. What an earlier unit of the same migration made does not count, so the `first` one writes down in the
+    /// copy's ledger what there was.
+    pub async fn begin(client: &Client, first: bool) -> Result<Self, Error> {
+        if first {
+            client.batch_execute(REMEMBER).await?;
+        }
         let mut this = Self {
             names: BTreeMap::new(),
             tables: BTreeMap::new(),
@@ -38,14 +46,15 @@ impl Observer {
             changed: BTreeMap::new(),
             held: BTreeSet::new(),
             exclusive_before: BTreeSet::new(),
-            wal: wal(client).await?,
+            wal: String::new(),
         };
-        for row in client.query(RELATIONS, &[]).await? {
+        for row in client.query(&format!("{RELATIONS} AND c.oid IN (SELECT oid FROM dbd.watched)"), &[]).await? {
             let (oid, bare, name, file): (u32, String, String, u32) = (row.get(0), row.get(2), row.get(3), row.get(4));
             this.names.insert(oid, name.clone());
             this.files.insert(oid, file);
             this.tables.entry(bare).or_default().push(name);
         }
+        this.wal = wal(client).await?;
         Ok(this)
     }
 
@@ -83,8 +92,13 @@ impl Observer {
         new.retain(|(_, mode)| mode != "AccessShareLock");
         trace.locks = new;
         let mut tables_rewritten = false;
+        self.tables.clear();
         for row in client.query(RELATIONS, &[]).await? {
             let (oid, file, kind): (u32, u32, String) = (row.get(0), row.get(4), row.get(5));
+            // The server's messages use the newest name, everything that is told the first.
+            if let Some(name) = self.names.get(&oid) {
+                self.tables.entry(row.get(2)).or_default().push(name.clone());
+            }
             // Counted from the beginning of the transaction.
             let rows: i64 = row.get(6);
             if trace.transactional && self.names.contains_key(&oid) {
@@ -115,17 +129,18 @@ impl Observer {
         for notice in notices {
             self.read_notice(notice, trace);
         }
+        let mut checked = BTreeMap::new();
         if !trace.fk_validations.is_empty() {
             // The server names only the constraint; one of a table that the migration made itself keeps nobody waiting.
             let rows = client.query(FOREIGN_KEYS, &[&trace.fk_validations]).await?;
-            let old: BTreeSet<String> = rows
-                .iter()
-                .filter(|row| self.names.contains_key(&row.get::<_, u32>(1)))
-                .map(|row| row.get(0))
-                .collect();
-            trace.fk_validations.retain(|name| old.contains(name));
+            for row in &rows {
+                if let Some(table) = self.names.get(&row.get::<_, u32>(1)) {
+                    checked.insert(row.get::<_, String>(0), table.clone());
+                }
+            }
+            trace.fk_validations.retain(|name| checked.contains_key(name));
         }
-        trace.danger = self.danger(trace, tables_rewritten);
+        trace.danger = self.danger(trace, tables_rewritten, &checked);
         self.exclusive_before
             .extend(trace.locks.iter().filter(|(_, mode)| mode == "AccessExclusiveLock").map(|(name, _)| name.clone()));
         Ok(())
@@ -135,7 +150,7 @@ impl Observer {
     pub fn after_failure(&self, trace: &mut StatementTrace, notices: &[String]) {
         for notice in notices {
             if let (true, Some(table)) = (notice.starts_with("rewriting table"), notice.split('"').nth(1)) {
-                trace.rewrites.extend(self.before(table));
+                trace.rewrites.extend(self.before(trace, table));
             }
             self.read_notice(notice, trace);
         }
@@ -149,10 +164,10 @@ impl Observer {
         }
         let quoted: Vec<&str> = notice.split('"').skip(1).step_by(2).collect();
         match quoted.as_slice() {
-            [table] if notice.starts_with("verifying table") => trace.table_scans.extend(self.before(table)),
+            [table] if notice.starts_with("verifying table") => trace.table_scans.extend(self.before(trace, table)),
             [index, table] if notice.starts_with("building index") => {
                 // An index lies in the schema of its table.
-                if let Some((schema, _)) = self.before(table).as_deref().and_then(|name| name.split_once('.')) {
+                if let Some((schema, _)) = self.before(trace, table).as_deref().and_then(|name| name.split_once('.')) {
                     trace.index_builds.push(format!("{schema}.{}", crate::domain::sql::quote_ident(index)));
                 }
             }
@@ -164,12 +179,32 @@ impl Observer {
     }
 
     /// The whole name of what existed before, from the name alone or with its schema.
-    pub fn before(&self, name: &str) -> Option<String> {
+    pub fn whole(&self, name: &str) -> Option<String> {
         let whole = || self.names.values().find(|known| *known == name).cloned();
         self.tables.get(name).and_then(|names| names.first().cloned()).or_else(whole)
     }
 
-    fn danger(&self, trace: &StatementTrace, tables_rewritten: bool) -> Vec<String> {
+    /// What existed before, of the name a message uses. It gives no schema, but the statement holds a lock on what it means.
+    fn before(&self, trace: &StatementTrace, bare: &str) -> Option<String> {
+        let names = self.tables.get(bare)?;
+        let locked = |name: &&String| trace.locks.iter().chain(&self.held).any(|(object, _)| object == *name);
+        names.iter().find(locked).or(names.first()).cloned()
+    }
+
+    fn danger(
+        &self,
+        trace: &StatementTrace,
+        tables_rewritten: bool,
+        checked: &BTreeMap<String, String>,
+    ) -> Vec<String> {
+        // Also a lock an earlier statement of the transaction took keeps writers waiting.
+        let no_writes = |table: &String| {
+            trace.locks.iter().chain(&self.held).any(|(object, mode)| {
+                object == table
+                    && ["ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
+                        .contains(&mode.as_str())
+            })
+        };
         let exclusive = |name: &String| {
             self.held.contains(&(name.clone(), "AccessExclusiveLock".to_owned()))
                 || trace.locks.iter().any(|(object, mode)| object == name && mode == "AccessExclusiveLock")
@@ -187,7 +222,7 @@ impl Observer {
         {
             danger.push("index_build_blocks_writes");
         }
-        if !trace.fk_validations.is_empty() && trace.locks.iter().any(|(_, mode)| mode == "ShareRowExclusiveLock") {
+        if checked.values().any(no_writes) {
             danger.push("fk_validation_blocks_writes");
         }
         if trace.transactional && !self.exclusive_before.is_empty() && trace.duration_ms >= 200 {

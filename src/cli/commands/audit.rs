@@ -13,12 +13,17 @@ use crate::config::Config;
 use crate::domain::audit::{AuditEvent, Trail};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
+use crate::domain::evolve::advance;
 use crate::domain::failure::Failure;
+use crate::domain::ids::RunId;
+use crate::domain::run::Run;
 use crate::domain::time::rfc3339;
 use crate::ports::journal::Journal;
 use clap::ValueEnum;
+use dbd_journal::Seen;
 use dbd_journal::note::PublicKey;
 use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// The change record of a period: every run, who, what, when, why, with what outcome
@@ -378,13 +383,56 @@ fn ending(findings: &[Finding]) -> ExitCode {
     if findings.is_empty() { ExitCode::Ok } else { ExitCode::Differences }
 }
 
+/// How many runs are followed at a time: as many as are likely to be at work side by side, and few enough to be held.
+const FOLLOWED: usize = 64;
+
+/// The histories of runs, folded while the journal is read from end to end. Whatever does not come out is looked at again by itself.
+#[derive(Default)]
+struct Histories {
+    /// The runs that are followed, each with the place of its last event.
+    open: HashMap<String, (Run, u64)>,
+    /// Runs that were not legal, or went on when nobody followed them any more.
+    again: BTreeSet<RunId>,
+    /// How many runs there are.
+    runs: u64,
+}
+
+impl Histories {
+    fn take(&mut self, name: &str, seen: Seen<'_>) {
+        let known = self.open.get_mut(name);
+        if let Some((run, last)) = known {
+            let folded = crate::wire::recorded(seen).ok().is_some_and(|event| advance(run, &event).is_ok());
+            if folded {
+                *last = seen.seq;
+            } else if let Some((run, _)) = self.open.remove(name) {
+                self.again.insert(run.id);
+            }
+            return;
+        }
+        let Some(id) = RunId::parse(name) else { return };
+        if seen.rseq > 1 {
+            self.again.insert(id);
+            return;
+        }
+        self.runs += 1;
+        if self.open.len() >= FOLLOWED
+            && let Some(oldest) = self.open.iter().min_by_key(|(_, (_, last))| *last).map(|(name, _)| name.clone())
+        {
+            self.open.remove(&oldest);
+        }
+        self.open.insert(name.to_owned(), (Run::blank(id), 0));
+        self.take(name, seen);
+    }
+}
+
 async fn verify_journal(context: &Context) -> Outcome {
     let config = context.load()?;
     let journal = journal_there(&config)?;
     // What the trail says is only worth comparing with if it can be read; whether it can is found out by the same walk.
     let trail = journal.trail();
     let roots = export::signed_roots(&journal).unwrap_or_default();
-    let verdict = journal.store().verify_against(&roots).map_err(|error| {
+    let mut histories = Histories::default();
+    let verdict = journal.store().verify_each(&roots, |run, seen| histories.take(run, seen)).map_err(|error| {
         Failure::new(Code::JournalUnusable, format!("{} cannot be read", config.shown(&config.journal.path)))
             .source(&error)
     })?;
@@ -400,9 +448,9 @@ async fn verify_journal(context: &Context) -> Outcome {
     }
     let (mut runs, mut anchored) = (0, 0);
     if findings.is_empty() {
-        for head in journal.runs()? {
-            runs += 1;
-            if let Err(failure) = super::story(&journal, &head.run) {
+        runs = histories.runs;
+        for run in histories.again {
+            if let Err(failure) = super::story(&journal, &run) {
                 let message = format!("{}: {}", failure.message, failure.causes.join("; "));
                 findings.push(Finding::new(failure.code, message));
             }

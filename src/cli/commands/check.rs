@@ -237,7 +237,7 @@ async fn folder(
     let mut chosen: Vec<usize> = (0..set.migrations.len()).collect();
     if let Some(url) = target {
         let reader = set.format.reader();
-        let rows = crate::wire::database().applied(url, &reader.tracking()).await?.unwrap_or_default();
+        let rows = crate::wire::database().applied(url, &set.tracking()).await?.unwrap_or_default();
         chosen = reader.standing(&set, &rows).pending;
     }
     let sources = chosen.into_iter().map(|place| {

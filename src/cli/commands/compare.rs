@@ -146,7 +146,7 @@ async fn side(context: &Context, config: &Config, side: &str) -> Result<Side, Fa
 
 /// The tables in which tools that dbd knows note what is applied.
 fn bookkeeping() -> Vec<&'static str> {
-    formats().iter().map(|format| format.tracking().table).collect()
+    formats().iter().map(|format| format.usual_table()).collect()
 }
 
 /// The catalog, without the bookkeeping of any tool dbd knows.

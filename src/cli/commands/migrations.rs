@@ -49,8 +49,7 @@ async fn status(context: &Context, name: &str) -> Outcome {
     let environment = config.environment(name)?;
     let set = crate::wire::migrations(&config)?.read()?;
     let reader = set.format.reader();
-    let rows =
-        crate::wire::database().applied(&environment.database_url, &reader.tracking()).await?.unwrap_or_default();
+    let rows = crate::wire::database().applied(&environment.database_url, &set.tracking()).await?.unwrap_or_default();
     let standing = reader.standing(&set, &rows);
     let mut shell = context.shell.borrow_mut();
     for warning in set.warnings.iter().chain(&standing.warnings) {
@@ -65,7 +64,7 @@ async fn status(context: &Context, name: &str) -> Outcome {
             .collect();
         shell.result_json(&json!({
             "schema": "dbd.migrations/1", "environment": name, "format": reader.name(), "dir": set.dir,
-            "tracking": reader.tracking().table, "migrations": migrations,
+            "tracking": set.tracking().table, "migrations": migrations,
             "applied": standing.applied.len(), "pending": standing.pending.len(),
             "problems": standing.errors.iter().map(|error| json!({"code": error.code.as_str(), "message": error.message, "causes": error.causes, "hints": error.hints})).collect::<Vec<_>>(),
             "warnings": set.warnings.iter().chain(&standing.warnings).map(|one| json!({"code": one.code.as_str(), "message": one.message})).collect::<Vec<_>>(),
@@ -76,7 +75,7 @@ async fn status(context: &Context, name: &str) -> Outcome {
             count(set.migrations.len()),
             set.dir,
             reader.name(),
-            reader.tracking().table,
+            set.tracking().table,
             standing.applied.len(),
             standing.pending.len()
         );

@@ -39,7 +39,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         };
         context.shell.borrow_mut().note(&format!("it goes back {how}"));
     } else if let (Some(backup), Some(preflight)) = (&run.backup, &run.preflight) {
-        let tracking = preflight.format.reader().tracking().table;
+        let tracking = preflight.tracking_table();
         let loss =
             world.database.loss(&world.target, tracking, &backup.xid, &backup.rows, &run.known_transactions()).await?;
         if loss.rows() > 0 {

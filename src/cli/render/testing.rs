@@ -191,6 +191,7 @@ impl Story {
         self.does(
             Effect::Preflight,
             Outcome::Preflight(Box::new(Preflight {
+                table: None,
                 checks: vec![
                     check("connection", CheckStatus::Ok, "db.example.com:5432/shop as deployer"),
                     check("drift", CheckStatus::Warning, "the target's schema is not what deploy-prod-1 left"),

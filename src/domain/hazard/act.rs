@@ -125,6 +125,8 @@ pub struct NewColumn {
     pub name: String,
     /// Its type; for `serial` the integer behind it.
     pub ty: TypeName,
+    /// Its collation, without the schema; none is that of its type.
+    pub collation: Option<String>,
     /// Whether it is NOT NULL, also by being a key, an identity or serial.
     pub not_null: bool,
     /// Its default.
@@ -189,8 +191,12 @@ pub struct NewTable {
     pub if_not_exists: bool,
     /// `TEMPORARY`.
     pub temporary: bool,
+    /// `UNLOGGED`.
+    pub unlogged: bool,
     /// Whether it is itself partitioned.
     pub partitioned: bool,
+    /// The columns it is partitioned by; an expression gives none.
+    pub partition_key: Vec<String>,
     /// `PARTITION OF`.
     pub partition_of: Option<Name>,
     /// `INHERITS`.
@@ -224,6 +230,8 @@ pub enum Alter {
         column: String,
         /// The new type.
         ty: TypeName,
+        /// `COLLATE`.
+        collation: Option<String>,
         /// `USING`.
         using: Option<Expr>,
     },

@@ -54,6 +54,8 @@ pub struct Column {
     pub name: String,
     /// Its type.
     pub ty: TypeName,
+    /// Its collation, without the schema; none is that of its type.
+    pub collation: Option<String>,
     /// Whether it is NOT NULL.
     pub not_null: bool,
 }
@@ -86,6 +88,10 @@ pub struct Relation {
     pub bytes: Option<u64>,
     /// Whether this migration itself made it: nobody else sees it yet.
     pub here: bool,
+    /// Whether it is UNLOGGED, if that is known.
+    pub unlogged: Option<bool>,
+    /// The columns it is partitioned by; none if it is not, or by an expression.
+    pub partition_key: Vec<String>,
     /// Its partitions and inheritance children.
     pub children: Vec<Rel>,
     /// Whether it has a default partition.
@@ -104,6 +110,8 @@ impl Relation {
             rows: None,
             bytes: None,
             here: false,
+            unlogged: None,
+            partition_key: Vec::new(),
             children: Vec::new(),
             default_partition: None,
         }
@@ -208,10 +216,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Nothing known but what the folder itself does.
+    /// Nothing known but what the folder itself does. Servers are taken to be in UTC, as nearly all of them are.
     #[must_use]
     pub fn of_text() -> Self {
-        Self { search_path: vec!["public".to_owned()], ..Self::default() }
+        Self { search_path: vec!["public".to_owned()], utc: true, ..Self::default() }
     }
 
     /// What is known around one table: enough to play a few statements through.
@@ -395,7 +403,8 @@ impl Facts {
                     return;
                 }
                 let kind = if table.partitioned { RelationKind::Partitioned } else { RelationKind::Table };
-                let mut relation = Relation { here: true, ..Relation::new(kind) };
+                let mut relation = Relation { here: true, unlogged: Some(table.unlogged), ..Relation::new(kind) };
+                relation.partition_key.clone_from(&table.partition_key);
                 relation.columns_known = !table.columns_elsewhere;
                 relation.columns = table.columns.iter().map(column_of).collect();
                 for parent in table.inherits.iter().chain(&table.partition_of) {
@@ -519,10 +528,20 @@ impl Facts {
                 relation.constraints.retain(|held| !demand_columns(&held.demand).contains(column));
                 self.indexes.retain(|_, index| index.table != rel || !index.columns.contains(column));
             }
-            Alter::Type { column, ty, .. } => match relation.columns.iter_mut().find(|one| one.name == *column) {
-                Some(one) => one.ty = ty.clone(),
-                None => relation.columns.push(Column { name: column.clone(), ty: ty.clone(), not_null: false }),
-            },
+            Alter::Type { column, ty, collation, .. } => {
+                match relation.columns.iter_mut().find(|one| one.name == *column) {
+                    Some(one) => {
+                        one.ty = ty.clone();
+                        one.collation.clone_from(collation);
+                    }
+                    None => {
+                        let (ty, collation) = (ty.clone(), collation.clone());
+                        relation.columns.push(Column { name: column.clone(), ty, collation, not_null: false });
+                    }
+                }
+            }
+            Alter::Rewrite("SET LOGGED") => relation.unlogged = Some(false),
+            Alter::Rewrite("SET UNLOGGED") => relation.unlogged = Some(true),
             Alter::SetNotNull(column) | Alter::AddConstraint(NewConstraint { demand: Demand::NotNull(column), .. }) => {
                 set_not_null(relation, column, true);
             }
@@ -689,7 +708,12 @@ impl Facts {
 }
 
 fn column_of(column: &NewColumn) -> Column {
-    Column { name: column.name.clone(), ty: column.ty.clone(), not_null: column.not_null || column.identity }
+    Column {
+        name: column.name.clone(),
+        ty: column.ty.clone(),
+        collation: column.collation.clone(),
+        not_null: column.not_null || column.identity,
+    }
 }
 
 fn set_not_null(relation: &mut Relation, name: &str, not_null: bool) {
@@ -697,7 +721,8 @@ fn set_not_null(relation: &mut Relation, name: &str, not_null: bool) {
         Some(column) => column.not_null = not_null,
         None if !relation.columns_known => {
             // Its type is not known, so it is one that equals no other.
-            relation.columns.push(Column { name: name.to_owned(), ty: TypeName::default(), not_null });
+            let (name, ty) = (name.to_owned(), TypeName::default());
+            relation.columns.push(Column { name, ty, collation: None, not_null });
         }
         None => {}
     }

@@ -371,7 +371,7 @@ pub fn works(case: &Case<'_>, target: &Target<'_>, alter: &Alter) -> bool {
     match alter {
         Alter::SetNotNull(column) => !case.facts.proves_not_null(target, column),
         Alter::AddConstraint(one) => !one.unchecked && one.using_index.is_none(),
-        Alter::Type { column, ty, using } => {
+        Alter::Type { column, ty, using, .. } => {
             let old = target.relation.and_then(|relation| relation.column(column)).map(|column| &column.ty);
             super::types::rewrites(case.facts, old, ty, column, using.as_ref()) != Some(false)
         }

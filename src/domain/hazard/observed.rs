@@ -1,6 +1,6 @@
 //! What a rehearsal saw, laid over what was expected: it has the last word about every statement that ran.
 
-use super::act::{Act, Statement};
+use super::act::{Act, Alter, Statement};
 use super::facts::{Facts, Rel, Size};
 use super::judge::Judgement;
 use super::{Basis, Danger, Group, Hazard, hazard, rules, weigh};
@@ -42,7 +42,7 @@ pub fn observe(
         };
         let Some(place) = (from..statements.len()).find(runs) else { continue };
         from = place + 1;
-        let dangers = dangers(one, blocks[place]);
+        let dangers = dangers(one, &statements[place], blocks[place]);
         if one.error.is_none() {
             all.retain(|known| known.statement != Some(place) || !refuted(known, &dangers));
         }
@@ -112,18 +112,16 @@ fn refuted(known: &Judgement, dangers: &[Danger]) -> bool {
     }
 }
 
-/// The dangers of a statement as they count: without the file's own BEGIN, an earlier statement's lock is the runner's doing.
-fn dangers(one: &StatementTrace, in_block: bool) -> Vec<Danger> {
-    let own = |object: &String| one.locks.iter().any(|(name, mode)| name == object && mode == "AccessExclusiveLock");
+/// The dangers of a statement as they count: without the file's own BEGIN, an earlier statement's lock is the runner's doing, which is
+/// the danger where the statement itself would keep nobody waiting. Of those that read every row, only VALIDATE is such a one.
+fn dangers(one: &StatementTrace, statement: &Statement, in_block: bool) -> Vec<Danger> {
     let mut all: Vec<Danger> = one.danger.iter().filter_map(|word| Danger::parse(word)).collect();
-    for danger in &mut all {
-        if *danger == Danger::ScanUnderAccessExclusive
-            && !in_block
-            && one.transactional
-            && one.error.is_none()
-            && !one.table_scans.iter().any(own)
-        {
-            *danger = Danger::StatementWhileHoldingAccessExclusive;
+    let validates = |act: &Act| matches!(act, Act::Alter { alter: Alter::Validate(_), .. });
+    if !in_block && one.transactional && one.error.is_none() && statement.acts.iter().all(validates) {
+        for danger in &mut all {
+            if matches!(danger, Danger::ScanUnderAccessExclusive | Danger::FkValidationBlocksWrites) {
+                *danger = Danger::StatementWhileHoldingAccessExclusive;
+            }
         }
     }
     all.sort_unstable();

@@ -578,7 +578,9 @@ fn create_table(stmt: &protobuf::CreateStmt) -> NewTable {
         name: name_of(stmt.relation.as_ref()),
         if_not_exists: stmt.if_not_exists,
         temporary: stmt.relation.as_ref().is_some_and(|range| range.relpersistence == "t"),
+        unlogged: stmt.relation.as_ref().is_some_and(|range| range.relpersistence == "u"),
         partitioned: stmt.partspec.is_some(),
+        partition_key: stmt.partspec.iter().flat_map(|spec| &spec.part_params).filter_map(key_column).collect(),
         columns_elsewhere: stmt.of_typename.is_some() || !stmt.inh_relations.is_empty(),
         ..NewTable::default()
     };
@@ -599,6 +601,20 @@ fn create_table(stmt: &protobuf::CreateStmt) -> NewTable {
     table
 }
 
+/// The column a table is partitioned by.
+fn key_column(element: &Node) -> Option<String> {
+    match &element.node {
+        Some(NodeEnum::PartitionElem(element)) if !element.name.is_empty() => Some(element.name.clone()),
+        _ => None,
+    }
+}
+
+/// The collation a column is given, unless it is the default one.
+fn collation(def: &protobuf::ColumnDef) -> Option<String> {
+    let names = strings(&def.coll_clause.as_ref()?.collname);
+    names.into_iter().next_back().filter(|name| name != "default")
+}
+
 fn new_column(def: &protobuf::ColumnDef) -> NewColumn {
     let mut ty = def.type_name.as_ref().map(type_name).unwrap_or_default();
     let integer = match ty.name.as_str() {
@@ -614,6 +630,7 @@ fn new_column(def: &protobuf::ColumnDef) -> NewColumn {
     let mut column = NewColumn {
         name: def.colname.clone(),
         ty,
+        collation: collation(def),
         not_null: def.is_not_null || serial,
         default: def.raw_default.as_ref().map(|default| expr(default)),
         identity: !def.identity.is_empty(),
@@ -698,6 +715,7 @@ fn alter(cmd: &AlterTableCmd) -> Alter {
         (AlterTableType::AtAlterColumnType, Some(NodeEnum::ColumnDef(def))) => Alter::Type {
             column: column(),
             ty: def.type_name.as_ref().map(type_name).unwrap_or_default(),
+            collation: collation(def),
             using: def.raw_default.as_ref().map(|using| expr(using)),
         },
         (AlterTableType::AtSetNotNull, _) => Alter::SetNotNull(column()),
@@ -714,6 +732,9 @@ fn alter(cmd: &AlterTableCmd) -> Alter {
         }
         (AlterTableType::AtSetLogged, _) => Alter::Rewrite("SET LOGGED"),
         (AlterTableType::AtSetUnLogged, _) => Alter::Rewrite("SET UNLOGGED"),
+        // Nearly every table is where it would be put.
+        (AlterTableType::AtSetAccessMethod, _) if ["", "heap"].contains(&cmd.name.as_str()) => Alter::Other,
+        (AlterTableType::AtSetTableSpace, _) if cmd.name == "pg_default" => Alter::Other,
         (AlterTableType::AtSetAccessMethod, _) => Alter::Rewrite("SET ACCESS METHOD"),
         (AlterTableType::AtSetTableSpace, _) => Alter::Rewrite("SET TABLESPACE"),
         (AlterTableType::AtSetExpression, _) => Alter::Rewrite("SET EXPRESSION"),

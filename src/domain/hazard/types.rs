@@ -3,7 +3,7 @@
 //! What PostgreSQL does is in `ATColumnChangeRequiresRewrite` (`src/backend/commands/tablecmds.c`): the conversion of a value, once
 //! simplified, must be nothing but a new label on the same bytes.
 
-use super::act::{Expr, Shape, TypeName};
+use super::act::{Expr, Name, Shape, TypeName};
 use super::facts::{Facts, UserType};
 
 /// Pairs that are binary-coercible on every server, beside those the rules below know.
@@ -17,6 +17,9 @@ const SAME_BYTES: &[(&str, &str)] = &[
     ("varchar", "citext"),
     ("citext", "text"),
     ("citext", "varchar"),
+    ("bit", "varbit"),
+    ("int4", "regclass"),
+    ("regclass", "int4"),
     ("regclass", "oid"),
     ("oid", "regclass"),
     ("regproc", "oid"),
@@ -39,14 +42,30 @@ pub fn rewrites(
         return Some(true);
     }
     let Some(old) = old.filter(|old| !old.name.is_empty()) else {
-        return match new.name.as_str() {
-            // Most columns that become text are some varchar; what else they may be can only be guessed.
-            "text" if !new.array => Some(false),
-            "varchar" if !new.array && new.mods.is_empty() => Some(false),
-            _ => None,
-        };
+        return likely(facts, new, using.is_some_and(|using| matches!(using.shape, Shape::Cast(..))));
     };
     Some(!same_bytes(facts, old, new))
+}
+
+/// Whether a column of an unknown type is rewritten on its way to `new`; `None` for most likely.
+///
+/// Without USING only what may be assigned can be the old type, and what people write most often is a longer text of the same kind.
+/// With a cast the two are rather different.
+fn likely(facts: &Facts, new: &TypeName, cast: bool) -> Option<bool> {
+    if cast || new.array {
+        return None;
+    }
+    match (new.name.as_str(), new.mods.as_slice()) {
+        ("text" | "varchar" | "citext" | "inet" | "varbit", _) | ("numeric" | "interval", []) => Some(false),
+        ("timestamp" | "timestamptz", [] | [6]) if facts.utc => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether nearly everything that becomes this type without a USING keeps its bytes.
+#[must_use]
+pub fn always_free(new: &TypeName) -> bool {
+    new.schema.is_none() && new.name == "inet" && !new.array
 }
 
 /// Whether an expression is the column itself, or its cast to the new type.
@@ -62,18 +81,20 @@ fn same_bytes(facts: &Facts, old: &TypeName, new: &TypeName) -> bool {
     if let Some(UserType::Domain { base, constrained }) = facts.user_type(new)
         && !new.array
     {
-        return old == new || (!constrained && same_bytes(facts, old, base));
+        return same_type(facts, old, new) || (!constrained && same_bytes(facts, old, base));
     }
     if let Some(UserType::Domain { base, .. }) = facts.user_type(old)
         && !old.array
     {
-        return same_bytes(facts, base, new);
+        // The length of the type below is the domain's business, and not known of its values.
+        return same_bytes(facts, &TypeName { mods: Vec::new(), ..base.clone() }, new);
     }
     if old.array || new.array {
         // Elements are converted one by one unless nothing at all has to be done to them.
         let element = |ty: &TypeName| TypeName { array: false, ..ty.clone() };
         let (from, to) = (element(old), element(new));
-        return old.array == new.array && to.mods.is_empty() && same_bytes(facts, &from, &to) || old == new;
+        return (same_type(facts, old, new) && old.mods == new.mods)
+            || (old.array == new.array && to.mods.is_empty() && from.name == to.name && same_bytes(facts, &from, &to));
     }
     let one = |mods: &[i32]| mods.first().copied();
     match (old.name.as_str(), new.name.as_str()) {
@@ -107,13 +128,19 @@ fn same_bytes(facts: &Facts, old: &TypeName, new: &TypeName) -> bool {
                 || old.mods == new.mods
                 || (new.mods.first() == old.mods.first() && new.mods.get(1) >= old.mods.get(1))
         }
+        // A precision is another step, which is left out only where it can never cut anything.
         ("timestamp", "timestamptz") | ("timestamptz", "timestamp") => {
-            let digits = |mods: &[i32]| one(mods).unwrap_or(6);
-            facts.utc && digits(&new.mods) >= digits(&old.mods)
+            facts.utc && one(&new.mods).is_none_or(|it| it == 6)
         }
-        (before, after) if before == after && old.schema == new.schema => old.mods == new.mods || new.mods.is_empty(),
+        _ if same_type(facts, old, new) => old.mods == new.mods || new.mods.is_empty(),
         (before, after) => new.mods.is_empty() && pair(facts, before, after),
     }
+}
+
+/// Whether two names mean one type, whatever is said of its length. A catalog writes the schema, people mostly do not.
+fn same_type(facts: &Facts, old: &TypeName, new: &TypeName) -> bool {
+    let place = |ty: &TypeName| facts.rel(&Name { schema: ty.schema.clone(), name: ty.name.clone() });
+    old.name == new.name && old.array == new.array && (old.schema == new.schema || place(old) == place(new))
 }
 
 fn pair(facts: &Facts, before: &str, after: &str) -> bool {
@@ -165,21 +192,23 @@ mod tests {
             ("integer", "integer", true),
             ("timestamp(3)", "timestamp", true),
             ("timestamp", "timestamp(3)", false),
-            ("timestamp", "timestamptz", false),
+            ("timestamp", "timestamptz", true),
+            ("timestamp(3)", "timestamptz(3)", false),
             ("cidr", "inet", true),
             ("inet", "cidr", false),
             ("text", "citext", true),
             ("json", "jsonb", false),
             ("text", "jsonb", false),
-            ("varchar(9)[]", "text[]", true),
+            ("varchar(9)[]", "text[]", false),
+            ("varchar(9)[]", "varchar[]", true),
             ("varchar(9)[]", "varchar(10)[]", false),
             ("integer", "text", false),
             ("bit varying(5)", "bit varying(9)", true),
         ] {
             assert_eq!(same_bytes(&facts, &ty(old), &ty(new)), kept, "{old} to {new}");
         }
-        let utc = Facts { utc: true, ..Facts::of_text() };
-        assert!(same_bytes(&utc, &ty("timestamp"), &ty("timestamptz")));
+        let elsewhere = Facts { utc: false, ..Facts::of_text() };
+        assert!(!same_bytes(&elsewhere, &ty("timestamp"), &ty("timestamptz")));
     }
 
     #[test]

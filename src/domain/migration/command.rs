@@ -30,7 +30,13 @@ impl MigrationSet {
             bookkeeping: Bookkeeping::row("command", &[]),
             down: None,
         };
-        Self { format: Format::Command, dir: "a command".to_owned(), migrations: vec![migration], warnings: Vec::new() }
+        Self {
+            format: Format::Command,
+            dir: "a command".to_owned(),
+            migrations: vec![migration],
+            table: None,
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -51,6 +57,10 @@ impl FormatReader for Command {
         Err(Failure::new(Code::BadValue, "the format \"command\" reads no folder").hint("set migrations.command"))
     }
 
+    fn may_be_renamed(&self) -> bool {
+        false
+    }
+
     fn tracking(&self) -> Tracking {
         // The tool keeps a table of its own, which is a part of the schema it makes.
         sql::Sql.tracking()
@@ -60,11 +70,11 @@ impl FormatReader for Command {
         migration.bookkeeping.key().to_owned()
     }
 
-    fn insert_sql(&self, _migration: &Migration, _run: &RunId) -> String {
+    fn insert_row_sql(&self, _migration: &Migration, _run: &RunId) -> String {
         String::new()
     }
 
-    fn delete_sql(&self, _migration: &Migration) -> String {
+    fn delete_row_sql(&self, _migration: &Migration) -> String {
         String::new()
     }
 

@@ -12,6 +12,7 @@ use super::{
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::domain::sql::quote_literal;
+use std::borrow::Cow;
 
 /// The reader of dbmate.
 pub(super) struct Dbmate;
@@ -53,11 +54,15 @@ impl FormatReader for Dbmate {
 
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "public.schema_migrations",
+            table: Cow::Borrowed("public.schema_migrations"),
             more: &[],
             columns: &["version"],
-            create: "CREATE TABLE IF NOT EXISTS public.schema_migrations (version varchar(128) PRIMARY KEY);",
-            read: "SELECT version::text, NULL::text, NULL::text, NULL::text, NULL::text FROM public.schema_migrations",
+            create: Cow::Borrowed(
+                "CREATE TABLE IF NOT EXISTS public.schema_migrations (version varchar(128) PRIMARY KEY);",
+            ),
+            read: Cow::Borrowed(
+                "SELECT version::text, NULL::text, NULL::text, NULL::text, NULL::text FROM public.schema_migrations",
+            ),
             // dbmate takes none.
             own_entries: false,
             lock: None,
@@ -68,12 +73,12 @@ impl FormatReader for Dbmate {
         marks::key(migration)
     }
 
-    fn insert_sql(&self, migration: &Migration, _run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         let version = quote_literal(migration.bookkeeping.key());
         format!("INSERT INTO public.schema_migrations (version) VALUES ({version})")
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         format!("DELETE FROM public.schema_migrations WHERE version = {}", quote_literal(migration.bookkeeping.key()))
     }
 
@@ -170,7 +175,7 @@ mod tests {
         assert_eq!(down.units[0].statements[0].of(&down.text), "drop table a");
         assert_eq!(down.units[0].statements[0].line, 6);
         assert_eq!(
-            Dbmate.insert_sql(one, &RunId::parse("deploy-dev-1").unwrap()),
+            Dbmate.insert_row_sql(one, &RunId::parse("deploy-dev-1").unwrap()),
             "INSERT INTO public.schema_migrations (version) VALUES ('20240101000000')"
         );
         assert_eq!(Dbmate.standing(&set, &rows(&[("2", None)])).pending, [0]);

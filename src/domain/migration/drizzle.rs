@@ -15,6 +15,7 @@ use crate::domain::ids::{MigrationId, RunId};
 use crate::domain::sql::quote_literal;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The reader of Drizzle 0.x.
@@ -65,25 +66,37 @@ impl FormatReader for Drizzle {
             let hash = hash(bytes);
             let file = read_file(folder, &path, &Cut { separator: Some(BREAKPOINT), ..Cut::default() })?;
             warnings.extend(file.emptiness());
-            migrations.push(file.into_migration(MigrationId::new(tag), Bookkeeping::Drizzle { hash, when }, None));
+            migrations.push(file.into_migration(
+                MigrationId::new(tag),
+                Bookkeeping::Drizzle { hash, when, table: None },
+                None,
+            ));
         }
-        Ok(MigrationSet { format: Format::Drizzle, dir: folder.dir.clone(), migrations, warnings })
+        Ok(MigrationSet { format: Format::Drizzle, dir: folder.dir.clone(), migrations, table: None, warnings })
+    }
+
+    fn table_said(&self, folder: &Folder) -> Option<String> {
+        table_said(folder)
     }
 
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "drizzle.__drizzle_migrations",
+            table: Cow::Borrowed("drizzle.__drizzle_migrations"),
             more: &[],
             columns: &["hash", "created_at"],
-            create: "CREATE SCHEMA IF NOT EXISTS drizzle;
+            create: Cow::Borrowed(
+                "CREATE SCHEMA IF NOT EXISTS drizzle;
 CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
     id SERIAL PRIMARY KEY,
     hash text NOT NULL,
     created_at bigint
 );",
-            read: "SELECT hash, created_at::text, \
+            ),
+            read: Cow::Borrowed(
+                "SELECT hash, created_at::text, \
                 to_char(to_timestamp(created_at / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
                 NULL::text, NULL::text FROM drizzle.__drizzle_migrations ORDER BY id",
+            ),
             own_entries: false,
             // Drizzle 0.x takes none.
             lock: None,
@@ -94,13 +107,13 @@ CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
         stamp(migration).0.to_owned()
     }
 
-    fn insert_sql(&self, migration: &Migration, _run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         let (hash, when) = stamp(migration);
         let hash = quote_literal(hash);
         format!("INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ({hash}, {when})")
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         let (hash, when) = stamp(migration);
         let hash = quote_literal(hash);
         format!("DELETE FROM drizzle.__drizzle_migrations WHERE hash = {hash} AND created_at = {when}")
@@ -286,7 +299,7 @@ fn hash(bytes: &[u8]) -> String {
 /// The hash and the `when` of a migration of this format.
 fn stamp(migration: &Migration) -> (&str, i64) {
     match &migration.bookkeeping {
-        Bookkeeping::Drizzle { hash, when } => (hash, *when),
+        Bookkeeping::Drizzle { hash, when, .. } => (hash, *when),
         // A set holds migrations of its own format only; a digest matches no row, so nothing is taken for applied.
         Bookkeeping::Dbd | Bookkeeping::Row { .. } => (migration.digest.as_str(), 0),
     }
@@ -298,6 +311,14 @@ fn hashes_and_when(migration: &Migration) -> (Vec<String>, String) {
     let (own, when) = stamp(migration);
     let others = standing::variants(&migration.text).map(|text| hash(text.as_bytes()));
     (std::iter::once(own.to_owned()).chain(others).collect(), when.to_string())
+}
+
+/// The table as `drizzle.config.*` names it: `migrations: { table, schema }`.
+pub(super) fn table_said(folder: &Folder) -> Option<String> {
+    let said = |key: &str| folder.said.get(&format!("drizzle.migrations.{key}")).map(String::as_str);
+    let (schema, table) = (said("schema"), said("table"));
+    (schema.is_some() || table.is_some())
+        .then(|| format!("\"{}\".\"{}\"", schema.unwrap_or("drizzle"), table.unwrap_or("__drizzle_migrations")))
 }
 
 #[cfg(test)]
@@ -335,7 +356,8 @@ mod tests {
             set.migrations[0].bookkeeping,
             Bookkeeping::Drizzle {
                 hash: "17db4fd369edb9244b9f91d9aeed145c3d04ad8ba6e95d06247f07a63527d11a".to_owned(),
-                when: 100
+                when: 100,
+                table: None
             }
         );
         let [orphan] = set.warnings.as_slice() else { panic!("{:?}", set.warnings) };
@@ -403,7 +425,7 @@ mod tests {
         let run = RunId::parse("deploy-dev-1").unwrap();
         let hash = hash(b"SELECT 1;");
         assert_eq!(
-            Drizzle.insert_sql(&set.migrations[0], &run),
+            Drizzle.insert_row_sql(&set.migrations[0], &run),
             format!("INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ('{hash}', 100)")
         );
         assert_eq!(
@@ -412,7 +434,7 @@ mod tests {
         );
         assert_eq!(Drizzle.key(&set.migrations[0]), hash);
         for sql in [Drizzle.tracking().create, Drizzle.tracking().read] {
-            assert!(super::super::split(sql).is_ok(), "{sql}");
+            assert!(super::super::split(&sql).is_ok(), "{sql}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
 use crate::domain::sql::quote_literal;
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 
 /// The reader of Drizzle 1.x.
 pub(super) struct Drizzle1;
@@ -57,13 +58,18 @@ impl FormatReader for Drizzle1 {
         Ok(set)
     }
 
+    fn table_said(&self, folder: &Folder) -> Option<String> {
+        super::drizzle::table_said(folder)
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "drizzle.__drizzle_migrations",
+            table: Cow::Borrowed("drizzle.__drizzle_migrations"),
             more: &[],
             columns: &["hash", "created_at"],
             // Columns are added to an empty table only: Drizzle names the rows of 0.x itself, when it finds them missing.
-            create: "CREATE SCHEMA IF NOT EXISTS drizzle;
+            create: Cow::Borrowed(
+                "CREATE SCHEMA IF NOT EXISTS drizzle;
 CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
     id SERIAL PRIMARY KEY,
     hash text NOT NULL,
@@ -80,10 +86,13 @@ BEGIN
     END IF;
 END
 $$;",
+            ),
             // The table of 0.x has no such columns.
-            read: "SELECT COALESCE(to_jsonb(t) ->> 'name', t.hash), t.hash, to_jsonb(t) ->> 'applied_at', NULL::text, \
+            read: Cow::Borrowed(
+                "SELECT COALESCE(to_jsonb(t) ->> 'name', t.hash), t.hash, to_jsonb(t) ->> 'applied_at', NULL::text, \
                 CASE WHEN to_jsonb(t) ->> 'name' IS NULL THEN 'nameless' END \
                 FROM drizzle.__drizzle_migrations t ORDER BY t.id",
+            ),
             own_entries: false,
             lock: None,
         }
@@ -93,7 +102,7 @@ $$;",
         migration.bookkeeping.key().to_owned()
     }
 
-    fn insert_sql(&self, migration: &Migration, _run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         let row = &migration.bookkeeping;
         format!(
             "INSERT INTO drizzle.__drizzle_migrations (hash, created_at, name, applied_at) VALUES ({}, {}, {}, now())",
@@ -103,7 +112,7 @@ $$;",
         )
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         format!("DELETE FROM drizzle.__drizzle_migrations WHERE name = {}", quote_literal(migration.bookkeeping.key()))
     }
 

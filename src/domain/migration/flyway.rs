@@ -5,22 +5,25 @@
 
 use super::{
     AppliedRow, Bookkeeping, Checksum, Cut, Entry, Folder, Format, FormatReader, Migration, MigrationSet, NewFile,
-    NewName, Standing, ToolLock, Tracking, base_name, doubled, read_down, read_file, standing,
+    NewName, ReadFile, Standing, ToolLock, Tracking, base_name, doubled, down, read_text, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The reader of Flyway.
 pub(super) struct Flyway;
+
+/// The table, unless it was renamed.
+const TABLE: &str = "flyway_schema_history";
 
 /// The mark of a row that stands for everything up to its version.
 const BASELINE: &str = "baseline";
 
 /// `Flyway` as a number, to which the table's name adds its own.
 const LOCK_BASE: i64 = 77_431_708_279_161;
-const TABLE_IN_JAVA: &str = "\"public\".\"flyway_schema_history\"";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -125,15 +128,14 @@ impl FormatReader for Flyway {
             }
         }
         for name in names {
-            let cut = cut(folder, name.path)?;
-            let file = read_file(folder, name.path, &cut)?;
+            let file = script(folder, name.path)?;
             set.warnings.extend(file.emptiness());
-            let down = match name.kind {
+            let back = match name.kind {
                 Kind::Versioned => undos.remove(&version_key(&name.version)),
                 _ => None,
             };
-            let down = match down {
-                Some(down) => read_down(folder, down.path, &self::cut(folder, down.path)?, &mut set.warnings),
+            let back = match back {
+                Some(undo) => down(script(folder, undo.path), &mut set.warnings),
                 None => None,
             };
             let (key, kind) = match name.kind {
@@ -141,7 +143,11 @@ impl FormatReader for Flyway {
                 Kind::Baseline => (format!("B {}", version_key(&name.version)), "SQL_BASELINE"),
                 Kind::Versioned | Kind::Undo => (version_key(&name.version), "SQL"),
             };
-            let checksum = checksum(&file.text);
+            // Flyway takes the file for a version, and what it has made of it for a repeatable, which runs again with other values.
+            let checksum = match name.kind {
+                Kind::Repeatable => checksum(&file.text),
+                _ => checksum(folder.text(name.path)?),
+            };
             let values = [
                 ("version", name.version.as_str()),
                 ("description", &name.description),
@@ -149,7 +155,7 @@ impl FormatReader for Flyway {
                 ("script", name.path),
                 ("checksum", &checksum),
             ];
-            set.migrations.push(file.into_migration(MigrationId::new(name.id), Bookkeeping::row(key, &values), down));
+            set.migrations.push(file.into_migration(MigrationId::new(name.id), Bookkeeping::row(key, &values), back));
         }
         for undo in undos.values() {
             let message = format!("{} takes back a migration that is not there", folder.shown(undo.path));
@@ -158,12 +164,18 @@ impl FormatReader for Flyway {
         Ok(set)
     }
 
+    fn table_said(&self, folder: &Folder) -> Option<String> {
+        let table = folder.said.get("flyway.table").map_or(TABLE, String::as_str);
+        Some(format!("\"{}\".\"{table}\"", schema(folder)))
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "public.flyway_schema_history",
+            table: Cow::Borrowed("public.flyway_schema_history"),
             more: &[],
             columns: &["installed_rank", "version", "script", "checksum"],
-            create: "CREATE TABLE IF NOT EXISTS public.flyway_schema_history (
+            create: Cow::Borrowed(
+                "CREATE TABLE IF NOT EXISTS public.flyway_schema_history (
     installed_rank INT NOT NULL,
     version VARCHAR(50),
     description VARCHAR(200) NOT NULL,
@@ -177,16 +189,23 @@ impl FormatReader for Flyway {
     CONSTRAINT flyway_schema_history_pk PRIMARY KEY (installed_rank)
 );
 CREATE INDEX IF NOT EXISTS flyway_schema_history_s_idx ON public.flyway_schema_history (success);",
+            ),
             // The newest row of a version or of a repeatable counts; one that was undone or deleted is as if it never was.
-            read: "SELECT CASE WHEN version IS NULL THEN 'R ' || description WHEN type = 'SQL_BASELINE' THEN 'B ' || version ELSE version END, \
+            read: Cow::Borrowed(
+                "SELECT CASE WHEN version IS NULL THEN 'R ' || description WHEN type = 'SQL_BASELINE' THEN 'B ' || version ELSE version END, \
                 checksum::text, to_char(installed_on, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS'), installed_by::text, \
                 CASE WHEN NOT success THEN 'failed' WHEN type IN ('BASELINE', 'SQL_BASELINE') THEN 'baseline' END \
                 FROM (SELECT DISTINCT ON (version, CASE WHEN version IS NULL THEN description END) * \
                   FROM public.flyway_schema_history WHERE type <> 'SCHEMA' \
                   ORDER BY version, CASE WHEN version IS NULL THEN description END, installed_rank DESC) newest \
                 WHERE type NOT IN ('UNDO_SQL', 'UNDO_JDBC', 'DELETE')",
+            ),
             own_entries: false,
-            lock: Some(ToolLock::Key(LOCK_BASE + java_hash(TABLE_IN_JAVA))),
+            lock: Some(ToolLock::OfTable(|table| {
+                let (schema, name) = super::schema_and_name(table);
+                // As Flyway quotes it.
+                LOCK_BASE + java_hash(&format!("\"{schema}\".\"{name}\""))
+            })),
         }
     }
 
@@ -194,7 +213,7 @@ CREATE INDEX IF NOT EXISTS flyway_schema_history_s_idx ON public.flyway_schema_h
         migration.bookkeeping.key().to_owned()
     }
 
-    fn insert_sql(&self, migration: &Migration, _run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         let row = &migration.bookkeeping;
         let version = if row.value("version").is_empty() { "NULL".to_owned() } else { row.literal("version") };
         format!(
@@ -208,7 +227,7 @@ CREATE INDEX IF NOT EXISTS flyway_schema_history_s_idx ON public.flyway_schema_h
         )
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         let script = migration.bookkeeping.literal("script");
         format!(
             "DELETE FROM public.flyway_schema_history WHERE installed_rank = \
@@ -255,7 +274,11 @@ CREATE INDEX IF NOT EXISTS flyway_schema_history_s_idx ON public.flyway_schema_h
                 || set.migrations.iter().any(|one| one.bookkeeping.key() == row.key)
         };
         let rows: Vec<AppliedRow> = all.iter().filter(has_file).cloned().collect();
-        let mut standing = standing::by_row(set, &rows, |migration| self.key(migration), checksum);
+        let sum = |migration: &Migration, text: &str| match text == migration.text {
+            true => migration.bookkeeping.value("checksum").to_owned(),
+            false => checksum(text),
+        };
+        let mut standing = standing::by_own(set, &rows, |migration| self.key(migration), sum);
         // A repeatable that changed runs again: what is an error for a version is the very idea of it.
         let again: Vec<usize> = (0..set.migrations.len())
             .filter(|index| {
@@ -323,31 +346,94 @@ fn word_end(name: &str) -> usize {
     if name.starts_with("before") { "before".len() } else { "after".len() }
 }
 
-/// What a script's `.conf` asks for. Placeholders are refused: dbd has no values for them.
-fn cut(folder: &Folder, path: &str) -> Result<Cut<'static>, Failure> {
+/// What a script's `.conf` says of `key`.
+fn conf_says(folder: &Folder, path: &str, key: &str, value: &str) -> Result<bool, Failure> {
     let conf = format!("{path}.conf");
     let conf = if folder.files.contains_key(&conf) { folder.text(&conf)? } else { "" };
-    let says = |key: &str, value: &str| {
-        conf.lines().filter_map(|line| line.split_once('=')).any(|(k, v)| k.trim() == key && v.trim() == value)
-    };
+    Ok(conf.lines().filter_map(|line| line.split_once('=')).any(|(k, v)| k.trim() == key && v.trim() == value))
+}
+
+/// A script, its placeholders replaced.
+fn script(folder: &Folder, path: &str) -> Result<ReadFile, Failure> {
+    let cut = Cut { no_transaction: conf_says(folder, path, "executeInTransaction", "false")?, ..Cut::default() };
     let text = folder.text(path)?;
-    let placeholder = text.match_indices("${").find(|(at, _)| {
-        text[at + 2..].split_once('}').is_some_and(|(name, _)| {
-            !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || [':', '_', '-', '.'].contains(&c))
-        })
-    });
-    if let Some((at, _)) = placeholder.filter(|_| !says("placeholderReplacement", "false")) {
-        let (line, column) = super::split::line_and_column(text, at);
-        let file = folder.shown(path);
-        return Err(Failure::new(Code::UnreadableMigration, format!("{file} holds a placeholder of Flyway"))
-            .hint("write the value itself; dbd replaces nothing in a file that it has to prove unchanged")
-            .hint(format!(
-                "or say that it is none: placeholderReplacement=false in {}",
-                base_name(&format!("{path}.conf"))
-            ))
-            .at(file, line, column));
+    let said = |key: &str| folder.said.get(&format!("flyway.{key}")).map(String::as_str);
+    let replaced =
+        said("placeholderReplacement") != Some("false") && !conf_says(folder, path, "placeholderReplacement", "false")?;
+    match replaced {
+        true => read_text(folder, path, replace(folder, path, text)?, &cut),
+        false => read_text(folder, path, text.to_owned(), &cut),
     }
-    Ok(Cut { no_transaction: says("executeInTransaction", "false"), ..Cut::default() })
+}
+
+/// The text with the values of its placeholders, as Flyway reads them: everywhere, also in strings and comments, whatever the case of the name.
+fn replace(folder: &Folder, path: &str, text: &str) -> Result<String, Failure> {
+    let said =
+        |key: &str| folder.said.get(&format!("flyway.{key}")).map(String::as_str).filter(|value| !value.is_empty());
+    let prefix = said("placeholderPrefix").unwrap_or("${");
+    let suffix = said("placeholderSuffix").unwrap_or("}");
+    let (mut made, mut at) = (String::with_capacity(text.len()), 0);
+    while let Some(start) = text[at..].find(prefix).map(|start| at + start) {
+        let inner = start + prefix.len();
+        let Some(end) = text[inner..].find(suffix).map(|end| inner + end) else { break };
+        made.push_str(&text[at..start]);
+        made.push_str(&value(folder, path, &text[inner..end]).map_err(|failure| {
+            let (line, column) = super::split::line_and_column(text, start);
+            failure.at(folder.shown(path), line, column)
+        })?);
+        at = end + suffix.len();
+    }
+    made.push_str(&text[at..]);
+    Ok(made)
+}
+
+/// The value of a placeholder.
+fn value(folder: &Folder, path: &str, name: &str) -> Result<String, Failure> {
+    let file = folder.shown(path);
+    let given = folder.said.iter().find_map(|(key, value)| {
+        key.strip_prefix("flyway.placeholders.").filter(|key| key.eq_ignore_ascii_case(name)).map(|_| value)
+    });
+    if let Some(value) = given {
+        if value.contains("${") {
+            let message =
+                format!("{file} has the placeholder `{name}`, whose value comes from the environment: {value}");
+            return Err(Failure::new(Code::UnreadableMigration, message).hint(
+                "write the value itself into Flyway's configuration: what was rehearsed has to be what is deployed",
+            ));
+        }
+        return Ok(value.clone());
+    }
+    let said = |key: &str| folder.said.get(&format!("flyway.{key}")).cloned();
+    let separator = said("placeholderSeparator").unwrap_or_else(|| ":".to_owned());
+    let own = name.to_ascii_lowercase();
+    let own = own.strip_prefix("flyway").and_then(|rest| rest.strip_prefix(&separator));
+    match own {
+        Some("filename") => return Ok(base_name(path).to_owned()),
+        Some("table") => return Ok(said("table").unwrap_or_else(|| TABLE.to_owned())),
+        Some("defaultschema") => return Ok(schema(folder)),
+        Some(_) => {
+            let message =
+                format!("{file} has the placeholder `{name}`, which is another one each time or in each database");
+            return Err(Failure::new(Code::UnreadableMigration, message)
+                .hint("use now(), current_user or current_database() in the statement itself"));
+        }
+        None => {}
+    }
+    Err(Failure::new(
+        Code::UnreadableMigration,
+        format!("{file} has the placeholder `{name}`, and nothing gives it a value"),
+    )
+    .hint(format!(
+        "give it one in flyway.conf, `flyway.placeholders.{name}=...`, or under [flyway.placeholders] in flyway.toml"
+    ))
+    .hint(format!("or say that it is none: placeholderReplacement=false in {}", base_name(&format!("{path}.conf")))))
+}
+
+/// The schema Flyway works in.
+fn schema(folder: &Folder) -> String {
+    let said = |key: &str| folder.said.get(&format!("flyway.{key}"));
+    let first = said("schemas").and_then(|all| all.split(',').next()).map(|one| one.trim().to_owned());
+    said("defaultSchema").cloned().or(first).filter(|schema| !schema.is_empty()).unwrap_or_else(|| "public".to_owned())
 }
 
 /// CRC-32 of the lines without their ends and without a byte order mark, as a signed number (`ChecksumCalculator`).
@@ -454,11 +540,48 @@ mod tests {
         assert_eq!((old.pending, old.superseded), (vec![2, 3], vec![1]));
     }
 
+    fn said(files: &[(&str, &str)], said: &[(&str, &str)]) -> Result<MigrationSet, Failure> {
+        let said = said.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        read_folder(&Folder { said, ..folder(files) }, FormatChoice::Auto)
+    }
+
     #[test]
-    fn placeholders_are_refused_unless_they_are_none() {
+    fn placeholders_get_their_values_from_flyways_configuration() {
+        let text = "CREATE TABLE ${Schema}.a (b text DEFAULT '${x}'); -- ${flyway:filename} ${flyway:table} ${flyway:defaultSchema}";
+        let values =
+            [("flyway.placeholders.schema", "app"), ("flyway.placeholders.X", "it is"), ("flyway.schemas", "one, two")];
+        let set = said(&[("V1__a.sql", text), ("R__b.sql", "SELECT '${x}'")], &values).unwrap();
+        assert_eq!(
+            set.migrations[0].text,
+            "CREATE TABLE app.a (b text DEFAULT 'it is'); -- V1__a.sql flyway_schema_history one"
+        );
+        let statement = set.migrations[0].units[0].statements[0].of(&set.migrations[0].text);
+        assert_eq!(statement, "CREATE TABLE app.a (b text DEFAULT 'it is')");
+        // Of a version Flyway sums up the file, of a repeatable what it has made of it.
+        assert_eq!(set.migrations[0].bookkeeping.value("checksum"), checksum(text));
+        assert_eq!(set.migrations[1].bookkeeping.value("checksum"), checksum("SELECT 'it is'"));
+        let standing =
+            Flyway.standing(&set, &rows(&[("1", Some(checksum(text))), ("R b", Some(checksum("SELECT 'old'")))]));
+        assert_eq!((standing.applied, standing.pending, standing.errors), (vec![0], vec![1], vec![]));
+        let other =
+            [("flyway.placeholderPrefix", "#["), ("flyway.placeholderSuffix", "]"), ("flyway.placeholders.x", "1")];
+        let set = said(&[("V1__a.sql", "SELECT '${x}', #[x]")], &other).unwrap();
+        assert_eq!(set.migrations[0].text, "SELECT '${x}', 1");
+        let off = said(&[("V1__a.sql", "SELECT '${x}'")], &[("flyway.placeholderReplacement", "false")]).unwrap();
+        assert_eq!(off.migrations[0].text, "SELECT '${x}'");
+    }
+
+    #[test]
+    fn a_placeholder_without_a_value_is_named_at_its_place() {
         let failure = read(&[("V1__a.sql", "SELECT 1;\nCREATE SCHEMA ${name};")]).unwrap_err();
         assert_eq!(failure.code, Code::UnreadableMigration);
+        assert!(failure.message.contains("`name`"), "{}", failure.message);
         assert_eq!(failure.place.map(|place| (place.line, place.column)), Some((2, 15)));
+        for (text, values) in
+            [("SELECT '${flyway:timestamp}'", [("a", "")]), ("SELECT '${x}'", [("flyway.placeholders.x", "${HOME}")])]
+        {
+            assert_eq!(said(&[("V1__a.sql", text)], &values).unwrap_err().code, Code::UnreadableMigration);
+        }
         let conf = [("V1__a.sql", "SELECT '${x}'"), ("V1__a.sql.conf", "placeholderReplacement=false\n")];
         assert!(read(&conf).is_ok());
         let alone = [("V1__a.sql", "CALL p();"), ("V1__a.sql.conf", "executeInTransaction = false\n")];

@@ -12,6 +12,7 @@ use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
 use crate::domain::sql::quote_literal;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The reader of golang-migrate.
@@ -93,20 +94,25 @@ impl FormatReader for GolangMigrate {
 
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "public.schema_migrations",
+            table: Cow::Borrowed("public.schema_migrations"),
             more: &[],
             columns: &["version", "dirty"],
-            create: "CREATE TABLE IF NOT EXISTS public.schema_migrations (
+            create: Cow::Borrowed(
+                "CREATE TABLE IF NOT EXISTS public.schema_migrations (
     version bigint NOT NULL PRIMARY KEY,
     dirty boolean NOT NULL
 );",
-            read: "SELECT version::text, NULL::text, NULL::text, NULL::text, CASE WHEN dirty THEN 'dirty' ELSE 'newest' END \
+            ),
+            read: Cow::Borrowed(
+                "SELECT version::text, NULL::text, NULL::text, NULL::text, CASE WHEN dirty THEN 'dirty' ELSE 'newest' END \
                 FROM public.schema_migrations",
+            ),
             // The one row says too little.
             own_entries: true,
             // golang-migrate, `GenerateAdvisoryLockId` with the schema, the table and the database.
-            lock: Some(ToolLock::OfDatabase(|database| {
-                let seed = format!("public\0schema_migrations\0{database}");
+            lock: Some(ToolLock::OfTableAndDatabase(|table, database| {
+                let (schema, name) = super::schema_and_name(table);
+                let seed = format!("{schema}\0{name}\0{database}");
                 i64::from(crc32fast::hash(seed.as_bytes()).wrapping_mul(1_486_364_155))
             })),
         }
@@ -116,9 +122,9 @@ impl FormatReader for GolangMigrate {
         migration.bookkeeping.key().to_owned()
     }
 
-    fn insert_sql(&self, migration: &Migration, _run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         let version = migration.bookkeeping.key();
-        let table = quote_literal(self.tracking().table);
+        let table = quote_literal(&self.tracking().table);
         // The version that was found is kept; the row only ever moves on, so that the tool runs nothing again.
         format!(
             "INSERT INTO dbd.applied (tracking, key, run_id) SELECT {table}, version::text, '' FROM public.schema_migrations \
@@ -129,9 +135,9 @@ impl FormatReader for GolangMigrate {
         )
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         let version = migration.bookkeeping.key();
-        let table = quote_literal(self.tracking().table);
+        let table = quote_literal(&self.tracking().table);
         format!(
             "DELETE FROM dbd.applied WHERE tracking = {table} AND key = '{version}';\n\
              INSERT INTO public.schema_migrations (version, dirty) SELECT max(key::bigint), false FROM dbd.applied \

@@ -16,6 +16,7 @@ mod goose;
 mod marks;
 mod prisma;
 mod refinery;
+mod renamed;
 mod split;
 mod sqitch;
 mod sql;
@@ -25,7 +26,8 @@ mod statement;
 mod tokens;
 
 pub use batch::{batched, columns_set, tables_of};
-pub use split::{SplitError, pieces, session_settings, split, split_at};
+use split::is_transaction_control;
+pub use split::{SplitError, leaves_session_as_it_was, pieces, session_settings, split, split_at};
 pub use standing::{Checksum, Entry, standing};
 pub use tokens::{shown_text, tokens_digest};
 
@@ -34,6 +36,7 @@ use super::digest::Digest;
 use super::failure::Failure;
 use super::ids::{MigrationId, RunId};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -47,6 +50,11 @@ pub struct Folder {
     /// The tools whose traces lie elsewhere in the project, by their names in the configuration: a `sqlx.toml`, a
     /// dependency on golang-migrate. They decide between formats that look alike.
     pub hints: BTreeSet<String>,
+    /// What the tools' own configuration says that a reader has to know, by the tool and the tool's name for it:
+    /// `flyway.placeholders.schema`.
+    pub said: BTreeMap<String, String>,
+    /// The table that keeps track, where dbd's configuration names another than the tool's usual one.
+    pub table: Option<String>,
 }
 
 impl Folder {
@@ -128,13 +136,16 @@ pub struct MigrationSet {
     pub dir: String,
     /// The migrations, in the order they are applied.
     pub migrations: Vec<Migration>,
+    /// The table that keeps track, as SQL, where it is not the tool's usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// What is odd but does not stop a run, like a file that no entry names ([`Code::OrphanFile`](super::code::Code)).
     pub warnings: Vec<Failure>,
 }
 
 impl MigrationSet {
     fn empty(format: Format, folder: &Folder) -> Self {
-        Self { format, dir: folder.dir.clone(), migrations: Vec::new(), warnings: Vec::new() }
+        Self { format, dir: folder.dir.clone(), migrations: Vec::new(), table: None, warnings: Vec::new() }
     }
 }
 
@@ -145,9 +156,9 @@ pub struct Migration {
     pub id: MigrationId,
     /// The file, relative to the project's root.
     pub file: String,
-    /// The digest of the file's bytes.
+    /// The digest of the text.
     pub digest: Digest,
-    /// The text, UTF-8, byte for byte the file. Left out of the journal's events, which refer to it by a blob.
+    /// The text, UTF-8, byte for byte the file, or as its tool makes it of the file (Flyway's placeholders). Left out of the journal's events, which refer to it by a blob.
     #[serde(skip)]
     pub text: String,
     /// What runs together, in order.
@@ -280,6 +291,9 @@ pub enum Bookkeeping {
         hash: String,
         /// The journal entry's `when`, in milliseconds since 1970.
         when: i64,
+        /// The table, as SQL, where it is not the usual one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        table: Option<String>,
     },
     /// Any other tool: what its reader needs to write the row.
     Row {
@@ -291,19 +305,19 @@ pub enum Bookkeeping {
 }
 
 /// A tracking table, as SQL that an adapter can run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Tracking {
     /// The table, schema-qualified: it is left out of every comparison.
-    pub table: &'static str,
+    pub table: Cow<'static, str>,
     /// Other tables the tool keeps, schema-qualified: left out as well.
     pub more: &'static [&'static str],
     /// Columns by which the table is known to be this tool's: two tools call theirs `schema_migrations`.
     pub columns: &'static [&'static str],
     /// Makes the table if it is not there; may hold several statements; harmless to repeat.
-    pub create: &'static str,
+    pub create: Cow<'static, str>,
     /// One row per applied migration, an [`AppliedRow`] in five columns of type `text`: key, digest, when, by whom,
     /// mark; all but the first may be null. Only valid when the table exists.
-    pub read: &'static str,
+    pub read: Cow<'static, str>,
     /// Whether dbd's own entries count as rows beside the tool's, because the tool's say too little.
     pub own_entries: bool,
     /// The advisory lock the owning tool takes, if it takes one.
@@ -317,15 +331,26 @@ pub enum ToolLock {
     Key(i64),
     /// Made of the database's name.
     OfDatabase(fn(&str) -> i64),
+    /// Made of the table's name, as SQL.
+    OfTable(fn(&str) -> i64),
+    /// Made of the table's name, as SQL, and of the database's.
+    OfTableAndDatabase(fn(&str, &str) -> i64),
+}
+
+/// A table's schema and name out of its name as SQL.
+fn schema_and_name(table: &str) -> (String, String) {
+    renamed::parts(table)
 }
 
 impl ToolLock {
-    /// The key in a database of that name.
+    /// The key of the lock that goes with `table` in a database of that name.
     #[must_use]
-    pub fn key(self, database: &str) -> i64 {
+    pub fn key(self, table: &str, database: &str) -> i64 {
         match self {
             Self::Key(key) => key,
             Self::OfDatabase(key) => key(database),
+            Self::OfTable(key) => key(table),
+            Self::OfTableAndDatabase(key) => key(table, database),
         }
     }
 }
@@ -495,21 +520,52 @@ pub trait FormatReader: Sync {
 
     /// The statements that record the migration as the owning tool would: in the last unit's transaction, or after it
     /// if that runs alone.
-    fn insert_sql(&self, migration: &Migration, run: &RunId) -> String;
+    ///
+    /// Written for the table's usual name; [`FormatReader::record_sql`] is for the one it has.
+    fn insert_row_sql(&self, migration: &Migration, run: &RunId) -> String;
 
-    /// The statements that take exactly that record back.
-    fn delete_sql(&self, migration: &Migration) -> String;
+    /// The statements that take exactly that record back, for the table's usual name.
+    fn delete_row_sql(&self, migration: &Migration) -> String;
+
+    /// The table's usual name.
+    fn usual_table(&self) -> &'static str {
+        match self.tracking().table {
+            Cow::Borrowed(table) => table,
+            // Only a renamed one is made anew.
+            Cow::Owned(_) => "",
+        }
+    }
+
+    /// Statements of the tool's that have to run without an error before the migration counts as applied. They only look.
+    fn verify_sql(&self, _migration: &Migration) -> Option<String> {
+        None
+    }
+
+    /// Whether the tool lets its table have another name.
+    fn may_be_renamed(&self) -> bool {
+        true
+    }
+
+    /// The table's name, as the tool's own configuration says it.
+    fn table_said(&self, _folder: &Folder) -> Option<String> {
+        None
+    }
+
+    /// The statements that take exactly the record of a migration back.
+    fn delete_sql(&self, migration: &Migration) -> String {
+        renamed::for_its_table(self, migration, self.delete_row_sql(migration))
+    }
 
     /// The statements after which the tool knows nothing of the migration, and neither does dbd: what [`FormatReader::record_sql`] wrote is
     /// gone. Empty where the tool keeps its record by itself.
     fn forget_sql(&self, migration: &Migration) -> Vec<String> {
-        let table = self.tracking().table;
+        let table = self.tracking().named(migration.bookkeeping.table()).table;
         // The tool's own first: one of them reads dbd's entries to find the version before.
         vec![
             self.delete_sql(migration),
             format!(
                 "DELETE FROM dbd.applied WHERE tracking = {} AND key = {}",
-                crate::domain::sql::quote_literal(table),
+                crate::domain::sql::quote_literal(&table),
                 crate::domain::sql::quote_literal(&self.key(migration))
             ),
         ]
@@ -524,17 +580,23 @@ pub trait FormatReader: Sync {
     /// The tool's own journal cannot be read.
     fn new_files(&self, folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure>;
 
-    /// [`FormatReader::insert_sql`], and beside it dbd's own [`Proof`]. `text` is the migration's text, which may have
+    /// [`FormatReader::insert_row_sql`] for the table as it is called, and beside it dbd's own [`Proof`]. `text` is the migration's text, which may have
     /// travelled apart from it.
     fn record_sql(&self, migration: &Migration, text: &str, run: &RunId) -> String {
-        let table = self.tracking().table;
-        format!(
-            "{};\n{}",
-            self.insert_sql(migration, run),
-            tokens::proof_sql(table, &self.key(migration), migration, text, run)
-        )
+        let row = renamed::for_its_table(self, migration, self.insert_row_sql(migration, run));
+        let tracking = self.tracking().named(migration.bookkeeping.table());
+        let looked = self.verify_sql(migration).map(|sql| format!("{LOOK}{sql};\n{LOOKED}{VERIFIED}"));
+        let looked = looked.unwrap_or_default();
+        format!("{looked}{row};\n{}", tokens::proof_sql(&tracking.table, &self.key(migration), migration, text, run))
     }
 }
+
+/// Ends the statements that verify a migration, where there are any, within what records it.
+pub const VERIFIED: &str = "\n-- dbd: verified\n";
+
+/// Whatever is done between the two is undone, and nothing can be done to rows.
+const LOOK: &str = "SAVEPOINT dbd_verify;\nSET LOCAL transaction_read_only = on;\n";
+const LOOKED: &str = "ROLLBACK TO SAVEPOINT dbd_verify;\nRELEASE SAVEPOINT dbd_verify;";
 
 /// The formats dbd reads, the most particular first. Plain SQL, which would take almost any folder for its own, is the
 /// last, and is asked only when no tool dbd merely recognises claims the folder.
@@ -613,7 +675,7 @@ pub fn reader_of(folder: &Folder, choice: FormatChoice) -> Result<&'static dyn F
 /// # Errors
 /// Those of [`reader_of`], and whatever the format's reader refuses.
 pub fn read_folder(folder: &Folder, choice: FormatChoice) -> Result<MigrationSet, Failure> {
-    reader_of(folder, choice)?.read(folder)
+    reader_of(folder, choice)?.read(folder)?.tracked(folder)
 }
 
 /// How a tool cuts a file before it looks at the SQL.
@@ -629,15 +691,23 @@ struct Cut<'a> {
 
 /// Cuts a file and takes its digest.
 fn read_file(folder: &Folder, path: &str, cut: &Cut<'_>) -> Result<ReadFile, Failure> {
-    let text = folder.text(path)?;
+    read_text(folder, path, folder.text(path)?.to_owned(), cut)
+}
+
+/// Cuts a file of which the server is given `text`, and takes its digest.
+fn read_text(folder: &Folder, path: &str, text: String, cut: &Cut<'_>) -> Result<ReadFile, Failure> {
     let file = folder.shown(path);
-    let units = split::cut(text, cut).map_err(|error| error.into_failure(&file))?;
-    Ok(ReadFile { digest: Digest::of(text), text: text.to_owned(), file, units })
+    let units = split::cut(&text, cut).map_err(|error| error.into_failure(&file))?;
+    Ok(ReadFile { digest: Digest::of(&text), text, file, units })
 }
 
 /// The way back that is a file of its own. One that cannot be read is no reason not to go forward, so it only warns.
 fn read_down(folder: &Folder, path: &str, cut: &Cut<'_>, warnings: &mut Vec<Failure>) -> Option<Down> {
-    match read_file(folder, path, cut) {
+    down(read_file(folder, path, cut), warnings)
+}
+
+fn down(read: Result<ReadFile, Failure>, warnings: &mut Vec<Failure>) -> Option<Down> {
+    match read {
         Ok(file) => {
             warnings.extend(file.emptiness());
             (!file.units.is_empty()).then(|| file.into_down())
@@ -880,12 +950,12 @@ mod tests {
         let run = RunId::parse("deploy-dev-1").unwrap();
         for reader in formats() {
             let tracking = reader.tracking();
-            for sql in [tracking.create, tracking.read] {
+            for sql in [&tracking.create, &tracking.read] {
                 assert!(split(sql).is_ok(), "{}: {sql}", reader.name());
             }
             let bookkeeping = match reader.format() {
                 Format::Sql => Bookkeeping::Dbd,
-                Format::Drizzle => Bookkeeping::Drizzle { hash: "it's".to_owned(), when: 1 },
+                Format::Drizzle => Bookkeeping::Drizzle { hash: "it's".to_owned(), when: 1, table: None },
                 Format::Sqitch => Bookkeeping::row("1", &[("insert", "SELECT 1")]),
                 _ => Bookkeeping::row(
                     "1",

@@ -12,6 +12,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
 use crate::domain::sql::quote_literal;
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 
 /// The reader of Prisma.
 pub(super) struct Prisma;
@@ -63,10 +64,11 @@ impl FormatReader for Prisma {
 
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "public._prisma_migrations",
+            table: Cow::Borrowed("public._prisma_migrations"),
             more: &[],
             columns: &["migration_name", "checksum", "rolled_back_at"],
-            create: "CREATE TABLE IF NOT EXISTS public._prisma_migrations (
+            create: Cow::Borrowed(
+                "CREATE TABLE IF NOT EXISTS public._prisma_migrations (
     id                  VARCHAR(36) PRIMARY KEY NOT NULL,
     checksum            VARCHAR(64) NOT NULL,
     finished_at         TIMESTAMPTZ,
@@ -76,12 +78,15 @@ impl FormatReader for Prisma {
     started_at          TIMESTAMPTZ NOT NULL DEFAULT now(),
     applied_steps_count INTEGER NOT NULL DEFAULT 0
 );",
+            ),
             // A migration that was resolved as rolled back may have been applied by a later row.
-            read: "SELECT migration_name::text, checksum::text, \
+            read: Cow::Borrowed(
+                "SELECT migration_name::text, checksum::text, \
                 to_char(COALESCE(finished_at, started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), NULL::text, \
                 CASE WHEN finished_at IS NULL THEN 'failed' END \
                 FROM (SELECT DISTINCT ON (migration_name) * FROM public._prisma_migrations WHERE rolled_back_at IS NULL \
                 ORDER BY migration_name, (finished_at IS NULL), started_at DESC) standing",
+            ),
             own_entries: false,
             lock: Some(ToolLock::Key(72_707_369)),
         }
@@ -91,7 +96,7 @@ impl FormatReader for Prisma {
         migration.bookkeeping.key().to_owned()
     }
 
-    fn insert_sql(&self, migration: &Migration, run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, run: &RunId) -> String {
         let row = &migration.bookkeeping;
         // The same migration of the same run has the same id, so nothing can be recorded twice.
         let seed = quote_literal(&format!("{run} {}", row.key()));
@@ -103,7 +108,7 @@ impl FormatReader for Prisma {
         )
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         let name = quote_literal(migration.bookkeeping.key());
         format!("DELETE FROM public._prisma_migrations WHERE migration_name = {name} AND rolled_back_at IS NULL")
     }
@@ -171,7 +176,7 @@ mod tests {
         assert_eq!(set.warnings.iter().map(|one| one.code).collect::<Vec<_>>(), [Code::OrphanFile]);
         // The SHA-256 of `SELECT 2;`.
         assert_eq!(checksum("SELECT 2;"), set.migrations[1].bookkeeping.value("checksum"));
-        let insert = Prisma.insert_sql(&set.migrations[1], &RunId::parse("deploy-dev-1").unwrap());
+        let insert = Prisma.insert_row_sql(&set.migrations[1], &RunId::parse("deploy-dev-1").unwrap());
         assert!(insert.contains("'20240201000000_b'") && insert.contains(&checksum("SELECT 2;")), "{insert}");
     }
 

@@ -10,6 +10,7 @@ use super::{
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
 use siphasher::sip::SipHasher13;
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 
 /// The reader of refinery.
@@ -84,17 +85,21 @@ impl FormatReader for Refinery {
 
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "public.refinery_schema_history",
+            table: Cow::Borrowed("public.refinery_schema_history"),
             more: &[],
             columns: &["version", "name", "checksum"],
-            create: "CREATE TABLE IF NOT EXISTS public.refinery_schema_history (
+            create: Cow::Borrowed(
+                "CREATE TABLE IF NOT EXISTS public.refinery_schema_history (
     version INT4 PRIMARY KEY,
     name VARCHAR(255),
     applied_on VARCHAR(255),
     checksum VARCHAR(255)
 );",
-            read: "SELECT version::text, checksum::text, applied_on::text, NULL::text, NULL::text \
+            ),
+            read: Cow::Borrowed(
+                "SELECT version::text, checksum::text, applied_on::text, NULL::text, NULL::text \
                 FROM public.refinery_schema_history",
+            ),
             // refinery takes none.
             own_entries: false,
             lock: None,
@@ -105,7 +110,7 @@ impl FormatReader for Refinery {
         marks::key(migration)
     }
 
-    fn insert_sql(&self, migration: &Migration, _run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         let row = &migration.bookkeeping;
         format!(
             "INSERT INTO public.refinery_schema_history (version, name, applied_on, checksum) VALUES ({}, {}, \
@@ -116,7 +121,7 @@ impl FormatReader for Refinery {
         )
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         format!("DELETE FROM public.refinery_schema_history WHERE version = {}", migration.bookkeeping.key())
     }
 

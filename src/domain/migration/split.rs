@@ -142,6 +142,18 @@ pub fn session_settings(text: &str, units: &[Unit], before: usize) -> Vec<Span> 
     earlier.filter(|span| parse_one(span.of(text)).is_ok_and(|node| statement::sets_session(&node))).cloned().collect()
 }
 
+/// Whether the statement begins, ends or marks a transaction.
+pub(super) fn is_transaction_control(sql: &str) -> bool {
+    matches!(parse_one(sql), Ok(NodeEnum::TransactionStmt(_)))
+}
+
+/// Whether a statement can have left nothing in its session, nor in what new sessions begin with, that `DISCARD ALL` does not take away. Said
+/// only of what is known: definitions and changes of rows, not what calls code, loads it, or sets defaults of roles and databases.
+#[must_use]
+pub fn leaves_session_as_it_was(sql: &str) -> bool {
+    parse_one(sql).is_ok_and(|node| statement::leaves_session_as_it_was(&node))
+}
+
 fn after_mark(text: &str) -> usize {
     if text.starts_with(BOM) { BOM.len() } else { 0 }
 }

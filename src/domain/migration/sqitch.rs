@@ -5,13 +5,14 @@
 
 use super::{
     AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
-    ToolLock, Tracking, marks, read_down, read_file, standing,
+    ToolLock, Tracking, is_transaction_control, marks, pieces, read_down, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
 use crate::domain::sql::quote_literal;
 use sha1::{Digest as _, Sha1};
+use std::borrow::Cow;
 
 /// The reader of Sqitch.
 pub(super) struct Sqitch;
@@ -80,7 +81,13 @@ impl FormatReader for Sqitch {
                 false => None,
             };
             let insert = insert(&plan, change, &hash(&file.text));
-            let row = Bookkeeping::row(&change.id, &[("insert", &insert), ("checksum", &hash(&file.text))]);
+            let looks = format!("verify/{}.sql", change.script);
+            let looks = match folder.files.contains_key(&looks) {
+                true => verify(folder, &looks, &mut set.warnings),
+                false => String::new(),
+            };
+            let values = [("insert", insert.as_str()), ("checksum", &hash(&file.text)), ("verify", &looks)];
+            let row = Bookkeeping::row(&change.id, if looks.is_empty() { &values[..2] } else { &values });
             set.migrations.push(file.into_migration(MigrationId::new(&change.script), row, down));
         }
         for path in folder.files.keys().filter(|path| path.starts_with("deploy/") && path.ends_with(".sql")) {
@@ -93,14 +100,20 @@ impl FormatReader for Sqitch {
         Ok(set)
     }
 
+    fn may_be_renamed(&self) -> bool {
+        false
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "sqitch.changes",
+            table: Cow::Borrowed("sqitch.changes"),
             more: &["sqitch.releases", "sqitch.projects", "sqitch.tags", "sqitch.dependencies", "sqitch.events"],
             columns: &["change_id", "script_hash", "committed_at"],
-            create: REGISTRY,
-            read: "SELECT change_id, script_hash, to_char(committed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
+            create: Cow::Borrowed(REGISTRY),
+            read: Cow::Borrowed(
+                "SELECT change_id, script_hash, to_char(committed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
                 committer_name, NULL::text FROM sqitch.changes",
+            ),
             own_entries: false,
             lock: Some(ToolLock::Key(75_474_063)),
         }
@@ -110,11 +123,15 @@ impl FormatReader for Sqitch {
         marks::key(migration)
     }
 
-    fn insert_sql(&self, migration: &Migration, _run: &RunId) -> String {
+    fn verify_sql(&self, migration: &Migration) -> Option<String> {
+        Some(migration.bookkeeping.value("verify").to_owned()).filter(|sql| !sql.is_empty())
+    }
+
+    fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         migration.bookkeeping.value("insert").to_owned()
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         let id = quote_literal(migration.bookkeeping.key());
         format!(
             "DELETE FROM sqitch.tags WHERE change_id = {id};\nDELETE FROM sqitch.dependencies WHERE change_id = {id};\n\
@@ -150,6 +167,21 @@ impl FormatReader for Sqitch {
         let plan = NewFile { path: PLAN.to_owned(), text, replaces: true };
         Ok(vec![script("deploy"), script("revert"), script("verify"), plan])
     }
+}
+
+/// The statements of a verify script, without the `BEGIN` and `ROLLBACK` that people put around them. One that cannot be read is left out, with a
+/// warning: the way forward does not hang on it.
+fn verify(folder: &Folder, path: &str, warnings: &mut Vec<Failure>) -> String {
+    let file = folder.shown(path);
+    let read = folder.text(path).and_then(|text| {
+        let spans = pieces(text).map_err(|error| error.into_failure(&file))?;
+        let told = spans.iter().map(|span| span.of(text)).filter(|sql| !is_transaction_control(sql));
+        Ok(told.collect::<Vec<_>>().join(";\n"))
+    });
+    read.unwrap_or_else(|failure| {
+        warnings.push(failure.hint("the change is deployed without being verified until it is corrected"));
+        String::new()
+    })
 }
 
 /// The SHA-1 of a script, in hexadecimal.
@@ -478,6 +510,31 @@ mod tests {
         let last = set.migrations[2].bookkeeping.value("insert");
         assert!(last.contains("'conflict', 'old'") && last.contains("'require', 'users@v1.0'"), "{last}");
         assert!(super::super::split(insert).is_ok() && super::super::split(REGISTRY).is_ok());
+    }
+
+    #[test]
+    fn a_verify_script_looks_before_the_change_is_recorded() {
+        let mut files = files(TEXT);
+        files.push((
+            "verify/appschema.sql",
+            "-- looks\nBEGIN;\nSELECT pg_catalog.has_schema_privilege('flipr', 'usage');\nSELECT 1/1;\nROLLBACK;\n",
+        ));
+        files.push(("verify/users.sql", "\\set x 1\n"));
+        let set = read_folder(&folder(&files), FormatChoice::Auto).unwrap();
+        let sql = Sqitch.verify_sql(&set.migrations[0]).unwrap();
+        assert_eq!(sql, "SELECT pg_catalog.has_schema_privilege('flipr', 'usage');\nSELECT 1/1");
+        let run = RunId::parse("deploy-dev-1").unwrap();
+        let record = Sqitch.record_sql(&set.migrations[0], "", &run);
+        let (looks, row) = record.split_once(super::super::VERIFIED).unwrap();
+        assert!(looks.contains("read_only") && looks.ends_with("RELEASE SAVEPOINT dbd_verify;"), "{looks}");
+        assert!(row.contains("INTO sqitch.changes") && !row.contains("SAVEPOINT"), "{row}");
+        assert_eq!(Sqitch.verify_sql(&set.migrations[1]), None);
+        assert_eq!(Sqitch.verify_sql(&set.migrations[2]), None);
+        assert!(
+            set.warnings.iter().any(|one| one.hints.iter().any(|hint| hint.contains("verified"))),
+            "{:?}",
+            set.warnings
+        );
     }
 
     #[test]

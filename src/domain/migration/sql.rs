@@ -14,6 +14,7 @@ use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
 use crate::domain::sql::quote_literal;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -54,15 +55,20 @@ impl FormatReader for Sql {
             );
         }
         warnings.extend(below(folder));
-        Ok(MigrationSet { format: Format::Sql, dir: folder.dir.clone(), migrations, warnings })
+        Ok(MigrationSet { format: Format::Sql, dir: folder.dir.clone(), migrations, table: None, warnings })
+    }
+
+    fn may_be_renamed(&self) -> bool {
+        false
     }
 
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "dbd.migration",
+            table: Cow::Borrowed("dbd.migration"),
             more: &[],
             columns: &["id", "digest", "run_id"],
-            create: "CREATE SCHEMA IF NOT EXISTS dbd;
+            create: Cow::Borrowed(
+                "CREATE SCHEMA IF NOT EXISTS dbd;
 CREATE TABLE IF NOT EXISTS dbd.migration (
     id text PRIMARY KEY,
     file text,
@@ -71,8 +77,11 @@ CREATE TABLE IF NOT EXISTS dbd.migration (
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     session_user_name text DEFAULT session_user
 );",
-            read: "SELECT id, digest, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), run_id, NULL::text \
+            ),
+            read: Cow::Borrowed(
+                "SELECT id, digest, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), run_id, NULL::text \
                 FROM dbd.migration ORDER BY applied_at, id",
+            ),
             own_entries: false,
             lock: None,
         }
@@ -82,13 +91,13 @@ CREATE TABLE IF NOT EXISTS dbd.migration (
         migration.id.to_string()
     }
 
-    fn insert_sql(&self, migration: &Migration, run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, run: &RunId) -> String {
         let values =
             [migration.id.as_str(), &migration.file, migration.digest.as_str(), run.as_str()].map(quote_literal);
         format!("INSERT INTO dbd.migration (id, file, digest, run_id) VALUES ({})", values.join(", "))
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         format!("DELETE FROM dbd.migration WHERE id = {}", quote_literal(migration.id.as_str()))
     }
 
@@ -419,7 +428,7 @@ mod tests {
         let run = RunId::parse("deploy-dev-1").unwrap();
         let digest = &migration.digest;
         assert_eq!(
-            Sql.insert_sql(migration, &run),
+            Sql.insert_row_sql(migration, &run),
             format!(
                 "INSERT INTO dbd.migration (id, file, digest, run_id) \
                  VALUES ('1_it''s', 'migrations/1_it''s.sql', '{digest}', 'deploy-dev-1')"
@@ -427,7 +436,7 @@ mod tests {
         );
         assert_eq!(Sql.delete_sql(migration), "DELETE FROM dbd.migration WHERE id = '1_it''s'");
         for sql in [Sql.tracking().create, Sql.tracking().read] {
-            assert!(super::super::split(sql).is_ok(), "{sql}");
+            assert!(super::super::split(&sql).is_ok(), "{sql}");
         }
     }
 

@@ -11,6 +11,7 @@ use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
 use sha2::{Digest as _, Sha384};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The reader of sqlx.
@@ -94,12 +95,17 @@ impl FormatReader for Sqlx {
         Ok(set)
     }
 
+    fn table_said(&self, folder: &Folder) -> Option<String> {
+        folder.said.get("sqlx.migrate.table-name").cloned()
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking {
-            table: "public._sqlx_migrations",
+            table: Cow::Borrowed("public._sqlx_migrations"),
             more: &[],
             columns: &["version", "checksum", "success"],
-            create: "CREATE TABLE IF NOT EXISTS public._sqlx_migrations (
+            create: Cow::Borrowed(
+                "CREATE TABLE IF NOT EXISTS public._sqlx_migrations (
     version BIGINT PRIMARY KEY,
     description TEXT NOT NULL,
     installed_on TIMESTAMPTZ NOT NULL DEFAULT now(),
@@ -107,9 +113,12 @@ impl FormatReader for Sqlx {
     checksum BYTEA NOT NULL,
     execution_time BIGINT NOT NULL
 );",
-            read: "SELECT version::text, encode(checksum, 'hex'), \
+            ),
+            read: Cow::Borrowed(
+                "SELECT version::text, encode(checksum, 'hex'), \
                 to_char(installed_on AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), NULL::text, \
                 CASE WHEN NOT success THEN 'failed' END FROM public._sqlx_migrations",
+            ),
             // sqlx-postgres, `generate_lock_id`.
             own_entries: false,
             lock: Some(ToolLock::OfDatabase(|database| {
@@ -122,7 +131,7 @@ impl FormatReader for Sqlx {
         migration.bookkeeping.key().to_owned()
     }
 
-    fn insert_sql(&self, migration: &Migration, _run: &RunId) -> String {
+    fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         let row = &migration.bookkeeping;
         format!(
             "INSERT INTO public._sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -133,7 +142,7 @@ impl FormatReader for Sqlx {
         )
     }
 
-    fn delete_sql(&self, migration: &Migration) -> String {
+    fn delete_row_sql(&self, migration: &Migration) -> String {
         format!("DELETE FROM public._sqlx_migrations WHERE version = {}", migration.bookkeeping.key())
     }
 
@@ -200,7 +209,7 @@ mod tests {
         assert_eq!(standing("SELECT 1;\n").errors, []);
         assert_eq!(standing("SELECT 1;\r\n").errors, []);
         assert_eq!(standing("SELECT 2;\n").errors[0].code, Code::ChangedAfterApply);
-        let insert = Sqlx.insert_sql(&set.migrations[0], &RunId::parse("deploy-dev-1").unwrap());
+        let insert = Sqlx.insert_row_sql(&set.migrations[0], &RunId::parse("deploy-dev-1").unwrap());
         assert!(insert.contains(&format!("decode('{}', 'hex')", checksum("SELECT 1;\n"))), "{insert}");
     }
 
@@ -208,6 +217,6 @@ mod tests {
     fn the_lock_is_made_of_the_databases_name() {
         let lock = Sqlx.tracking().lock.unwrap();
         // 0x3d32ad9e times the CRC-32 of `123456789`, which is 0xcbf43926 by definition of that CRC.
-        assert_eq!(lock.key("123456789"), 0x3d32_ad9e * 0xcbf4_3926);
+        assert_eq!(lock.key("public._sqlx_migrations", "123456789"), 0x3d32_ad9e * 0xcbf4_3926);
     }
 }

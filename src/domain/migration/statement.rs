@@ -133,6 +133,46 @@ pub(super) fn sets_session(node: &NodeEnum) -> bool {
     matches!(node, NodeEnum::VariableSetStmt(stmt) if !stmt.is_local && !is_transaction_mode(stmt))
 }
 
+/// Whether the statement leaves nothing behind but what it defines or changes.
+pub(super) fn leaves_session_as_it_was(node: &NodeEnum) -> bool {
+    use NodeEnum as N;
+    matches!(
+        node,
+        N::AlterDomainStmt(_)
+            | N::AlterEnumStmt(_)
+            | N::AlterFunctionStmt(_)
+            | N::AlterObjectSchemaStmt(_)
+            | N::AlterOwnerStmt(_)
+            | N::AlterPolicyStmt(_)
+            | N::AlterSeqStmt(_)
+            | N::AlterTableStmt(_)
+            | N::CommentStmt(_)
+            | N::CompositeTypeStmt(_)
+            | N::CreateDomainStmt(_)
+            | N::CreateEnumStmt(_)
+            | N::CreateFunctionStmt(_)
+            | N::CreatePolicyStmt(_)
+            | N::CreateRangeStmt(_)
+            | N::CreateSchemaStmt(_)
+            | N::CreateSeqStmt(_)
+            | N::CreateStatsStmt(_)
+            | N::CreateStmt(_)
+            | N::CreateTableAsStmt(_)
+            | N::CreateTrigStmt(_)
+            | N::DefineStmt(_)
+            | N::DeleteStmt(_)
+            | N::DropStmt(_)
+            | N::GrantStmt(_)
+            | N::IndexStmt(_)
+            | N::InsertStmt(_)
+            | N::RenameStmt(_)
+            | N::RuleStmt(_)
+            | N::TruncateStmt(_)
+            | N::UpdateStmt(_)
+            | N::ViewStmt(_)
+    )
+}
+
 fn is_transaction_mode(stmt: &VariableSetStmt) -> bool {
     stmt.name.starts_with("TRANSACTION")
 }

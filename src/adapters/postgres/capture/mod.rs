@@ -70,7 +70,7 @@ impl Captures for PostgresCaptures {
     }
 
     async fn swap(&self, order: &SwapOrder<'_>) -> Result<Swapped, Failure> {
-        swap::swap(order, &exclude(order.tracking.map_or("", |tracking| tracking.table))).await
+        swap::swap(order, &exclude(order.tracking.map_or("", |tracking| &*tracking.table))).await
     }
 
     async fn fence(&self, url: &ConnectionUrl, capture: &Capture, effect: &EffectId) -> Result<Fenced, Failure> {

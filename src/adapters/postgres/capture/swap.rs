@@ -172,7 +172,7 @@ fn stopped(order: &SwapOrder<'_>, stop: Stop) -> Failure {
 /// dbd's own schema is in no dump: it is made in the shadow, and filled when the target is closed.
 async fn bring_bookkeeping(order: &SwapOrder<'_>, shadow: &Client) -> Result<(), Failure> {
     let tracking =
-        order.tracking.filter(|tracking| tracking.table.starts_with("dbd.")).map_or("", |tracking| tracking.create);
+        order.tracking.filter(|tracking| tracking.table.starts_with("dbd.")).map_or("", |tracking| &*tracking.create);
     let sql = format!("BEGIN; DROP SCHEMA IF EXISTS dbd CASCADE; {LEDGER}; {tracking}; COMMIT");
     shadow
         .batch_execute(&sql)

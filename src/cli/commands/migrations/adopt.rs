@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     let reader = set.format.reader();
     let database = crate::wire::database();
     let url = &environment.database_url;
-    let rows = database.applied(url, &reader.tracking()).await?.unwrap_or_default();
+    let rows = database.applied(url, &set.tracking()).await?.unwrap_or_default();
     let standing = reader.standing(&set, &rows);
     if let Some(error) = standing.errors.first() {
         return Err(error.clone().into());
@@ -57,7 +57,9 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
         return report(context, &args.environment, &set, &[], &[]);
     }
     let facts = database.facts(url).await?;
-    let tracking: Vec<&str> = formats().iter().map(|format| format.tracking().table).collect();
+    let own = set.tracking();
+    let mut tracking: Vec<&str> = formats().iter().map(|format| format.usual_table()).collect();
+    tracking.push(&own.table);
     // Owners and privileges are the environment's own affair; a scratch server has not its roles.
     let target = database.catalog(url, &tracking).await?.without_roles();
     let now_ms = crate::wire::now_ms();
@@ -101,8 +103,9 @@ async fn replay(
     run: &RunId,
 ) -> Result<Replay, Failure> {
     let reader = set.format.reader();
-    let tracking = reader.tracking();
-    let tables: Vec<&str> = formats().iter().map(|format| format.tracking().table).collect();
+    let tracking = set.tracking();
+    let mut tables: Vec<&str> = formats().iter().map(|format| format.usual_table()).collect();
+    tables.push(&tracking.table);
     let holder = holder(run);
     let anchor = Anchor { origin: "adopt".to_owned(), seq: 0, hash: String::new() };
     database.prepare(&sandbox.url, Some(&tracking), &holder).await?;
@@ -171,7 +174,7 @@ async fn write(
         false => Some(database.hold(url, run, &owner).await?),
     };
     let reader = set.format.reader();
-    let tracking = reader.tracking();
+    let tracking = set.tracking();
     let _tool = match facts_pooled {
         true => None,
         false => database.hold_tool(url, &tracking, run, 10_000).await?,
@@ -221,7 +224,7 @@ fn report(context: &Context, name: &str, set: &MigrationSet, record: &[usize], u
     } else if record.is_empty() {
         shell.result(&format!("everything in {} is recorded in {name} already", set.dir))?;
     } else {
-        let table = set.format.reader().tracking().table;
+        let table = set.tracking().table;
         shell.result(&format!("{} recorded in {table}:\n{}", super::count(record.len()), ids(record).join("\n")))?;
     }
     Ok(ExitCode::Ok)

@@ -1,6 +1,7 @@
 //! A partition is attached and every row of it is tried.
 
 use crate::domain::hazard::act::{Act, Alter, Demand};
+use crate::domain::hazard::facts::Rel;
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 
 /// The hazard.
@@ -26,10 +27,24 @@ alter table m attach partition t for values from (0) to (10);",
 };
 
 fn judge(case: &Case<'_>, found: &mut Found) {
-    let Act::Alter { table, alter: Alter::Attach { child, .. }, .. } = case.act else { return };
+    let Act::Alter { table, alter: Alter::Attach { child, .. }, of_table: true, .. } = case.act else { return };
     let target = case.facts.target(child);
+    let parent = case.facts.rel(table);
+    let indexed = |columns: &Vec<String>| {
+        case.facts.indexes.values().any(|index| index.table == target.rel && index.columns == *columns)
+    };
+    let lacks = |rel: &Rel| case.facts.indexes.values().any(|index| index.table == *rel && !indexed(&index.columns));
+    if target.relation.is_some() && lacks(&parent) {
+        let text = format!("the indexes {parent} has and {} lacks are built while nobody can use it", target.rel);
+        found.heavy_as(&HAZARD, Some(Danger::IndexBuildBlocksWrites), &target, text);
+    }
+    let key = case.facts.target(table).relation.map(|parent| parent.partition_key.clone()).unwrap_or_default();
+    // What a check says of other columns proves nothing.
     let proven = target.relation.is_some_and(|relation| {
-        relation.constraints.iter().any(|held| held.valid && matches!(held.demand, Demand::Check(_)))
+        relation.constraints.iter().any(|held| match &held.demand {
+            Demand::Check(check) => held.valid && key.iter().all(|column| check.columns.contains(column)),
+            _ => false,
+        })
     });
     if !proven {
         found.heavy(&HAZARD, &target, format!("every row of {} is read while nobody else can", target.rel));

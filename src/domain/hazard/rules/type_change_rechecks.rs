@@ -25,10 +25,13 @@ alter table t add constraint b_there check (b <> '') not valid;",
 };
 
 fn judge(case: &Case<'_>, found: &mut Found) {
-    let Act::Alter { table, alter: Alter::Type { column, ty, using }, of_table: true, .. } = case.act else { return };
+    let Act::Alter { table, alter: Alter::Type { column, ty, collation, using }, of_table: true, .. } = case.act else {
+        return;
+    };
     let target = case.facts.target(table);
     let Some(relation) = target.relation else { return };
-    let old = relation.column(column).map(|column| &column.ty);
+    let held = relation.column(column);
+    let old = held.map(|column| &column.ty);
     let rewritten = types::rewrites(case.facts, old, ty, column, using.as_ref()) != Some(false);
     let names = |demand: &Demand| demand_columns(demand).contains(column);
     if rewritten {
@@ -63,7 +66,8 @@ fn judge(case: &Case<'_>, found: &mut Found) {
         );
     }
     let indexed = case.facts.indexes.values().any(|index| index.table == target.rel && index.columns.contains(column));
-    if indexed && old.is_some_and(|old| types::reorders(old, ty)) {
+    let recollated = held.is_some_and(|held| held.collation != *collation);
+    if indexed && (recollated || old.is_some_and(|old| types::reorders(old, ty))) {
         let text = format!("the indexes over {column} are built anew while nobody can use {}", target.rel);
         found.heavy_as(&HAZARD, Some(Danger::IndexBuildBlocksWrites), &target, text);
     }

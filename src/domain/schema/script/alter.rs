@@ -67,7 +67,8 @@ pub(super) fn alter(from: &Catalog, to: &Catalog, change: &Change, old: &Object,
         }
         Kind::Trigger | Kind::Rule if only(&["enabled"]) => made.extend(firing(key, new)),
         Kind::EventTrigger if only(&["enabled", "owner"]) => made.extend(event_firing(key, new)),
-        Kind::Enum => made.extend(enum_values(name, old, new)?),
+        Kind::Enum if is_replaced(old, new) => return Ok(Way::InPlace(replaced(from, to, key, new)?)),
+        Kind::Enum => made.extend(enum_values(name, old, new)),
         Kind::Domain => {
             if change.touches("type") || change.touches("collation") {
                 return Err(Cannot::because("the type below a domain cannot be altered"));
@@ -100,7 +101,7 @@ pub(super) fn alter(from: &Catalog, to: &Catalog, change: &Change, old: &Object,
                 made.extend(grant);
             }
         }
-        Kind::Comment => made.push(comment(new, new.text("text"))?),
+        Kind::Comment => made.push(comment(key, new.text("text"))?),
         Kind::OperatorClass if !only(&["owner"]) => {
             return Err(Cannot::because("an operator class cannot be altered, and what uses it would go with it"));
         }
@@ -330,13 +331,58 @@ pub(super) fn owned_by(key: &ObjectKey, object: &Object) -> Result<Option<String
     Ok(Some(format!("ALTER SEQUENCE {} OWNED BY {column}", key.name)))
 }
 
-/// `ADD VALUE` for each new one, where all old ones stay in their order.
-fn enum_values(name: &str, old: &Object, new: &Object) -> Result<Vec<String>, Cannot> {
+/// Whether a value of an enum goes or moves: PostgreSQL has no statement for that, so that another type has to take its place.
+pub(super) fn is_replaced(old: &Object, new: &Object) -> bool {
     let (old, new) = (texts(old.get("values")), texts(new.get("values")));
-    let kept: Vec<&str> = new.iter().copied().filter(|value| old.contains(value)).collect();
-    if kept != old {
-        return Err(Cannot::because("a value cannot be taken from an enum, nor moved within it"));
+    !new.iter().filter(|value| old.contains(value)).eq(old.iter())
+}
+
+/// The columns that hold values of an enum or lists of them, apart from those that only inherit it.
+pub(super) fn columns_of<'a>(catalog: &'a Catalog, name: &str) -> impl Iterator<Item = (&'a ObjectKey, &'a Object)> {
+    let list = format!("{name}[]");
+    let is_of = move |ty: &str| ty == name || ty == list;
+    let of_it = catalog.of_kind(Kind::Column).filter(move |(_, column)| column.text("type").is_some_and(&is_of));
+    of_it.filter(|(_, column)| !column.inherited).collect::<Vec<_>>().into_iter()
+}
+
+/// A new type under the name of the enum, with every column turned to it. What is built on them goes before and comes again after.
+///
+/// Rows that hold a value that is gone make it fail, so nothing is lost.
+fn replaced(from: &Catalog, to: &Catalog, key: &ObjectKey, new: &Object) -> Result<Vec<String>, Cannot> {
+    let name = key.name.as_str();
+    let below = [Kind::Domain, Kind::CompositeType, Kind::RangeType];
+    let speaks =
+        |object: &Object| object.attributes.values().any(|value| super::name::mentions(&value.to_string(), name));
+    if below.into_iter().any(|kind| from.of_kind(kind).any(|(other, object)| to.get(other).is_some() && speaks(object)))
+    {
+        return Err(Cannot::because("a value cannot be taken from an enum that another type is made of"));
     }
+    let mut turned = Vec::new();
+    for (column, object) in columns_of(from, name).filter(|(column, _)| to.get(column).is_some()) {
+        let table = above(&column.name);
+        let keyed = from.find(Kind::Table, table).and_then(|table| table.text("partition_key"));
+        if keyed.is_some_and(|partitioned| partitioned.contains(column.last_part())) {
+            return Err(Cannot::because("a value cannot be taken from an enum that a table is partitioned by"));
+        }
+        let (ty, last) = (object.text("type").unwrap_or_default(), column.last_part());
+        let list = ty.strip_prefix(name).unwrap_or_default();
+        turned.push(format!("ALTER TABLE {table} ALTER COLUMN {last} TYPE {ty} USING {last}::text{list}::{ty}"));
+    }
+    let aside = (0..)
+        .map(|number| format!("dbd_old_{number}"))
+        .find(|aside| from.objects.keys().chain(to.objects.keys()).all(|key| key.last_part() != aside))
+        .unwrap_or_default();
+    let place = super::name::space(name).map_or_else(|| aside.clone(), |space| format!("{space}.{aside}"));
+    let mut made = vec![format!("ALTER TYPE {name} RENAME TO {aside}")];
+    made.extend(super::create::create(to, key, new)?);
+    made.extend(turned);
+    made.push(format!("DROP TYPE {place}"));
+    Ok(made)
+}
+
+/// `ADD VALUE` for each new one, where all old ones stay in their order.
+fn enum_values(name: &str, old: &Object, new: &Object) -> Vec<String> {
+    let (old, new) = (texts(old.get("values")), texts(new.get("values")));
     let mut made = Vec::new();
     for (at, value) in new.iter().enumerate().filter(|(_, value)| !old.contains(value)) {
         let place = match at.checked_sub(1) {
@@ -345,7 +391,7 @@ fn enum_values(name: &str, old: &Object, new: &Object) -> Result<Vec<String>, Ca
         };
         made.push(format!("ALTER TYPE {name} ADD VALUE {}{place}", quote_literal(value)));
     }
-    Ok(made)
+    made
 }
 
 fn composite(name: &str, old: &Object, new: &Object) -> Result<Vec<String>, Cannot> {
@@ -390,7 +436,7 @@ pub(super) fn drop(key: &ObjectKey, object: &Object) -> Result<Option<String>, C
         Kind::Default => format!("{} DROP DEFAULT", alter_column(key, object)),
         Kind::Constraint => format!("ALTER TABLE {} DROP CONSTRAINT {}", above(name), key.last_part()),
         Kind::DomainConstraint => format!("ALTER DOMAIN {} DROP CONSTRAINT {}", above(name), key.last_part()),
-        Kind::Comment => comment(object, None)?,
+        Kind::Comment => comment(key, None)?,
         Kind::Privilege | Kind::PrivilegeRevoked => super::create::revoke(key, object)?,
         Kind::DefaultPrivilege => super::create::revoke_default(key, object)?,
         // A class that was made without a family has one of its own name, which takes it along.

@@ -95,7 +95,7 @@ pub(super) fn create(to: &Catalog, key: &ObjectKey, object: &Object) -> Result<V
         Kind::TextSearchConfiguration => text_search(key, object),
         Kind::Privilege | Kind::PrivilegeRevoked => vec![privilege(key, object)?],
         Kind::DefaultPrivilege => vec![default_privilege(key, object)?],
-        Kind::Comment => vec![comment(object, Some(object.text("text").unwrap_or_default()))?],
+        Kind::Comment => vec![comment(key, Some(object.text("text").unwrap_or_default()))?],
     };
     made.extend(owner(key, object));
     Ok(made)
@@ -632,8 +632,8 @@ fn default_privileges(key: &ObjectKey, grants: bool, option: &str) -> Result<Str
 }
 
 /// COMMENT ON what `object` hangs on; with no text, none.
-pub(super) fn comment(object: &Object, text: Option<&str>) -> Result<String, Cannot> {
-    let on = object.parent.as_ref().and_then(reference);
+pub(super) fn comment(key: &ObjectKey, text: Option<&str>) -> Result<String, Cannot> {
+    let on = ObjectKey::parse(&key.name).as_ref().and_then(reference);
     let on = on.ok_or_else(|| Cannot::because("what the comment is on cannot be told"))?;
     Ok(format!("COMMENT ON {on} IS {}", text.map_or_else(|| "NULL".to_owned(), quote_literal)))
 }

@@ -1,7 +1,7 @@
 //! The statements that make one schema into another.
 //!
 //! What PostgreSQL deparsed in the later catalog is what they are made of; the order comes from which name is spoken of where. A catalog does not
-//! tell everything (secrets of servers, the code behind a base type), and SQL cannot do everything (take a value from an enum): what cannot be done
+//! tell everything (secrets of servers, the code behind a base type), and SQL cannot do everything (alter an operator class): what cannot be done
 //! is said, object by object. So a script claims nothing by itself: whoever uses one runs it on a copy first and compares.
 
 mod alter;
@@ -135,10 +135,17 @@ impl Builder<'_> {
                 ChangeKind::Modified if !change.nested => {
                     let (Some(old), Some(new)) = (self.from.get(&key), self.to.get(&key)) else { continue };
                     let retyped = key.kind == Kind::Column && change.touches("type");
-                    if matches!(alter::alter(self.from, self.to, change, old, new), Ok(Way::Again)) {
+                    let way = alter::alter(self.from, self.to, change, old, new);
+                    if matches!(way, Ok(Way::Again)) {
                         self.again.insert(key.clone());
                         going.push(key);
                     } else if retyped {
+                        going.push(key);
+                    } else if key.kind == Kind::Enum && way.is_ok() && alter::is_replaced(old, new) {
+                        let stays = |(child, _): &(&ObjectKey, &Object)| self.to.get(child).is_some();
+                        let hanging = self.from.children(&key).filter(stays).map(|(child, _)| child.clone());
+                        self.again.extend(hanging);
+                        going.extend(alter::columns_of(self.from, &key.name).map(|(column, _)| column.clone()));
                         going.push(key);
                     }
                 }

@@ -1,0 +1,194 @@
+//! What a step says to the server in one go: the next is sent without waiting for the answer to the one before, and the answers are taken in
+//! their order.
+//!
+//! It is only for what a failure takes back as a whole. The server carries out the messages one by one; behind one that fails, every other of the
+//! same transaction is refused, and the COMMIT is sent once all of them are answered.
+
+use super::apply::{Trouble, added, first_line, ours, theirs};
+use super::ledger::{is_superseded, superseded};
+use crate::domain::code::Code;
+use crate::domain::failure::Failure;
+use crate::domain::migration::Span;
+use crate::domain::rehearsal::StatementTrace;
+use crate::domain::sql::summary;
+use crate::ports::boundary::{Boundary, passed};
+use crate::ports::database::ApplyOrder;
+use futures_util::future::{FutureExt, LocalBoxFuture, MaybeDone, maybe_done};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
+
+/// How many messages may be on their way: so many that a small migration is one journey, so few that a large one is not held in memory twice.
+const AT_ONCE: usize = 32;
+
+/// What a message is for: how its failure reads, and what its answer tells.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'a> {
+    /// A session of an earlier step is made as new.
+    Cleared,
+    /// What the session has to be like.
+    Setup,
+    /// What an earlier unit of the migration set for its session.
+    Setting(&'a Span),
+    /// The beginning of the transaction, and the row in the ledger.
+    Row,
+    /// What dbd adds, before or after.
+    Added(&'static str),
+    /// A statement of the migration.
+    Statement(&'a Span),
+    /// What the tool that owns the folder looks at once the statements ran.
+    Verify,
+    /// The row of the tool that owns the folder.
+    Bookkeeping,
+}
+
+type Answer = Result<Vec<SimpleQueryMessage>, Error>;
+
+struct Sent<'a> {
+    part: Part<'a>,
+    sql: &'a str,
+    answer: std::pin::Pin<Box<MaybeDone<LocalBoxFuture<'a, Answer>>>>,
+}
+
+/// The messages on their way, the oldest first.
+pub(super) struct Line<'a> {
+    order: &'a ApplyOrder<'a>,
+    client: &'a Client,
+    sent: VecDeque<Sent<'a>>,
+    /// The transaction that wrote the row in the ledger, once that is known.
+    pub(super) xid: Option<String>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn new(order: &'a ApplyOrder<'a>, client: &'a Client) -> Self {
+        Self { order, client, sent: VecDeque::new(), xid: None }
+    }
+
+    /// Sends a message. Where many are on their way already, the oldest is waited for first.
+    pub(super) async fn send(
+        &mut self,
+        part: Part<'a>,
+        sql: &'a str,
+        trace: &mut Vec<StatementTrace>,
+    ) -> Result<(), Trouble> {
+        while self.sent.len() >= AT_ONCE {
+            self.take(trace).await?;
+        }
+        let client = self.client;
+        let mut answer = Box::pin(maybe_done(async move { client.simple_query(sql).await }.boxed_local()));
+        // A message leaves when its answer is first asked for.
+        let _ = futures_util::poll!(answer.as_mut());
+        self.sent.push_back(Sent { part, sql, answer });
+        Ok(())
+    }
+
+    /// Waits until everything that was sent is answered.
+    pub(super) async fn settle(&mut self, trace: &mut Vec<StatementTrace>) -> Result<(), Trouble> {
+        while !self.sent.is_empty() {
+            self.take(trace).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, trace: &mut Vec<StatementTrace>) -> Result<(), Trouble> {
+        let Some(Sent { part, sql, mut answer }) = self.sent.pop_front() else { return Ok(()) };
+        if let Part::Statement(_) = part {
+            (self.order.progress)(first_line(sql));
+        }
+        let begun = Instant::now();
+        answer.as_mut().await;
+        let Some(result) = answer.as_mut().take_output() else { return Ok(()) };
+        let order = self.order;
+        match part {
+            Part::Cleared => {
+                result.map_err(|error| ours(order, "clearing the session", &error))?;
+            }
+            Part::Setup => {
+                result.map_err(|error| ours(order, "setting up the session", &error))?;
+                passed(Boundary::SessionMarked, order.place());
+            }
+            Part::Setting(span) => {
+                result.map_err(|error| theirs(order, Some(span), &error, ""))?;
+            }
+            Part::Row => {
+                let messages = result.map_err(|error| match is_superseded(&error) {
+                    true => Trouble::Certain(superseded(order.holder)),
+                    false => ours(order, "writing the ledger row", &error),
+                })?;
+                let xid = messages.iter().find_map(|message| match message {
+                    SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                    _ => None,
+                });
+                let none = || Failure::new(Code::Bug, "the ledger's row has no transaction");
+                self.xid = Some(xid.ok_or_else(|| Trouble::Certain(none()))?);
+                passed(Boundary::RowWritten, order.place());
+            }
+            Part::Added(place) => {
+                result.map_err(|error| not_added(order, place, sql, &error))?;
+            }
+            Part::Statement(span) => {
+                let (one, result) = traced(span, sql, begun.elapsed(), result);
+                trace.push(one);
+                result.map_err(|error| theirs(order, Some(span), &error, ""))?;
+                passed(Boundary::StatementRan, order.place());
+            }
+            Part::Verify => {
+                result.map_err(|error| unverified(order, &error))?;
+            }
+            Part::Bookkeeping => {
+                result.map_err(|error| ours(order, "writing the bookkeeping row", &error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is recorded of a statement in a transaction, and its failure.
+pub(super) fn traced(span: &Span, sql: &str, took: Duration, result: Answer) -> (StatementTrace, Result<(), Error>) {
+    let mut one = StatementTrace {
+        line: span.line,
+        sql: sql.to_owned(),
+        transactional: true,
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        ..StatementTrace::default()
+    };
+    let result = match result {
+        Ok(messages) => {
+            let rows = messages.iter().filter_map(|message| match message {
+                SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+                _ => None,
+            });
+            one.rows = rows.sum();
+            Ok(())
+        }
+        Err(error) => {
+            let said = error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned());
+            one.error = Some(said);
+            Err(error)
+        }
+    };
+    (one, result)
+}
+
+/// The migration ran, and its verify script fails.
+fn unverified(order: &ApplyOrder<'_>, error: &Error) -> Trouble {
+    match ours(order, &format!("verifying {}", order.file), error) {
+        Trouble::Certain(failure) if error.as_db_error().is_some() && failure.code == Code::QueryFailed => {
+            let message = format!("{} ran, and its verify script fails", order.file);
+            let failure = Failure { code: Code::StatementFailed, message, ..failure };
+            Trouble::Certain(
+                failure.hint("the script may only look: it runs in a transaction that cannot write, and is taken back"),
+            )
+        }
+        other => other,
+    }
+}
+
+/// A statement that dbd adds has failed.
+pub(super) fn not_added(order: &ApplyOrder<'_>, place: &str, sql: &str, error: &Error) -> Trouble {
+    let cause = format!("in: {}", summary(sql));
+    match ours(order, &added(place, order.file), error) {
+        Trouble::Contention(failure) => Trouble::Contention(failure.cause(cause)),
+        Trouble::Certain(failure) => Trouble::Certain(failure.cause(cause)),
+    }
+}
