@@ -218,7 +218,7 @@ pub fn backups(config: &Config, run: &str) -> PgTools {
 /// Captures of writes.
 #[must_use]
 pub fn captures(config: &Config, run: &str) -> Box<dyn Captures> {
-    Box::new(PostgresCaptures { backups: Box::new(backups(config, run)) })
+    Box::new(PostgresCaptures { backups: Box::new(backups(config, run)), search: programs(config) })
 }
 
 /// Everything outside, for one run against one environment.

@@ -400,10 +400,16 @@ impl Loss {
         self.written.values().fold(0, |sum, rows| sum.saturating_add(*rows))
     }
 
+    /// Whether rows that others wrote, or that they removed, would be forgotten.
+    #[must_use]
+    pub fn forgets_rows(&self) -> bool {
+        self.rows() > 0 || !self.deleted.is_empty()
+    }
+
     /// Whether anything of somebody else's would be forgotten.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.rows() > 0 || self.schema || !self.deleted.is_empty()
+        self.forgets_rows() || self.schema
     }
 }
 

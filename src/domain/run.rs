@@ -281,6 +281,11 @@ impl Run {
         }
     }
 
+    /// Whether it turned round because the target's schema was not the rehearsed one.
+    fn turned_for_the_schema(&self) -> bool {
+        self.rollback_why.as_ref().is_some_and(|why| why.code == Code::SchemaDiffers)
+    }
+
     /// As [`Run::way`], if somebody asked for the way back now: what failed before is tried again.
     #[must_use]
     pub fn asked_way(&self) -> Way {
@@ -322,6 +327,10 @@ impl Run {
                 && self.capture.is_none()
                 && self.last_ms.saturating_sub(self.backup_ms) > BACKUP_AGE_MS,
             loss: self.loss.as_ref().is_some_and(Loss::is_any),
+            forgets: self.loss.as_ref().is_some_and(|loss| {
+                // A schema that never was the rehearsed one is the migration's own doing, as far as anybody can tell.
+                loss.forgets_rows() || (loss.schema && !self.turned_for_the_schema())
+            }),
             restorable: self.backup.is_some() && !self.committed.is_empty(),
             standing: self.standing_steps(),
             way: self.way(),
@@ -442,6 +451,8 @@ impl Run {
                     self.in_place_failed = true;
                 } else {
                     self.rollback_why = Some(why.clone());
+                    // What was proven in the sandbox is not what happened here.
+                    self.in_place_failed = why.code == Code::SchemaDiffers;
                 }
                 self.failure = None;
                 self.rollbacks += 1;

@@ -162,7 +162,10 @@ impl Runner<'_> {
             let timeout_ms = settings.map_or(300_000, |settings| settings.migration_timeout_ms);
             let tried = Tried { place, step, migration, text: &text, bookkeeping: bookkeeping.as_deref(), timeout_ms };
             watch.note(effect, &format!("{}: trying the way back", migration.file));
-            self.try_way(url, &mut trace.ways, tried).await?;
+            // That it cannot be tried is no reason not to rehearse.
+            if let Err(failure) = self.try_way(url, &mut trace.ways, tried).await {
+                trace.ways.broke_off(place, &failure);
+            }
             let order = ApplyOrder {
                 url,
                 holder: &holder,
@@ -228,7 +231,9 @@ impl Runner<'_> {
                 trace.failure = failure;
                 break;
             }
-            self.way_of_alone(url, &mut trace.ways, tried).await?;
+            if let Err(failure) = self.way_of_alone(url, &mut trace.ways, tried).await {
+                trace.ways.broke_off(place, &failure);
+            }
             if place + 1 < steps.len() && steps.len() <= MOST_FINGERPRINTS {
                 let catalog = self.world.database.catalog(looked_at, &[self.tracking_table()]).await?;
                 let seen = if self.roles_kept { catalog } else { catalog.without_roles() };

@@ -302,7 +302,7 @@ pub trait Captures {
     async fn catch_up(&self, order: &CatchUpOrder<'_>) -> Result<Backlog, Failure>;
 
     /// Closes the target, brings the shadow level, proves it, and swaps the names. On any failure before the names are swapped the
-    /// target is open again.
+    /// target is open again. Every session in it is ended, the caller's own included.
     ///
     /// Twice: the second finds it swapped or begins anew. Did it run, and back to open: [`Captures::standing`].
     async fn swap(&self, order: &SwapOrder<'_>) -> Result<Swapped, Failure>;
@@ -313,7 +313,7 @@ pub trait Captures {
     /// How a swap that was cut off stands; a target it left closed is opened again.
     async fn standing(&self, order: &CaptureOrder<'_>, fenced: &Fenced) -> Result<SwapStanding, Failure>;
 
-    /// What follows a swap at leisure: foreign keys are checked, materialised views refreshed, statistics gathered. What is found is told.
+    /// What follows a swap at leisure: materialised views are refreshed, statistics gathered, foreign keys that do not hold told.
     async fn settle(&self, order: &CaptureOrder<'_>) -> Result<Vec<String>, Failure>;
 
     /// Takes everything of the capture away: slot, publication, triggers, schema, replica identities, shadow. The failed database stays.

@@ -12,7 +12,7 @@ use std::path::Path;
 const WHAT: &str = "DBD_TEST_CAPTURE";
 
 /// Runs `swap` or `end` in another process that is killed in its gap number `at`; whether it came to its end.
-async fn in_a_process(rig: &Rig, what: &str, at: u64, log: &Path) -> bool {
+pub async fn in_a_process(rig: &Rig, what: &str, at: u64, log: &Path) -> bool {
     let order = serde_json::json!({
         "url": rig.url.expose(), "capture": rig.capture, "what": what, "at": at, "log": log,
     });
@@ -62,13 +62,13 @@ async fn killed_everywhere(way: Way, who: Who) {
     for at in 1..30 {
         load.more(10).await;
         let whole = in_a_process(&rig, "swap", at, &log).await;
+        // Open again by itself, before anybody resumes: clients write on.
+        load.more(5).await;
         let effect = rig.effect("swap");
         let fenced = rig.captures.fence(&rig.url, &rig.capture, &effect).await.unwrap();
         let order = CaptureOrder { url: &rig.url, capture: &rig.capture, effect: &effect };
         let standing = rig.captures.standing(&order, &fenced).await.unwrap();
         assert!(!whole || matches!(standing, SwapStanding::Swapped { .. }), "{standing:?}");
-        // Open either way: clients write on.
-        load.more(5).await;
         if matches!(standing, SwapStanding::Swapped { .. }) {
             swapped = true;
             break;

@@ -38,6 +38,9 @@ pub struct Rig {
     pub own: Vec<String>,
     pub modified: BTreeMap<String, Vec<String>>,
     pub wal_limit: Option<u64>,
+    pub proof_budget: Duration,
+    /// What the last swap told, and when.
+    pub steps: std::cell::RefCell<Vec<String>>,
     folder: tempfile::TempDir,
 }
 
@@ -83,13 +86,18 @@ impl Rig {
             Holder::new(capture.run.clone(), "test/journal".to_owned(), 1, "b3:0123456789abcdef", "tests".to_owned());
         Self {
             url,
-            captures: PostgresCaptures { backups: Box::new(tools(folder.path().join("shadow"))) },
+            captures: PostgresCaptures {
+                backups: Box::new(tools(folder.path().join("shadow"))),
+                search: tools(folder.path().to_owned()).search,
+            },
             tools: tools(folder.path().join("work")),
             capture,
             holder,
             own: Vec::new(),
             modified: BTreeMap::new(),
             wal_limit: None,
+            proof_budget: Duration::from_secs(20),
+            steps: std::cell::RefCell::default(),
             folder,
         }
     }
@@ -152,8 +160,8 @@ impl Rig {
         self.captures.raise_shadow(&order).await
     }
 
-    /// A migration as dbd runs one: marked, with its row in the ledger, covered at its end.
-    pub async fn migrate(&self, sql: &str) {
+    /// A migration as dbd runs one: marked, with its row in the ledger, covered at its end. Gives its transaction.
+    pub async fn migrate(&self, sql: &str) -> String {
         let client = self.client().await;
         let row = format!(
             "INSERT INTO dbd.ledger (effect_id, phase, run_id, step, digest, origin, seq, hash, token) \
@@ -161,12 +169,14 @@ impl Rig {
             self.capture.run, self.holder.token
         );
         let cover = self.captures.cover(&self.capture).join(";");
+        let told = |error: tokio_postgres::Error| panic!("the migration: {:?}", error.as_db_error());
         client
-            .batch_execute(&format!("BEGIN; SET LOCAL dbd.migrating = 'on'; {row}; {sql}; {cover}; COMMIT"))
+            .batch_execute(&format!("BEGIN; SET LOCAL dbd.migrating = 'on'; {row}; {sql}; {cover}"))
             .await
-            .unwrap_or_else(|error| {
-                panic!("the migration: {}", error.as_db_error().map_or(error.to_string(), |error| format!("{error:?}")))
-            });
+            .unwrap_or_else(told);
+        let xid = client.query_one("SELECT pg_current_xact_id()::text", &[]).await.unwrap().get(0);
+        client.batch_execute("COMMIT").await.unwrap();
+        xid
     }
 
     pub async fn catch_up(&self) -> Result<Backlog, Failure> {
@@ -188,6 +198,7 @@ impl Rig {
 
     pub async fn swap(&self, expected: Option<&Digest>) -> Result<Swapped, Failure> {
         let (effect, anchor) = (self.effect("swap"), self.anchor());
+        let begun = std::time::Instant::now();
         let order = SwapOrder {
             url: &self.url,
             capture: &self.capture,
@@ -199,8 +210,8 @@ impl Rig {
             tracking: None,
             modified: &self.modified,
             fence_timeout: Duration::from_secs(20),
-            proof_budget: Duration::from_secs(20),
-            progress: &|_| (),
+            proof_budget: self.proof_budget,
+            progress: &|text| self.steps.borrow_mut().push(format!("{text} at {:?}", begun.elapsed())),
         };
         self.captures.swap(&order).await
     }

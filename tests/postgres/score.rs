@@ -209,7 +209,8 @@ fn judged(facts: &Facts, migration: &str) -> BTreeSet<Danger> {
     heavy(judged.into_iter().filter_map(|one| one.danger).collect())
 }
 
-/// `cargo test --test main -- postgres::score --nocapture` prints the table of `docs/benchmarks.md`.
+/// With `--nocapture` it prints what is told otherwise, and the table of `docs/benchmarks.md`.
+#[allow(clippy::print_stderr, reason = "the table is read by whoever asked for it")]
 #[tokio::test]
 async fn what_is_said_of_a_migration_is_what_the_server_does() {
     let ground = Ground::new().await;
@@ -224,7 +225,7 @@ async fn what_is_said_of_a_migration_is_what_the_server_does() {
         assert!(failure.is_none(), "{name}: {failure:?}");
         hurt += u32::from(!truth.is_empty());
         let url = ground.prepared(setup).await;
-        let facts = Postgres.hazard_facts(url).await.unwrap();
+        let facts = Postgres::default().hazard_facts(url).await.unwrap();
         let mut folder = Facts::of_text();
         let _ = judge::migration(&mut folder, "1.sql", setup, false);
         let seen = run(url, migration).await;
@@ -336,7 +337,7 @@ async fn a_change_between_any_two_types_rewrites_exactly_what_is_said() {
          create domain longer as varchar(9); create type mood as enum ('ok'); create type pair as (a int); {tables}"
     );
     let url = ground.prepared(&setup).await;
-    let facts = Postgres.hazard_facts(url).await.unwrap();
+    let facts = Postgres::default().hazard_facts(url).await.unwrap();
     let mut folder = Facts::of_text();
     let _ = judge::migration(&mut folder, "1.sql", &setup, false);
     let session = pg::connect(&ground.database).await;

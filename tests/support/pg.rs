@@ -136,7 +136,7 @@ fn start(label: &str) -> Server {
     fs_err::create_dir_all(&home).expect("the temporary folder can be written");
 
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(SUPERVISE).arg("supervise").arg(&bin).arg(&home).args([USER, DEPLOYER, PASSWORD]);
+    shell.arg("-c").arg(SUPERVISE).arg("supervise").arg(&bin).arg(&home).args([USER, DEPLOYER, PASSWORD, fsync()]);
     let mut user = None;
     if rustix::process::geteuid().is_root() {
         // PostgreSQL refuses to run as root.
@@ -162,7 +162,13 @@ fn start(label: &str) -> Server {
     Server { socket: home, bin, user, _alive: alive }
 }
 
-/// `$1` the programs, `$2` the folder, `$3` the superuser, `$4` and `$5` the role that has a password.
+/// Measurements want the disk to be waited for: `DBD_TEST_FSYNC=on`.
+#[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
+fn fsync() -> &'static str {
+    if std::env::var("DBD_TEST_FSYNC").is_ok_and(|value| value == "on") { "on" } else { "off" }
+}
+
+/// `$1` the programs, `$2` the folder, `$3` the superuser, `$4` and `$5` the role that has a password, `$6` whether the disk is waited for.
 const SUPERVISE: &str = r#"
 trap '' INT TERM HUP
 umask 077
@@ -176,11 +182,12 @@ end() {
 cat >>data/postgresql.conf <<EOF &&
 listen_addresses = ''
 unix_socket_directories = '$2'
-fsync = off
+fsync = $6
 full_page_writes = off
 synchronous_commit = off
 max_connections = 200
 wal_level = logical
+max_prepared_transactions = 10
 EOF
 "$1/pg_ctl" --pgdata data --wait --log log start >>log 2>&1 </dev/null &&
 echo "create role $4 login createdb password '$5'; create role reader; grant reader to $4" |

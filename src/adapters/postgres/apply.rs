@@ -6,7 +6,7 @@
 use super::batches::{self, Batches};
 use super::blockers::blockers;
 use super::connect::{NOTICE_DEAD_CLIENTS, Session, connect, lost};
-use super::kept::{Kept, may_share};
+use super::kept::{CLEAR, FLUSHES, Kept, REPORT, may_share};
 use super::ledger::{
     clean_up_alone, finish_alone, finish_detach, lease_is_held, ledger_insert, ledger_row, literal, step_name,
     superseded,
@@ -114,7 +114,7 @@ async fn once(
 ) -> Result<Option<String>, Trouble> {
     let share = may_share(order);
     let earlier = match share {
-        true => kept.take(order.url).await,
+        true => kept.take(order).await,
         // It may change what sessions begin with.
         false => {
             kept.close().await;
@@ -172,7 +172,10 @@ async fn within(
     );
     let mut line = Line::new(order, &session.client);
     if again {
-        line.send(Part::Cleared, "DISCARD ALL", trace).await?;
+        if session.major >= FLUSHES {
+            line.send(Part::Cleared, REPORT, trace).await?;
+        }
+        line.send(Part::Cleared, CLEAR, trace).await?;
     }
     line.send(Part::Setup, &setup, trace).await?;
     // What earlier units of the migration set for their session counts for this one too.

@@ -144,7 +144,7 @@ pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
 }
 
 /// Two sessions that are both idle and share one backend are behind a pooler in transaction mode.
-async fn is_pooled(url: &ConnectionUrl, first: &super::connect::Session) -> Result<bool, Failure> {
+pub(super) async fn is_pooled(url: &ConnectionUrl, first: &super::connect::Session) -> Result<bool, Failure> {
     let second = connect(url, "dbd").await?;
     let pid = "SELECT pg_catalog.pg_backend_pid()";
     let failed = |error: &tokio_postgres::Error| query_failed(url, "looking for a pooler", error);

@@ -140,12 +140,14 @@ fn way_back(run: &Run) -> Vec<Block> {
         return Vec::new();
     }
     let mut story = Vec::new();
+    let how = facts::way_back(run).filter(|_| outcome(run) == facts::Outcome::RolledBack);
     let turned = match (&run.rollback_why, &run.rollback_asked) {
         (_, Some(asked)) => format!("A rollback was requested {}", said(asked)),
         (Some(why), None) => format!("The run turned round by itself: {why}"),
         (None, None) => "The run turned round".to_owned(),
     };
     story.push(text(turned));
+    story.extend(how.map(|how| text(capital(&how))));
     story.extend(loss(run).into_iter().map(|told| mark(Tone::Odd, capital(&told))));
     if run.loss.is_some() && loss(run).is_empty() {
         story.push(text("No rows were written since the backup by anybody else"));

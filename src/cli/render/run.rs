@@ -103,6 +103,7 @@ fn rollback_json(run: &Run) -> Value {
         "why": run.rollback_why.as_ref().map(failure_json),
         "requested_by": run.rollback_asked.as_ref().map(|asked| asked.actor.id.as_str()),
         "requested_reason": run.rollback_asked.as_ref().and_then(|asked| asked.reason.as_deref()),
+        "way": facts::way_back(run),
         "loss": run.loss.as_ref().map(loss_json),
         "kept": run.saved.as_ref().map(|saved| saved.path.as_str()),
     })
@@ -390,6 +391,9 @@ impl Page {
         if let Some(backup) = &run.backup {
             let size = format!("{}, {}", bytes(backup.bytes), backup.digest.short());
             rows.push(vec![plain("backup"), plain(format!("{size}, {}", backup.path))]);
+        }
+        if let Some(way) = facts::way_back(run) {
+            rows.push(vec![plain("way back"), plain(way)]);
         }
         if let Some(saved) = &run.saved {
             rows.push(vec![plain("before the restore"), plain(format!("{}, {}", bytes(saved.bytes), saved.path))]);

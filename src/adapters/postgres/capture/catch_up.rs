@@ -34,7 +34,7 @@ const FEW: u64 = 200;
 /// The tables whose rows tell that a transaction is dbd's own.
 const SHAPE: (&str, &str) = ("dbd_capture", "shape");
 const MARKER: (&str, &str) = ("dbd_capture", "marker");
-const OWN: &[(&str, &str)] = &[("dbd", "ledger"), ("dbd", "batch"), SHAPE, MARKER];
+const OWN: &[(&str, &str)] = &[("dbd", "ledger"), ("dbd", "batch"), ("dbd_capture", "modified"), SHAPE, MARKER];
 
 /// A target and its shadow, with a session in each.
 pub(super) struct Pair<'a> {
@@ -398,7 +398,10 @@ impl<'a> Pair<'a> {
         let name = relations.get(&rel).map(|(schema, name, _)| (schema.as_str(), name.as_str()));
         if let Some(name) = name.filter(|name| OWN.contains(name)) {
             transaction.own = true;
-            transaction.changes.clear();
+            // Those before it are the migration's as well, and whatever they changed is not compared.
+            let before = std::mem::take(&mut transaction.changes);
+            let ids = before.iter().filter_map(|(rel, _)| self.state.shapes.get(rel)).map(|shape| shape.id);
+            transaction.modified.extend(ids.map(|id| (id, String::new())));
             if let (true, Message::Insert { new, .. } | Message::Update { new, .. }) = (name == MARKER, &read)
                 && let Some(Value::Text(text)) = new.last()
             {

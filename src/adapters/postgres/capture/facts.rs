@@ -66,6 +66,9 @@ pub(super) async fn facts(url: &ConnectionUrl) -> Result<CaptureFacts, Failure> 
         let sql = limit.replace("{captured}", CAPTURED);
         facts.refused.extend(client.query(&sql, &[]).await.map_err(failed)?.iter().map(|row| row.get::<_, String>(0)));
     }
+    if super::super::facts::is_pooled(url, &session).await? {
+        facts.refused.push("the URL leads through a pooler in transaction mode, which keeps connections to a database that changes its name".to_owned());
+    }
     let row = client
         .query_one(
             &format!(

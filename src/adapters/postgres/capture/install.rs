@@ -134,7 +134,7 @@ pub(super) async fn patiently(url: &ConnectionUrl, client: &Client, sql: &str, w
 }
 
 async fn publish(url: &ConnectionUrl, client: &Client, capture: &Capture, tables: &[&str]) -> Result<(), Failure> {
-    let own = ["dbd_capture.shape", "dbd_capture.marker", "dbd.ledger", "dbd.batch"];
+    let own = ["dbd_capture.shape", "dbd_capture.marker", "dbd_capture.modified", "dbd.ledger", "dbd.batch"];
     // No column lists: they would keep a migration from dropping the column. Not all tables: it would take a superuser.
     let all: Vec<String> = own.iter().chain(tables).map(|name| format!("ONLY {name}")).collect();
     let sql = format!("CREATE PUBLICATION {} FOR TABLE {}", identifier(&capture.publication()), all.join(", "));

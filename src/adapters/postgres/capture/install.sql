@@ -42,11 +42,12 @@ CREATE TABLE dbd_capture.change (
 CREATE TABLE dbd_capture.shape (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, shape text NOT NULL);
 CREATE TABLE dbd_capture.marker (id integer PRIMARY KEY, n bigint NOT NULL);
 
--- The tables whose rows a migration's own statements touched: what it did there is not what is compared before a swap.
-CREATE TABLE dbd_capture.modified (rel oid PRIMARY KEY);
+-- The tables whose rows a migration's own statements touched: what it did there is not what is compared before a swap. Published, so that a
+-- transaction of a statement that runs alone is known by its row as well.
+CREATE TABLE dbd_capture.modified (seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, rel oid NOT NULL);
 CREATE FUNCTION dbd_capture.modified() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
-    INSERT INTO dbd_capture.modified VALUES (TG_RELID) ON CONFLICT DO NOTHING;
+    INSERT INTO dbd_capture.modified (rel) VALUES (TG_RELID);
     RETURN NULL;
 END
 $$;
@@ -75,6 +76,11 @@ DECLARE
     way  text := (SELECT capture ->> 'way' FROM dbd_capture.run);
     slot text := (SELECT capture ->> 'slot' FROM dbd_capture.run);
 BEGIN
+    IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = target AND tgname = '!dbd_migrated') THEN
+        EXECUTE format('CREATE TRIGGER "!dbd_migrated" AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT '
+            'WHEN (pg_catalog.current_setting(''dbd.migrating'', true) = ''on'') EXECUTE FUNCTION dbd_capture.modified()', target::regclass);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER "!dbd_migrated"', target::regclass);
+    END IF;
     IF way = 'triggers' THEN
         IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = target AND tgname = '!dbd_capture') THEN
             RETURN;
@@ -83,10 +89,7 @@ BEGIN
             'WHEN (pg_catalog.current_setting(''dbd.migrating'', true) IS DISTINCT FROM ''on'') EXECUTE FUNCTION dbd_capture.note()', target::regclass);
         EXECUTE format('CREATE TRIGGER "!dbd_truncate" AFTER TRUNCATE ON %s FOR EACH STATEMENT '
             'WHEN (pg_catalog.current_setting(''dbd.migrating'', true) IS DISTINCT FROM ''on'') EXECUTE FUNCTION dbd_capture.note()', target::regclass);
-        EXECUTE format('CREATE TRIGGER "!dbd_migrated" AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT '
-            'WHEN (pg_catalog.current_setting(''dbd.migrating'', true) = ''on'') EXECUTE FUNCTION dbd_capture.modified()', target::regclass);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER "!dbd_capture", ENABLE ALWAYS TRIGGER "!dbd_truncate", '
-            'ENABLE ALWAYS TRIGGER "!dbd_migrated"', target::regclass);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER "!dbd_capture", ENABLE ALWAYS TRIGGER "!dbd_truncate"', target::regclass);
     ELSE
         -- The whole old row: only then can be told which columns a write changed, whatever the migration did to the others.
         -- A published table without an identity would make the application's own updates fail, so this comes first.

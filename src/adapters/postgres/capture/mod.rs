@@ -2,7 +2,8 @@
 //!
 //! `facts` says what a target allows; `install` begins to capture (`install.sql` is what stands in the target meanwhile) and takes the
 //! snapshot the dump is made at; `shadow` makes the second copy and proves it; `catch_up` reads what was captured, from triggers or from a
-//! slot (`pgoutput`), and `replay` writes it in its old `shape`; `swap` closes, drains, compares (`proof`) and renames; `tidy` takes it all away.
+//! slot (`pgoutput`), and `replay` writes it in its old `shape`; `swap` closes, drains, compares (`proof`) and renames, while a
+//! `watchman` stands by in case this process dies; `tidy` takes it all away.
 
 mod catch_up;
 mod facts;
@@ -14,8 +15,10 @@ mod shadow;
 mod shape;
 mod swap;
 mod tidy;
+mod watchman;
 
 use super::exclude;
+use crate::adapters::support::pg_bin::Search;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
 use crate::domain::ids::EffectId;
@@ -31,6 +34,8 @@ use async_trait::async_trait;
 pub struct PostgresCaptures {
     /// Restores the dump into the shadow.
     pub backups: Box<dyn Backups>,
+    /// Where psql is looked for, by which a target is opened again when this process dies while it is closed.
+    pub search: Search,
 }
 
 #[async_trait(?Send)]
@@ -70,7 +75,7 @@ impl Captures for PostgresCaptures {
     }
 
     async fn swap(&self, order: &SwapOrder<'_>) -> Result<Swapped, Failure> {
-        swap::swap(order, &exclude(order.tracking.map_or("", |tracking| &*tracking.table))).await
+        swap::swap(order, &exclude(order.tracking.map_or("", |tracking| &*tracking.table)), &self.search).await
     }
 
     async fn fence(&self, url: &ConnectionUrl, capture: &Capture, effect: &EffectId) -> Result<Fenced, Failure> {

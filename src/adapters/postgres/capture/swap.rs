@@ -5,7 +5,9 @@ use super::super::connect::{Session, connect, query_failed};
 use super::super::ledger::{LEDGER, identifier, ledger_insert, literal, superseded};
 use super::catch_up::Pair;
 use super::replay::Stop;
+use super::watchman::Watchman;
 use super::{proof, shadow};
+use crate::adapters::support::pg_bin::Search;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Certainty, Failure};
@@ -54,13 +56,14 @@ impl Names {
 }
 
 /// Swaps.
-pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude) -> Result<Swapped, Failure> {
+pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude, search: &Search) -> Result<Swapped, Failure> {
     let (url, capture) = (order.url, order.capture);
     let name = order.effect.application_name();
     let office = connect(&url.with_database(&capture.maintenance), &name).await?;
     let failed = |error: tokio_postgres::Error| query_failed(url, "looking at the names of the databases", &error);
     let names = Names::read(&office.client, capture).await.map_err(failed)?;
     if names.swapped() {
+        validate(url, &name).await?;
         return Ok(Swapped { failed: capture.failed(), ..Swapped::default() });
     }
     if names.target && !names.open {
@@ -74,18 +77,28 @@ pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude) -> Result<Swa
         .await
         .map_err(|error| query_failed(url, "reading what the shadow goes without", &error))?;
 
+    let prepared = proof::prepare(order, &pair).await?;
+    let oid = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
+    let oid = office.client.query_one(oid, &[&capture.database]).await.map_err(failed)?.get(0);
+    let watchman = Watchman::stand(search, url, capture, oid).await;
     let begun = Instant::now();
     (order.progress)("closing the target");
-    let result = closed(order, &office, pair, exclude, &dressing).await;
-    match result {
+    let result = closed(order, &office, pair, exclude, &dressing, prepared).await;
+    let result = match result {
         Ok(mut swapped) => {
             swapped.fence_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             passed(Boundary::Swapped, "");
             office.close().await;
+            // The swap has happened: what does not hold is told when it is settled.
+            let _ = validate(url, &name).await;
             Ok(swapped)
         }
         Err(failure) => Err(reopened(order, &office, failure).await),
+    };
+    if let Some(watchman) = watchman {
+        watchman.leave();
     }
+    result
 }
 
 /// Opens the target after a swap that came to nothing, and says so.
@@ -187,6 +200,7 @@ async fn closed(
     mut pair: Pair<'_>,
     exclude: &Exclude,
     dressing: &str,
+    prepared: proof::Prepared,
 ) -> Result<Swapped, Failure> {
     let (url, capture) = (order.url, order.capture);
     let failed = |what: &'static str| move |error: tokio_postgres::Error| query_failed(url, what, &error);
@@ -196,11 +210,12 @@ async fn closed(
     passed(Boundary::TargetClosed, "");
     let ended = empty(order, &office.client, &capture.database, &pids).await?;
     passed(Boundary::TargetEmpty, "");
+    (order.progress)("nobody is in the target");
 
     let target = &pair.target.client;
-    let prepared =
+    let undecided =
         "SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() LIMIT 1";
-    if let Some(row) = target.query_opt(prepared, &[]).await.map_err(failed("looking for prepared transactions"))? {
+    if let Some(row) = target.query_opt(undecided, &[]).await.map_err(failed("looking for prepared transactions"))? {
         return Err(Failure::new(
             Code::WouldLoseRows,
             format!("the prepared transaction `{}` of {} is open", row.get::<_, String>(0), url.place()),
@@ -212,6 +227,7 @@ async fn closed(
     let marker = pair.mark().await?;
     drain(order, &mut pair, marker).await?;
     passed(Boundary::ShadowLevel, "");
+    (order.progress)("the shadow is level");
 
     let target = &pair.target.client;
     if let Some(expected) = order.expected {
@@ -223,13 +239,16 @@ async fn closed(
                 .hint("somebody else changed the schema: going back would undo that as well, so decide by hand"));
         }
     }
-    let proven = proof::touched(order, &pair).await?;
+    let proven = proof::touched(order, &pair, prepared).await?;
+    (order.progress)("touched rows are the same");
     dress(order, &pair, dressing).await?;
     passed(Boundary::ShadowDressed, "");
+    (order.progress)("the shadow is ready");
 
     pair.close().await;
     empty(order, &office.client, &capture.database, &[]).await?;
     empty(order, &office.client, &capture.shadow(), &[]).await?;
+    (order.progress)("swapping the names");
     rename(order, &office.client).await?;
     Ok(Swapped { fence_ms: 0, ended, proven: proven.0, touched: proven.1, failed: capture.failed() })
 }
@@ -343,6 +362,8 @@ async fn dress(order: &SwapOrder<'_>, pair: &Pair<'_>, dressing: &str) -> Result
         )
         .await
         .map_err(failed)?;
+    let there = "SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.to_regnamespace('dbd') AND relkind = 'r'";
+    let there: Vec<String> = target.query(there, &[]).await.map_err(failed)?.iter().map(|row| row.get(0)).collect();
     for row in &tables {
         let (table, columns): (String, String) = (row.get(0), row.get(1));
         // What this run applied is applied no more.
@@ -350,12 +371,7 @@ async fn dress(order: &SwapOrder<'_>, pair: &Pair<'_>, dressing: &str) -> Result
             "applied" | "migration" => format!(" WHERE run_id IS DISTINCT FROM {}", literal(order.holder.run.as_str())),
             _ => String::new(),
         };
-        let there: bool = target
-            .query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&format!("dbd.{}", identifier(&table))])
-            .await
-            .map_err(failed)?
-            .get(0);
-        if !there {
+        if !there.contains(&table) {
             continue;
         }
         let from = format!("COPY (SELECT {columns} FROM dbd.{}{without}) TO STDOUT", identifier(&table));
@@ -416,6 +432,7 @@ pub(super) async fn standing(order: &CaptureOrder<'_>, fenced: &Fenced) -> Resul
     let names = settle_names(url, &office.client, capture).await?;
     office.close().await;
     if names.swapped() {
+        validate(url, "dbd probe").await?;
         let swapped = Swapped { failed: capture.failed(), ..Swapped::default() };
         let evidence = format!("{}; the database gone back from is {}", fenced.evidence(), capture.failed());
         return Ok(SwapStanding::Swapped { swapped, evidence });
@@ -435,19 +452,14 @@ pub(super) async fn standing(order: &CaptureOrder<'_>, fenced: &Fenced) -> Resul
     Ok(SwapStanding::NotSwapped { evidence })
 }
 
-/// What follows at leisure, on the database that is now the target.
-pub(super) async fn settle(order: &CaptureOrder<'_>) -> Result<Vec<String>, Failure> {
-    let url = order.url;
-    let session = connect(url, &order.effect.application_name()).await?;
+/// Checks the foreign keys that came back without a look at the rows, and tells which do not hold. Nobody is kept waiting by it.
+async fn validate(url: &ConnectionUrl, name: &str) -> Result<Vec<String>, Failure> {
+    let session = connect(url, name).await?;
     let client = &session.client;
-    let failed = |error: tokio_postgres::Error| query_failed(url, "looking after what was swapped in", &error);
+    let failed = |error: tokio_postgres::Error| query_failed(url, "checking the foreign keys", &error);
     let mut told = Vec::new();
-    if client
-        .query_one("SELECT pg_catalog.to_regclass('dbd_shadow.reference') IS NOT NULL", &[])
-        .await
-        .map_err(failed)?
-        .get(0)
-    {
+    let there = "SELECT pg_catalog.to_regclass('dbd_shadow.reference') IS NOT NULL";
+    if client.query_one(there, &[]).await.map_err(failed)?.get(0) {
         let references = client
             .query(
                 "SELECT r.tab, r.name FROM dbd_shadow.reference r JOIN pg_catalog.pg_constraint k \
@@ -459,16 +471,24 @@ pub(super) async fn settle(order: &CaptureOrder<'_>) -> Result<Vec<String>, Fail
             .map_err(failed)?;
         for row in &references {
             let (table, name): (String, String) = (row.get(0), row.get(1));
-            if let Err(error) =
-                client.batch_execute(&format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", identifier(&name))).await
-            {
-                told.push(format!(
-                    "the foreign key {name} of {table} does not hold: {}",
-                    query_failed(url, "checking it", &error).causes.join("; ")
-                ));
+            let sql = format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", identifier(&name));
+            if let Err(error) = client.batch_execute(&sql).await {
+                let why = query_failed(url, "checking it", &error).causes.join("; ");
+                told.push(format!("the foreign key {name} of {table} does not hold: {why}"));
             }
         }
     }
+    session.close().await;
+    Ok(told)
+}
+
+/// What follows at leisure, on the database that is now the target.
+pub(super) async fn settle(order: &CaptureOrder<'_>) -> Result<Vec<String>, Failure> {
+    let url = order.url;
+    let session = connect(url, &order.effect.application_name()).await?;
+    let client = &session.client;
+    let failed = |error: tokio_postgres::Error| query_failed(url, "looking after what was swapped in", &error);
+    let mut told = validate(url, &order.effect.application_name()).await?;
     let views = client
         .query(
             "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.relkind = 'm' AND c.relispopulated ORDER BY c.oid",
