@@ -309,7 +309,7 @@ impl Run {
             flight: self.flight.as_ref().map(|flight| flight.id.clone()),
             steps: self.plan.as_ref().map_or(0, |plan| plan.steps.len()),
             committed: self.committed.len(),
-            tests: settings.is_some_and(|settings| settings.tests.is_some()),
+            tests: settings.is_some_and(|settings| settings.tests.is_some() || settings.previous_tests.is_some()),
             verify: settings.is_some_and(|settings| settings.verify.is_some()),
             verify_once: settings.and_then(|settings| settings.verify.as_ref()).is_some_and(|verify| verify.once),
             health: settings.is_some_and(|settings| settings.health.is_some()),
@@ -556,6 +556,7 @@ impl Run {
             }
             (Effect::RunTests, Outcome::Command(report)) => {
                 self.keep(report.output.as_slice());
+                self.keep(report.previous.as_ref().map_or(&[], |previous| previous.output.as_slice()));
                 self.tests = Some(report.clone());
             }
             (Effect::RunVerify, Outcome::Command(report)) => {

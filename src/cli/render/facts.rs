@@ -6,6 +6,7 @@ use super::table::Tone;
 use super::words::{self, count, duration, plural};
 use crate::domain::effect::Effect;
 use crate::domain::failure::Failure;
+use crate::domain::forecast::Forecast;
 use crate::domain::machine::{End, Flight, Position, State};
 use crate::domain::plan::UndoClass;
 use crate::domain::run::Run;
@@ -493,6 +494,32 @@ pub fn allowed_by(run: &Run, finding: &crate::domain::finding::Finding) -> Strin
         Some(waived) => waived.by.clone(),
         None => run.requested.as_ref().map(|requested| requested.actor.id.clone()).unwrap_or_default(),
     }
+}
+
+/// What a forecast is likely to lie between.
+pub(super) fn band(one: &Forecast) -> Option<String> {
+    Some(format!("{} to {}", duration(one.low_ms?), duration(one.high_ms?)))
+}
+
+/// The statement that takes the lock, and the one it is held through.
+pub(super) fn statements(one: &Forecast) -> String {
+    let by = one.by.clone().unwrap_or_default();
+    one.through.as_ref().map_or_else(|| by.clone(), |through| format!("{by}, through {through}"))
+}
+
+/// What the forecast rests on, in a sentence.
+pub(super) fn foretold_from(run: &Run) -> Option<String> {
+    let rehearsal = run.rehearsal.as_ref()?;
+    let basis = rehearsal.forecast.first()?.basis?;
+    let taught = rehearsal.correction.map_or_else(String::new, |one| {
+        let runs = if one.runs == 1 {
+            "what the last run".to_owned()
+        } else {
+            format!("the median of what the last {} runs", one.runs)
+        };
+        format!("; times {}.{:02}, {runs} of this target measured", one.percent / 100, one.percent % 100)
+    });
+    Some(format!("foretold from {}{taught}", basis.words()))
 }
 
 #[cfg(test)]
