@@ -28,6 +28,7 @@ fn what_others_write_meanwhile_stays_when_the_run_goes_back_by_a_swap() {
         "[rollback]\nin_place = false\n[environments.dev]\nverify = {{ command = '{}' }}\n",
         gate("verify", 1)
     ));
+    eprintln!("{:?}", project.dbd(&["doctor", "dev"]));
     let before = project.snapshot();
     let mut running = project.spawn(&["start", "dev", "--json"]);
     until_at_gate(&mut running, &project, "verify");
