@@ -90,6 +90,14 @@ impl Ways {
         self.found.push(StepWay { undo, why_not, notes, writes: std::mem::take(&mut self.writes) });
     }
 
+    /// The trial of the step at `place` broke off: that step and all after it go back by other ways.
+    pub(super) fn broke_off(&mut self, place: usize, failure: &Failure) {
+        let why = format!("trying the way back broke off: {}", told(failure));
+        self.found.truncate(place);
+        self.say(UndoClass::Restore, vec![why.clone()], Vec::new());
+        self.idle = Some(why);
+    }
+
     /// What all of it comes to, for people and for `rehearsal.json`.
     pub(super) fn reverse(&self) -> Reverse {
         let whole = self.found.iter().all(|way| way.undo.is_in_place());
@@ -241,6 +249,7 @@ impl Runner<'_> {
         tried: Tried<'_>,
     ) -> Result<(), Failure> {
         let UnitMode::Alone { probe } = &tried.step.mode else { return Ok(()) };
+        // Nothing is tried any more.
         if ways.found.len() > tried.place {
             return Ok(());
         }
@@ -552,7 +561,14 @@ impl Proof<'_, '_> {
         );
         let mut written = Vec::new();
         for table in tables.iter().take(MOST_WRITTEN) {
-            let Some(table) = writable(before, &self.deed.after, &self.deed.renamed, table) else { continue };
+            let Some(mut table) = writable(before, &self.deed.after, &self.deed.renamed, table) else { continue };
+            // What a value means that its author turns back and forth, the author knows; what is left alone must stay.
+            if let Some(changed) = self.deed.changed.get(&table.before).filter(|_| way.method == "supplied") {
+                for column in &mut table.columns {
+                    let turned = |name: &String| changed.rows || changed.columns.contains(name);
+                    column.same &= !column.before.as_ref().is_some_and(turned);
+                }
+            }
             let mut said = Vec::new();
             written.extend(self.trial.write(&table, adds, &mut said).await?);
             notes.extend(said.into_iter().filter(|_| adds));

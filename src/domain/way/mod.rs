@@ -10,6 +10,7 @@
 //! kept      what stands where              Shape, Column: the tables of a catalog as values that can be kept
 //! names     what was called otherwise      (before, after) -> the statements that give old names back
 //! generate  the way back from one step     Seen -> InPlace, or why there is none
+//! keep      what of it is about rows       what is copied, put aside, and comes back
 //! ```
 //!
 //! What the step does was seen in the sandbox; what comes out is SQL that is tried out there before anybody relies on it, so nothing
@@ -17,8 +18,11 @@
 //! shape could hold once the step is taken back.
 
 mod generate;
+mod keep;
 mod kept;
 pub mod names;
+#[cfg(test)]
+mod tests;
 
 pub use generate::{Changed, Seen, generate, supplied};
 pub use kept::{Look, Writable, WritableColumn, look, moved, stored, writable};
