@@ -281,7 +281,7 @@ mod tests {
         insta::assert_snapshot!(refused("lock_timeout = \"1s\"\n"), @"
         DBD-0002 1:1 `lock_timeout` is not a key dbd knows
           did you mean `environments.<name>.lock_timeout`?
-          a file may hold `migrations`, `environments`, `tests`, `check`, `sandbox`, `journal`, `artifacts`, `tools`, `alerts`, `loki`, `neon`, `vercel` and `github`
+          a file may hold `migrations`, `environments`, `tests`, `check`, `sandbox`, `rollback`, `journal`, `artifacts`, `tools`, `alerts`, `loki`, `neon`, `vercel` and `github`
         ");
         insta::assert_snapshot!(refused("[sandbox]\n\"journal.path\" = \"x\"\n"), @"
         DBD-0002 2:1 `sandbox.journal.path` is not a key dbd knows
