@@ -15,6 +15,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
+use crate::ports::backup::Section;
 use crate::ports::boundary::{Boundary, passed};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
@@ -462,6 +463,8 @@ pub struct RestoreCopyOrder<'a> {
     pub drop_public: bool,
     /// Whether the rows are left out.
     pub schema_only: bool,
+    /// The part that is restored; everything without one.
+    pub section: Option<Section>,
     /// Whether foreign keys are left out, with their comments.
     pub without_foreign_keys: bool,
     /// A folder for the list of what is restored.
@@ -519,7 +522,7 @@ pub async fn restore_copy(
             missing.iter().map(|role| format!("CREATE ROLE {} NOLOGIN;\n", quote_ident(role))).collect();
         run_sql(order.bin, order.sandbox, &script, cancel).await?;
     }
-    if order.drop_public {
+    if order.drop_public && order.section != Some(Section::PostData) {
         run_sql(order.bin, order.sandbox, "DROP SCHEMA IF EXISTS public;\n", cancel).await?;
     }
 
@@ -530,6 +533,10 @@ pub async fn restore_copy(
     if order.schema_only {
         options.push("--schema-only");
     }
+    options.extend(order.section.map(|section| match section {
+        Section::PreData => "--section=pre-data",
+        Section::PostData => "--section=post-data",
+    }));
     let left_out =
         |entry: &&TocEntry| of_capture(entry) || order.without_foreign_keys && of_foreign_key(entry, &entries);
     let wanted = if entries.iter().any(|entry| left_out(&entry)) {

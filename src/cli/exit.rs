@@ -148,6 +148,7 @@ impl ExitCode {
             | Code::LockTimeout
             | Code::MigrationTimeout
             | Code::TestsFailed
+            | Code::PreviousTestsFailed
             | Code::BreakingChange
             | Code::TargetChanged
             | Code::CommandFailed

@@ -3,6 +3,7 @@
 use super::keys::{self, Key, Kind, Misfit, Value};
 use super::{list, nearest};
 use crate::domain::code::Code;
+use crate::domain::copying::{Mask, RULES};
 use crate::domain::failure::{Failure, Place};
 use crate::domain::ids::EnvironmentName;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub(super) struct Settings {
     pub(super) found: BTreeMap<String, Found>,
     /// The environments that have a section, with the place of the first one each.
     pub(super) environments: BTreeMap<EnvironmentName, Place>,
+    /// `[sandbox.mask]`: columns, and what stands instead of their values.
+    pub(super) masks: BTreeMap<String, String>,
     /// What is odd but does not stop anything.
     pub(super) warnings: Vec<Failure>,
 }
@@ -94,6 +97,10 @@ impl Walk<'_> {
                     .ok_or_else(|| bad_name(name).placed(place.clone()))?;
                 self.settings.environments.entry(environment).or_insert_with(|| place.clone());
             }
+            if full == "sandbox.mask" {
+                self.masks(item, &place)?;
+                continue;
+            }
             // A quoted name with a dot in it would look like a path of several names.
             let key = keys::find(&full).filter(|_| !name.contains('.'));
             if let Some(key) = key {
@@ -108,6 +115,29 @@ impl Walk<'_> {
             } else {
                 return Err(unknown(path, name, &full).placed(place));
             }
+        }
+        Ok(())
+    }
+
+    /// The one section whose keys are the user's own: names of columns.
+    fn masks(&mut self, item: &Item, place: &Place) -> Result<(), Failure> {
+        let bad = |why: String, place: Place| {
+            Failure::new(Code::BadValue, why)
+                .hint("write lines like `\"public.customers.email\" = \"email\"` below `[sandbox.mask]`")
+                .placed(place)
+        };
+        let Some(table) = item.as_table_like() else {
+            return Err(bad("`sandbox.mask` must be a section".to_owned(), place.clone()));
+        };
+        for (column, rule) in table.iter() {
+            let place = self.place(table.key(column).and_then(toml_edit::Key::span));
+            let Some(rule) = rule.as_str() else {
+                let names: Vec<&str> = RULES.to_vec();
+                return Err(bad(format!("`{column}` in [sandbox.mask] must be one of {}", names.join(", ")), place));
+            };
+            Mask::parse(column, rule)
+                .map_err(|must| bad(format!("`{column}` in [sandbox.mask] must be {must}"), place))?;
+            self.settings.masks.insert(column.to_owned(), rule.to_owned());
         }
         Ok(())
     }
@@ -286,7 +316,7 @@ mod tests {
         insta::assert_snapshot!(refused("[sandbox]\n\"journal.path\" = \"x\"\n"), @"
         DBD-0002 2:1 `sandbox.journal.path` is not a key dbd knows
           did you mean `journal.path`?
-          `[sandbox]` may hold `server`, `data`, `dir` and `user`
+          `[sandbox]` may hold `server`, `data`, `dir`, `user` and `sample`
         ");
     }
 
@@ -308,9 +338,10 @@ mod tests {
         DBD-0003 2:11 `environments.prod.health.retries` is `-1`; it must be a whole number from 0 to 1000
           write it like `retries = 5`
         ");
-        insta::assert_snapshot!(refused("[sandbox]\ndata = \"sample\"\n"), @r#"
-        DBD-0003 2:8 `sandbox.data` cannot be `"sample"` yet; it must be `full` or `schema`
-        "#);
+        insta::assert_snapshot!(refused("[sandbox.mask]\n'people.email' = 'gone'\n"), @"
+        DBD-0003 2:1 `people.email` in [sandbox.mask] must be one of email, name, text, null, hash, number, constant:VALUE
+          write lines like `\"public.customers.email\" = \"email\"` below `[sandbox.mask]`
+        ");
         insta::assert_snapshot!(refused("[journal]\nurl = { env = \"J\" }\n"), @"
         DBD-0003 2:7 `journal.url` is not available yet; leave it out
         ");

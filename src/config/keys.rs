@@ -140,9 +140,14 @@ pub const SECTIONS: &[Section] = &[
         "environments.*.health",
         "Asked after the deployment; an application that is not healthy takes the run back.",
     ),
+    section(
+        "environments.*.budget",
+        "How long a deployment may keep others waiting; a forecast over it refuses the run, unless it is allowed.",
+    ),
     section("tests", "Run in the sandbox, after the migrations; any failure refuses the run."),
     section("check", "What `dbd check` and the rehearsal find about migrations."),
     section("sandbox", "The throw-away copy of the target on which a run is rehearsed."),
+    section("sandbox.sample", "How much a sample holds. What its rows refer to comes along."),
     section(
         "rollback",
         "The ways back a run may take. The gentlest that provably works is chosen before anything is deployed.",
@@ -321,11 +326,39 @@ pub const KEYS: &[Key] = &[
         "How often it is asked again before the application counts as not healthy.",
     ),
     key(
+        "environments.*.budget.blocked_reads",
+        span(1, DAY),
+        Default::None("no limit"),
+        "\"500ms\"",
+        "How long reads of one table may wait at a stretch, by the forecast.",
+    ),
+    key(
+        "environments.*.budget.blocked_writes",
+        span(1, DAY),
+        Default::None("no limit"),
+        "\"2s\"",
+        "How long writes to one table, or to rows of it, may wait at a stretch, by the forecast.",
+    ),
+    key(
+        "environments.*.budget.duration",
+        span(1, 7 * DAY),
+        Default::None("no limit"),
+        "\"5m\"",
+        "How long all migrations may take together, by the forecast.",
+    ),
+    key(
         "tests.command",
         Kind::Command,
         Default::None("none"),
         "\"npm test\"",
         "A command run with `sh -c` in the project's root. It gets `DATABASE_URL` (the sandbox) and `DBD_RUN_ID`; a status other than 0 refuses the run.",
+    ),
+    key(
+        "tests.previous",
+        Kind::Command,
+        Default::None("none"),
+        "\"npm --prefix ../released test\"",
+        "The tests of the application that still runs, against the migrated sandbox: it has to live with the new schema until it is replaced. A status other than 0 refuses the run.",
     ),
     key("tests.timeout", span(100, DAY), Default::Is("10m"), "\"10m\"", "How long the command may take."),
     key(
@@ -352,10 +385,10 @@ pub const KEYS: &[Key] = &[
     .or_variable(env::SANDBOX_POSTGRES_URL),
     key(
         "sandbox.data",
-        Kind::Word { allowed: &["full", "schema"], later: &["sample"] },
+        Kind::Word { allowed: &["full", "schema", "sample"], later: &[] },
         Default::Is("full"),
         "\"full\"",
-        "What is copied: everything, or the schema without rows.",
+        "What is copied: everything, the schema without rows, or a sample of the rows that all foreign keys hold for.",
     ),
     key(
         "sandbox.dir",
@@ -370,6 +403,20 @@ pub const KEYS: &[Key] = &[
         Default::None("whoever called `sudo`, else `postgres`, else `nobody`"),
         "\"postgres\"",
         "The ordinary user that runs the scratch server when dbd runs as root, as PostgreSQL refuses to run as root.",
+    ),
+    key(
+        "sandbox.sample.rows",
+        Kind::Count { min: 0, max: 1_000_000_000 },
+        Default::Is("1000"),
+        "1000",
+        "About so many rows of each table at least, with `data = \"sample\"`; a table with fewer is copied whole.",
+    ),
+    key(
+        "sandbox.sample.percent",
+        Kind::Count { min: 0, max: 100 },
+        Default::Is("1"),
+        "1",
+        "And at least this part of each table, in percent.",
     ),
     key(
         "rollback.in_place",

@@ -4,13 +4,16 @@ use super::env::{self, Variables};
 use super::file::{Found, Placed, Settings, Source, misfit};
 use super::keys::{self, Default, Key, Value};
 use super::{FILE_NAME, below, discover, list, nearest, shown};
+use crate::domain::budget::Budget;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
+use crate::domain::copying::Sample;
 use crate::domain::failure::{Failure, Place};
 use crate::domain::finding::Allowance;
 use crate::domain::ids::EnvironmentName;
 use crate::domain::secret::Secret;
 use crate::domain::way::CaptureWay;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,6 +96,10 @@ pub struct Sandbox {
     pub dir: PathBuf,
     /// The ordinary user that runs a scratch server when dbd is root.
     pub user: Option<String>,
+    /// How much of each table a sample holds.
+    pub sample: Sample,
+    /// Columns that are masked while they are copied, with what stands instead.
+    pub masks: BTreeMap<String, String>,
 }
 
 /// What a sandbox holds of the target.
@@ -102,6 +109,20 @@ pub enum SandboxData {
     Full,
     /// The schema without rows.
     Schema,
+    /// Some of the rows, and what they refer to.
+    Sample,
+}
+
+impl SandboxData {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Schema => "schema",
+            Self::Sample => "sample",
+        }
+    }
 }
 
 /// Where sandboxes live.
@@ -194,6 +215,8 @@ pub struct Environment {
     pub verify: Option<Command>,
     /// The health check, if there is an address to ask.
     pub health: Option<Health>,
+    /// How long others may be kept waiting.
+    pub budget: Budget,
 }
 
 /// How the application is asked whether it is well.
@@ -221,6 +244,7 @@ impl Config {
         let temp = PathBuf::from(read.variables.get(env::TMPDIR).unwrap_or("/tmp"));
         let data = match read.required(read.text("sandbox.data")?, "sandbox.data")?.as_str() {
             "schema" => SandboxData::Schema,
+            "sample" => SandboxData::Sample,
             _ => SandboxData::Full,
         };
         Ok(Self {
@@ -242,6 +266,16 @@ impl Config {
                 dir: read.required(path("artifacts.dir")?, "artifacts.dir")?,
                 retention: read.required(read.duration("artifacts.retention")?, "artifacts.retention")?,
             },
+            sandbox: Sandbox {
+                data,
+                dir: path("sandbox.dir")?.unwrap_or(temp),
+                user: read.text("sandbox.user")?,
+                sample: Sample {
+                    rows: read.count("sandbox.sample.rows")?,
+                    percent: read.count("sandbox.sample.percent")?,
+                },
+                masks: read.settings.masks.clone(),
+            },
             rollback: Rollback {
                 in_place: read.flag("rollback.in_place")?.unwrap_or(true),
                 capture: match read.required(read.text("rollback.capture")?, "rollback.capture")?.as_str() {
@@ -251,7 +285,6 @@ impl Config {
                     _ => vec![CaptureWay::Slot, CaptureWay::Triggers],
                 },
             },
-            sandbox: Sandbox { data, dir: path("sandbox.dir")?.unwrap_or(temp), user: read.text("sandbox.user")? },
             tools: Tools { pg_bin: path("tools.pg_bin")? },
             alerts: Alerts {
                 slack_webhook_url: read.secret("alerts.slack_webhook_url")?,
@@ -328,6 +361,17 @@ impl Config {
             rollback_window: duration("rollback_window")?,
             verify: read.command(&key("verify"))?,
             health,
+            budget: {
+                let limit = |path: &str| {
+                    let limit = read.duration(&key(path))?;
+                    Ok::<_, Failure>(limit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)))
+                };
+                Budget {
+                    blocked_reads_ms: limit("budget.blocked_reads")?,
+                    blocked_writes_ms: limit("budget.blocked_writes")?,
+                    duration_ms: limit("budget.duration")?,
+                }
+            },
             name,
         })
     }
@@ -354,6 +398,20 @@ impl Config {
     /// [`Code::BadValue`] if `tests.command` names a variable that is not set: the run would go on without its tests.
     pub fn tests(&self) -> Result<Option<Command>, Failure> {
         self.reader.command("tests")
+    }
+
+    /// `tests.previous`, with the limit of `[tests]`, if there is a command.
+    ///
+    /// # Errors
+    /// As [`Config::tests`].
+    pub fn previous_tests(&self) -> Result<Option<Command>, Failure> {
+        let read = &self.reader;
+        if let Some(failure) = read.unset("tests.previous") {
+            return Err(failure.hint("or take the key out, to do without the command"));
+        }
+        let Some(command) = read.text("tests.previous")? else { return Ok(None) };
+        let timeout = read.required(read.duration("tests.timeout")?, "tests.timeout")?;
+        Ok(Some(Command { command, timeout, repeatable: true }))
     }
 
     /// `[check]`: the codes of hazards that are let pass, and why; `None` if there are none.

@@ -53,6 +53,8 @@ writes a commented `dbd.toml`.
 - A secret written into `dbd.toml` itself is accepted with a warning (DBD-0010).
 - An unknown key is an error that names the nearest known one (DBD-0002). A value that does not fit says what would (DBD-0003).
 - Durations are written `500ms`, `45s`, `5m`, `12h`, `30d`, `2w`, or put together, `1h30m`.
+- `[sandbox.mask]` is the one section whose keys are your own: columns, like `\"public.customers.email\" = \"email\"`. What stands instead of a
+  value is `email`, `name`, `text` (as many `x`), `null`, `hash` (the same for the same value), `number` or `constant:VALUE`.
 - A connection URL that names no user means `PGUSER`, else `USER`, else `LOGNAME`.
 ";
 

@@ -1,7 +1,9 @@
 //! Whole configurations: a folder, a file, an environment, and what comes out.
 
 use super::*;
+use crate::domain::copying::Sample;
 use crate::domain::secret::Secret;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A project folder with the given files, and the configuration read in it.
@@ -91,6 +93,8 @@ fn every_key_is_read_as_what_it_is() {
         data = "schema"
         dir = "scratch"
         user = "pg"
+        sample = { rows = 50, percent = 2 }
+        mask = { "people.email" = "email" }
         [tests]
         command = "npm test"
         timeout = "1m"
@@ -144,7 +148,13 @@ fn every_key_is_read_as_what_it_is() {
     );
     assert_eq!(
         config.sandbox,
-        Sandbox { data: SandboxData::Schema, dir: root.join("scratch"), user: Some("pg".to_owned()) }
+        Sandbox {
+            data: SandboxData::Schema,
+            dir: root.join("scratch"),
+            user: Some("pg".to_owned()),
+            sample: Sample { rows: 50, percent: 2 },
+            masks: BTreeMap::from([("people.email".to_owned(), "email".to_owned())]),
+        }
     );
     assert_eq!(
         config.tests(),

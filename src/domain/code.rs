@@ -103,6 +103,7 @@ codes! {
     ConnectionLost = "DBD-0408", "the connection was lost";
     CommandFailed = "DBD-0409", "a command could not be run";
     CommandTimeout = "DBD-0410", "a command ran longer than allowed";
+    PreviousTestsFailed = "DBD-0420", "the running application's tests failed";
     // 05xx: verification
     SchemaDiffers = "DBD-0501", "the target's schema is not the rehearsed one";
     VerifyFailed = "DBD-0502", "the verification command failed";

@@ -2,15 +2,18 @@
 //!
 //! Nothing of a run is kept anywhere but in these events; a kind is never removed and its meaning never changes (see `codec`).
 
+use super::budget::Budget;
+use super::copying::Sample;
 use super::digest::Digest;
 use super::effect::Effect;
 use super::failure::Failure;
 use super::finding::{Allowance, Finding};
+use super::forecast::{Correction, Forecast, Timeline};
 use super::ids::{EffectId, EnvironmentName};
 use super::migration::Migration;
 use super::plan::Plan;
 use super::plan::UndoClass;
-use super::rehearsal::{Forecast, MigrationTiming, Reverse};
+use super::rehearsal::{MigrationTiming, Reverse};
 use super::way::CaptureWay;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -73,6 +76,18 @@ pub struct Settings {
     pub verify: Option<UserCommand>,
     /// The health check of the application.
     pub health: Option<HealthCheck>,
+    /// How much of each table the sandbox gets, if it gets a sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
+    /// The columns that reach the sandbox only under a mask, as the configuration names them, with what stands instead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub masks: BTreeMap<String, String>,
+    /// The tests of the application that still runs, run in the migrated sandbox too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_tests: Option<UserCommand>,
+    /// How long others may be kept waiting; none in runs older than the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Which ways back may be taken; in runs older than the ways, the backup alone.
     #[serde(default)]
     pub rollback: RollbackSettings,
@@ -291,8 +306,17 @@ pub struct Rehearsal {
     pub changes: BTreeMap<String, u64>,
     /// What was noticed.
     pub findings: Vec<Finding>,
+    /// What is to be known of the copy it ran on, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copy: Vec<String>,
     /// The locks the target will see.
     pub forecast: Vec<Forecast>,
+    /// Statements and locks over time; none in runs older than the picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+    /// What earlier runs of this target taught, if they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<Correction>,
     /// Whether the migrations can be taken back in place, and what that would lose; none in runs older than the looking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverse: Option<Reverse>,
@@ -315,7 +339,7 @@ pub struct Artifact {
 }
 
 /// How a user command came out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandReport {
     /// The exit status, unless a signal ended it.
     pub status: Option<i32>,
@@ -323,6 +347,9 @@ pub struct CommandReport {
     pub counts: Option<TestCounts>,
     /// The file with the output.
     pub output: Option<Artifact>,
+    /// How the tests of the application that still runs came out, where there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Box<CommandReport>>,
 }
 
 /// Test counts as a runner printed them.
@@ -345,6 +372,10 @@ pub struct StepReport {
     pub tries: u32,
     /// The transaction that wrote its ledger row.
     pub xid: Option<String>,
+    /// For each of its statements the milliseconds from its beginning to the end of its transaction, in the try that got through: how long what
+    /// it locked was held. Empty in runs older than the timing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_ms: Vec<u64>,
 }
 
 /// What a restore of the backup would forget.
@@ -369,10 +400,16 @@ impl Loss {
         self.written.values().fold(0, |sum, rows| sum.saturating_add(*rows))
     }
 
+    /// Whether rows that others wrote, or that they removed, would be forgotten.
+    #[must_use]
+    pub fn forgets_rows(&self) -> bool {
+        self.rows() > 0 || !self.deleted.is_empty()
+    }
+
     /// Whether anything of somebody else's would be forgotten.
     #[must_use]
     pub fn is_any(&self) -> bool {
-        self.rows() > 0 || self.schema || !self.deleted.is_empty()
+        self.forgets_rows() || self.schema
     }
 }
 

@@ -322,6 +322,8 @@ pub struct Facts {
     pub stale_backup: bool,
     /// Whether a restore would forget somebody's rows.
     pub loss: bool,
+    /// Whether that would be somebody's rows or schema for certain: then it is not restored unasked.
+    pub forgets: bool,
     /// Whether a rollback can be asked for: there is a backup and something was committed.
     pub restorable: bool,
     /// How many committed steps are not taken back.
@@ -557,7 +559,7 @@ impl Machine {
 
     /// Whether the restore that is due would forget somebody's rows, and nobody asked for it.
     fn would_lose(&self, undo: Undoing) -> bool {
-        undo == Undoing::Save && self.facts.loss && !self.facts.asked
+        undo == Undoing::Save && self.facts.forgets && !self.facts.asked
     }
 
     fn turned_round(&self) -> bool {

@@ -4,9 +4,11 @@
 //! in as values, so that the same history always gives the same answer, on any machine and on any day.
 
 pub mod audit;
+pub mod budget;
 pub mod code;
 pub mod codec;
 pub mod connection;
+pub mod copying;
 pub mod decide;
 pub mod digest;
 pub mod effect;
@@ -14,10 +16,12 @@ pub mod event;
 pub mod evolve;
 pub mod failure;
 pub mod finding;
+pub mod forecast;
 pub mod hazard;
 pub mod ids;
 pub mod ledger;
 pub mod machine;
+pub mod measured;
 pub mod migration;
 pub mod next;
 pub mod plan;

@@ -95,7 +95,7 @@ fn ready(run: &Run) -> Next {
             Next::Record(Event::RollbackStarted { why: decide::undo_failed(run) })
         }
         State::Rolling { .. } if facts.failed => Next::Record(Event::Halted { why: decide::undo_failed(run) }),
-        State::Rolling { undo: Undoing::Save, .. } if facts.loss && !facts.asked => {
+        State::Rolling { undo: Undoing::Save, .. } if facts.forgets && !facts.asked => {
             Next::Record(Event::Halted { why: decide::would_lose(run) })
         }
         State::Rolling { undo: Undoing::Conclude, .. } => Next::Record(Event::RolledBack),

@@ -52,8 +52,44 @@ pub struct StatementTrace {
     pub rows: u64,
     /// Bytes of write-ahead log it wrote.
     pub wal_bytes: u64,
+    /// Bytes of temporary files it wrote, where the server tells.
+    #[serde(default)]
+    pub temp_bytes: u64,
+    /// Rows it updated or deleted in tables that existed before: whoever wants to write them waits until its transaction ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<(String, u64)>,
+    /// How many rows one of its transactions changes, if it runs in batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// When it held which lock, if it ran outside a transaction, as far as somebody else saw it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// How long the COMMIT behind it took, if it is the last of its transaction, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commit_ms: u64,
+    /// From its beginning to the end of its transaction, in milliseconds, where nobody watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_ms: Option<u64>,
     /// What is dangerous about it on a live database.
     pub danger: Vec<String>,
+}
+
+/// A stretch of time in which a statement was seen to hold a lock, in milliseconds from its beginning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// The object.
+    pub object: String,
+    /// The lock mode.
+    pub lock: String,
+    /// When it was seen first.
+    pub from_ms: u64,
+    /// When it was last there, or may have been.
+    pub to_ms: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One migration as it ran.
@@ -65,19 +101,6 @@ pub struct MigrationTrace {
     pub duration_ms: u64,
     /// Its statements, in order.
     pub statements: Vec<StatementTrace>,
-}
-
-/// What one object will see while the migration runs on the target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Forecast {
-    /// The object.
-    pub object: String,
-    /// The strongest lock held on it.
-    pub lock: String,
-    /// For how long, from taking it to the end of its transaction, in milliseconds, as rehearsed.
-    pub held_ms: u64,
-    /// What waits meanwhile: `reads and writes`, `writes`, `schema changes` or `nothing`.
-    pub blocks: String,
 }
 
 /// How long one migration took and how many statements it had.
@@ -116,74 +139,5 @@ pub fn strength(lock: &str) -> u8 {
         "ExclusiveLock" => 7,
         "AccessExclusiveLock" => 8,
         _ => 0,
-    }
-}
-
-/// Foretells, from transactions as they ran, which lock each object is held under and for how long.
-///
-/// A lock lasts from the statement that took it to the end of its transaction; the strongest mode of an object counts, and the longest hold of
-/// that mode. `transactions` holds the statements of one transaction each, in order.
-#[must_use]
-pub fn forecast(transactions: &[Vec<&StatementTrace>]) -> Vec<Forecast> {
-    let mut held: std::collections::BTreeMap<(String, String), u64> = std::collections::BTreeMap::new();
-    for transaction in transactions {
-        for (place, statement) in transaction.iter().enumerate() {
-            let to_the_end: u64 = transaction[place..].iter().map(|later| later.duration_ms).sum();
-            for (object, lock) in &statement.locks {
-                let longest = held.entry((object.clone(), lock.clone())).or_default();
-                *longest = (*longest).max(to_the_end);
-            }
-        }
-    }
-    let mut strongest: std::collections::BTreeMap<String, Forecast> = std::collections::BTreeMap::new();
-    for ((object, lock), held_ms) in held {
-        let this = Forecast { object: object.clone(), blocks: blocks(&lock).to_owned(), lock, held_ms };
-        match strongest.get(&object) {
-            Some(other) if strength(&other.lock) >= strength(&this.lock) => {}
-            _ => {
-                strongest.insert(object, this);
-            }
-        }
-    }
-    let mut all: Vec<Forecast> = strongest.into_values().filter(|one| one.blocks != "nothing").collect();
-    all.sort_by(|a, b| {
-        strength(&b.lock).cmp(&strength(&a.lock)).then(b.held_ms.cmp(&a.held_ms)).then(a.object.cmp(&b.object))
-    });
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ran(duration_ms: u64, locks: &[(&str, &str)]) -> StatementTrace {
-        StatementTrace {
-            duration_ms,
-            locks: locks.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
-            ..StatementTrace::default()
-        }
-    }
-
-    #[test]
-    fn a_lock_lasts_to_the_end_of_its_transaction() {
-        let (first, second) = (ran(5, &[("public.a", "AccessExclusiveLock")]), ran(100, &[("public.b", "ShareLock")]));
-        let forecast = forecast(&[vec![&first, &second]]);
-        assert_eq!(forecast.len(), 2);
-        assert_eq!(
-            (forecast[0].object.as_str(), forecast[0].held_ms, forecast[0].blocks.as_str()),
-            ("public.a", 105, "reads and writes")
-        );
-        assert_eq!(
-            (forecast[1].object.as_str(), forecast[1].held_ms, forecast[1].blocks.as_str()),
-            ("public.b", 100, "writes")
-        );
-    }
-
-    #[test]
-    fn the_strongest_lock_of_an_object_counts_and_weak_ones_are_left_out() {
-        let (read, alter) = (ran(50, &[("t", "AccessShareLock")]), ran(2, &[("t", "AccessExclusiveLock")]));
-        let forecast = forecast(&[vec![&read], vec![&alter]]);
-        assert_eq!(forecast.len(), 1);
-        assert_eq!((forecast[0].lock.as_str(), forecast[0].held_ms), ("AccessExclusiveLock", 2));
     }
 }

@@ -281,6 +281,11 @@ impl Run {
         }
     }
 
+    /// Whether it turned round because the target's schema was not the rehearsed one.
+    fn turned_for_the_schema(&self) -> bool {
+        self.rollback_why.as_ref().is_some_and(|why| why.code == Code::SchemaDiffers)
+    }
+
     /// As [`Run::way`], if somebody asked for the way back now: what failed before is tried again.
     #[must_use]
     pub fn asked_way(&self) -> Way {
@@ -304,7 +309,7 @@ impl Run {
             flight: self.flight.as_ref().map(|flight| flight.id.clone()),
             steps: self.plan.as_ref().map_or(0, |plan| plan.steps.len()),
             committed: self.committed.len(),
-            tests: settings.is_some_and(|settings| settings.tests.is_some()),
+            tests: settings.is_some_and(|settings| settings.tests.is_some() || settings.previous_tests.is_some()),
             verify: settings.is_some_and(|settings| settings.verify.is_some()),
             verify_once: settings.and_then(|settings| settings.verify.as_ref()).is_some_and(|verify| verify.once),
             health: settings.is_some_and(|settings| settings.health.is_some()),
@@ -322,6 +327,10 @@ impl Run {
                 && self.capture.is_none()
                 && self.last_ms.saturating_sub(self.backup_ms) > BACKUP_AGE_MS,
             loss: self.loss.as_ref().is_some_and(Loss::is_any),
+            forgets: self.loss.as_ref().is_some_and(|loss| {
+                // A schema that never was the rehearsed one is the migration's own doing, as far as anybody can tell.
+                loss.forgets_rows() || (loss.schema && !self.turned_for_the_schema())
+            }),
             restorable: self.backup.is_some() && !self.committed.is_empty(),
             standing: self.standing_steps(),
             way: self.way(),
@@ -442,6 +451,8 @@ impl Run {
                     self.in_place_failed = true;
                 } else {
                     self.rollback_why = Some(why.clone());
+                    // What was proven in the sandbox is not what happened here.
+                    self.in_place_failed = why.code == Code::SchemaDiffers;
                 }
                 self.failure = None;
                 self.rollbacks += 1;
@@ -545,6 +556,7 @@ impl Run {
             }
             (Effect::RunTests, Outcome::Command(report)) => {
                 self.keep(report.output.as_slice());
+                self.keep(report.previous.as_ref().map_or(&[], |previous| previous.output.as_slice()));
                 self.tests = Some(report.clone());
             }
             (Effect::RunVerify, Outcome::Command(report)) => {

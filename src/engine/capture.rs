@@ -265,7 +265,9 @@ impl Runner<'_> {
         let own = self.own_transactions();
         let tracking = self.run.preflight.as_ref().map(|preflight| preflight.tracking());
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
-        let expected = decide::left(&self.run).filter(|(_, roles)| *roles).map(|(fingerprint, _)| fingerprint);
+        // Where the schema never was the rehearsed one there is nothing to hold it against.
+        let known = self.run.rollback_why.as_ref().is_none_or(|why| why.code != Code::SchemaDiffers);
+        let expected = decide::left(&self.run).filter(|(_, roles)| *roles && known).map(|(fingerprint, _)| fingerprint);
         let modified = self.modified();
         let swapped = world
             .captures

@@ -14,6 +14,8 @@
 
 pub mod anchors;
 pub mod capture;
+pub mod fill;
+mod foretell;
 pub mod keep;
 pub mod observe;
 mod perform;

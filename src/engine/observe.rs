@@ -3,10 +3,11 @@
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::failure::Failure;
+use crate::domain::forecast::Ran;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::migration::{Unit, UnitMode};
 use crate::domain::plan::{PlanStep, UndoClass};
-use crate::domain::rehearsal::{MigrationTrace, StatementTrace};
+use crate::domain::rehearsal::MigrationTrace;
 use crate::ports::database::{Anchor, ApplyOrder, Around, Database, Holder};
 
 /// One migration to be watched.
@@ -27,7 +28,7 @@ pub struct Seen {
     /// Migration by migration, up to the one that failed.
     pub migrations: Vec<MigrationTrace>,
     /// The statements of one transaction each, for the forecast.
-    pub transactions: Vec<Vec<StatementTrace>>,
+    pub transactions: Vec<Ran>,
     /// Why it did not get to the end.
     pub failure: Option<Failure>,
 }
@@ -91,9 +92,12 @@ pub async fn observe(
             };
             trace.duration_ms += statements.iter().map(|one| one.duration_ms).sum::<u64>();
             trace.statements.extend(statements.iter().cloned());
+            let ran = |first, statements| Ran { step: unit, first, migration: migration.id.clone(), statements };
             match whole.mode {
-                UnitMode::Transaction => seen.transactions.push(statements),
-                UnitMode::Alone { .. } => seen.transactions.extend(statements.into_iter().map(|one| vec![one])),
+                UnitMode::Transaction => seen.transactions.push(ran(0, statements)),
+                UnitMode::Alone { .. } => seen
+                    .transactions
+                    .extend(statements.into_iter().enumerate().map(|(first, one)| ran(first, vec![one]))),
             }
             seen.failure = failure;
             if seen.failure.is_some() {

@@ -1,5 +1,6 @@
 //! Carrying out one effect: which ports are called, in which order. No decision about the run is made here.
 
+use super::fill::{Rows, fill};
 use super::keep;
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
@@ -7,7 +8,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::decide;
 use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect};
-use crate::domain::event::{Backup, Outcome, StepReport, UserCommand};
+use crate::domain::event::{Backup, CommandReport, Outcome, StepReport, UserCommand};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, Migration, UnitMode};
@@ -18,6 +19,7 @@ use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
 use crate::ports::database::{ApplyOrder, Around, RestoreOf, Standing, UndoOrder};
+use crate::ports::sandbox::Sandbox;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,9 @@ impl Runner<'_> {
     pub(super) async fn perform(&mut self, effect: Effect, id: &EffectId) -> Done {
         if let Err(failure) = self.hold_tool(effect).await {
             return failure.into();
+        }
+        if !matches!(effect, Effect::CreateSandbox | Effect::FillSandbox) {
+            self.snapshot = None;
         }
         let result = match effect {
             Effect::Preflight => return self.preflight().await,
@@ -183,6 +188,9 @@ impl Runner<'_> {
             self.before = Some(snapshot.catalog);
             self.write_rollback_state(&backup)?;
         }
+        if purpose == DumpPurpose::Checkpoint && self.rows()?.copied() {
+            self.snapshot = snapshot.name.map(|name| (name, snapshot.hold));
+        }
         Ok(backup)
     }
 
@@ -216,12 +224,20 @@ impl Runner<'_> {
         Ok(outcome)
     }
 
+    /// Which rows the sandbox gets.
+    fn rows(&self) -> Result<Rows, Failure> {
+        let Some(request) = &self.run.request else { return Ok(Rows::default()) };
+        Ok(Rows { tracking: self.tracking_table().to_owned(), ..Rows::of(&request.settings)? })
+    }
+
     async fn fill_sandbox(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, Failure> {
         let world = self.world;
         let sandbox = self.need(self.sandbox.as_ref(), "the sandbox")?.clone();
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
-        let schema_only = self.run.request.as_ref().is_some_and(|request| request.settings.data == "schema");
+        let rows_wanted = self.rows()?;
+        let snapshot = self.snapshot.as_ref().map(|(name, _)| name.clone());
+        let same_moment = !rows_wanted.copied() || snapshot.is_some();
         let watch = self.watch;
         let path = world.files.path(&dump_name(DumpPurpose::Checkpoint, 0));
         let order = FillOrder {
@@ -232,11 +248,14 @@ impl Runner<'_> {
             roles: preflight.server.roles.clone(),
             may_create_roles: sandbox.own_server,
             drop_public: !preflight.server.has_public,
-            schema_only,
+            schema_only: rows_wanted.none,
+            section: None,
             without_foreign_keys: false,
             effect: id.clone(),
         };
-        let filled = world.backups.fill(&order, &|done, total| watch.progress(effect, done, total)).await?;
+        let progress = |done, total| watch.progress(effect, done, total);
+        let (database, backups) = (world.database.as_ref(), world.backups.as_ref());
+        let filled = fill(database, backups, &order, &rows_wanted, &world.target, snapshot, &progress).await?;
         for note in &filled.notes {
             watch.note(effect, note);
         }
@@ -256,7 +275,8 @@ impl Runner<'_> {
             }
             return Err(failure);
         }
-        if !schema_only {
+        // Rows that were read at another moment than the dump may be others.
+        if rows_wanted.all() && same_moment {
             let rows = world.database.row_counts(&sandbox.url, tracking).await?;
             if let Some((table, expected)) =
                 backup.rows.iter().find(|(table, expected)| rows.get(*table) != Some(expected))
@@ -268,6 +288,8 @@ impl Runner<'_> {
                 ));
             }
         }
+        world.sandboxes.log_everything(&sandbox).await?;
+        self.copied = filled.notes.clone();
         if filled.roles_kept {
             world.database.act_like(&sandbox.url, &preflight.server).await?;
         }
@@ -299,12 +321,59 @@ impl Runner<'_> {
 
     async fn run_tests(&mut self, id: &EffectId) -> Done {
         let settings = self.run.request.as_ref().map(|request| &request.settings);
-        let (Some(command), Some(sandbox)) = (settings.and_then(|settings| settings.tests.clone()), &self.sandbox)
-        else {
-            return Failure::new(Code::Bug, format!("{}: tests without a command or a sandbox", self.run.id)).into();
+        let Some(sandbox) = self.sandbox.clone() else {
+            return Failure::new(Code::Bug, format!("{}: tests without a sandbox", self.run.id)).into();
         };
-        let order = self.user_command(&command, &sandbox.url, "the tests", "tests.log", id);
-        self.user_ran(&order, Code::TestsFailed, "the tests failed in the sandbox").await
+        let (tests, previous) =
+            settings.map(|settings| (settings.tests.clone(), settings.previous_tests.clone())).unwrap_or_default();
+        let previous = match previous {
+            Some(command) => match self.run_previous_tests(&command, &sandbox, tests.is_some(), id).await {
+                Done::Yes(Outcome::Command(report), _) => Some(Box::new(report)),
+                other => return other,
+            },
+            None => None,
+        };
+        let done = match tests {
+            Some(command) => {
+                let order = self.user_command(&command, &sandbox.url, "the tests", "tests.log", id);
+                self.user_ran(&order, Code::TestsFailed, "the tests failed in the sandbox").await
+            }
+            None => Outcome::Command(CommandReport { status: Some(0), ..CommandReport::default() }).into(),
+        };
+        match done {
+            Done::Yes(Outcome::Command(report), blobs) => {
+                Done::Yes(Outcome::Command(CommandReport { previous, ..report }), blobs)
+            }
+            Done::No { failure, partial: Some(Outcome::Command(report)) } => {
+                Done::No { failure, partial: Some(Outcome::Command(CommandReport { previous, ..report })) }
+            }
+            other => other,
+        }
+    }
+
+    /// The tests of the application that still runs: it meets the new schema before the new one is there. They get a database of their own
+    /// where that can be had, so that neither tests see what the others wrote.
+    async fn run_previous_tests(&self, command: &UserCommand, sandbox: &Sandbox, others: bool, id: &EffectId) -> Done {
+        let mut url = sandbox.url.clone();
+        if others && sandbox.own_server {
+            let name = format!("{}_previous", url.database());
+            url = match self.world.database.duplicate(&url, &name).await {
+                Ok(url) => url,
+                Err(failure) => return failure.into(),
+            };
+        }
+        let order = self.user_command(command, &url, "the running application's tests", "tests-previous.log", id);
+        let what = "the tests of the application that still runs failed on the migrated schema";
+        match self.user_ran(&order, Code::PreviousTestsFailed, what).await {
+            Done::No { failure, partial: Some(Outcome::Command(report)) } => {
+                let report = CommandReport { previous: Some(Box::new(report)), ..CommandReport::default() };
+                let failure = failure.hint(
+                    "keep what the running application needs until it is gone, and remove it in a later deployment",
+                );
+                Done::No { failure, partial: Some(Outcome::Command(report)) }
+            }
+            done => done,
+        }
     }
 
     async fn run_verify(&mut self, id: &EffectId) -> Done {
@@ -417,11 +486,14 @@ impl Runner<'_> {
             }
         };
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let did = self.run.committed_by.get(step);
+        let rests_on: Vec<EffectId> = did.into_iter().chain(&self.run.undone_by).cloned().collect();
         let order = UndoOrder {
             url: &self.world.target,
             holder: &holder,
             effect: id,
             anchor: &anchor,
+            rests_on: &rests_on,
             step: &format!("undo of migration {}, unit {}", one.migration + 1, one.unit + 1),
             statements: &statements,
             lock_timeout_ms: plan.lock_timeout_ms,
@@ -456,7 +528,7 @@ impl Runner<'_> {
         match self.user_ran(&order, Code::CommandFailed, "the migration command failed").await {
             Done::Yes(..) => {
                 let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                Ok(Outcome::Step(StepReport { duration_ms, tries: 1, xid: None }))
+                Ok(Outcome::Step(StepReport { duration_ms, tries: 1, ..StepReport::default() }))
             }
             Done::No { failure, .. } => Err(failure),
         }
@@ -576,7 +648,7 @@ impl Runner<'_> {
             match world.backups.restore(&order).await {
                 Ok(()) => {
                     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    let report = StepReport { duration_ms, tries, xid: None };
+                    let report = StepReport { duration_ms, tries, ..StepReport::default() };
                     return Ok(Outcome::Step(report));
                 }
                 Err(failure)

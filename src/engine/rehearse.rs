@@ -1,20 +1,23 @@
 //! The rehearsal: the very code that will change the target changes the sandbox, and everything it does is written down.
 
+use super::fill::Rows;
 use super::reverse::{Tried, Ways};
 use super::runner::{Done, Runner};
 use crate::domain::code::Code;
+use crate::domain::copying;
 use crate::domain::decide;
 use crate::domain::digest::Digest;
 use crate::domain::effect::Effect;
 use crate::domain::event::{Artifact, Outcome, Pending, Rehearsal};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::forecast::Ran;
 use crate::domain::hazard::facts::Facts;
 use crate::domain::hazard::waive::Waived;
 use crate::domain::hazard::{Group, judge, observed, waive};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, UnitMode};
-use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, Reverse, StatementTrace, forecast};
+use crate::domain::rehearsal::{MigrationTiming, MigrationTrace, Reverse, StatementTrace};
 use crate::domain::schema::catalog::{Catalog, Kind};
 use crate::domain::schema::comparison::{Comparison, counts};
 use crate::domain::schema::compat::{Breaking, Judged};
@@ -29,7 +32,7 @@ pub(super) const CATALOG_AFTER: &str = "catalog-after.json";
 /// What the sandbox went through.
 struct Trace {
     migrations: Vec<MigrationTrace>,
-    transactions: Vec<Vec<StatementTrace>>,
+    transactions: Vec<Ran>,
     fingerprints: Vec<Digest>,
     failure: Option<Failure>,
     ways: Ways,
@@ -61,18 +64,18 @@ impl Runner<'_> {
         let rows_before = world.database.row_counts(&sandbox.url, &tracking.table).await?;
 
         let facts = world.database.hazard_facts(&world.target).await?;
+        let scale = self.scale(&sandbox.url).await?;
         let trace = self.apply_all(effect, &url, &sandbox.url, id, &before).await?;
-        let transactions: Vec<Vec<&StatementTrace>> =
-            trace.transactions.iter().map(|one| one.iter().collect()).collect();
-        // What the run itself makes holds nobody up, and a lock on an index follows from the one on its table.
-        let kinds = [Kind::Table, Kind::MaterializedView, Kind::View, Kind::ForeignTable, Kind::Sequence];
-        let existed = |name: &str| kinds.iter().any(|kind| before.find(*kind, name).is_some());
-        let forecast: Vec<_> = forecast(&transactions).into_iter().filter(|one| existed(&one.object)).collect();
+        let foretold = self.foretell(&trace.transactions, &scale, &before);
         let document = |reverse: &Reverse| {
             serde_json::json!({
                 "schema": "dbd.rehearsal/1",
                 "migrations": trace.migrations,
-                "forecast": forecast,
+                "forecast": foretold.forecast,
+                "forecast_basis": scale.basis,
+                "correction": foretold.correction,
+                "timeline": foretold.timeline,
+                "copy": self.copied,
                 "reverse": reverse,
             })
         };
@@ -92,6 +95,10 @@ impl Runner<'_> {
         artifacts.push(self.write_json(CATALOG_AFTER, &serde_json::to_value(&after).unwrap_or_default())?);
         let mut findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
         findings.extend(self.hazards(facts, &trace.migrations)?);
+        findings.extend(foretold.findings);
+        if let Some(request) = &self.run.request {
+            findings.extend(copying::unmasked(&before, &Rows::of(&request.settings)?.masks));
+        }
         findings.extend(trace.ways.findings);
         findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.object.cmp(&b.object)).then(a.code.cmp(&b.code)));
         let timings = preflight
@@ -115,7 +122,10 @@ impl Runner<'_> {
             fingerprints: trace.fingerprints,
             changes: counts(&changes),
             findings,
-            forecast,
+            copy: self.copied.clone(),
+            forecast: foretold.forecast,
+            timeline: Some(foretold.timeline),
+            correction: foretold.correction,
             reverse: Some(reverse),
             ways: trace.ways.found,
             artifacts,
@@ -210,9 +220,12 @@ impl Runner<'_> {
                 last.duration_ms += took;
                 last.statements.extend(statements.iter().cloned());
             }
+            let ran = |first, statements| Ran { step: place, first, migration: migration.id.to_string(), statements };
             match step.mode {
-                UnitMode::Transaction => trace.transactions.push(statements),
-                UnitMode::Alone { .. } => trace.transactions.extend(statements.into_iter().map(|one| vec![one])),
+                UnitMode::Transaction => trace.transactions.push(ran(0, statements)),
+                UnitMode::Alone { .. } => trace
+                    .transactions
+                    .extend(statements.into_iter().enumerate().map(|(first, one)| ran(first, vec![one]))),
             }
             if failure.is_some() {
                 trace.failure = failure;

@@ -120,6 +120,10 @@ pub struct Runner<'a> {
     /// The lock of the tool that owns the folder, held while the target changes.
     pub(super) tool_hold: Option<Hold>,
     pub(super) sandbox: Option<Sandbox>,
+    /// The snapshot of the dump and what keeps it, where rows are still to be read at it.
+    pub(super) snapshot: Option<(String, Box<dyn std::any::Any>)>,
+    /// How the sandbox was filled, in sentences.
+    pub(super) copied: Vec<String>,
     pub(super) before: Option<Catalog>,
     pub(super) roles_kept: bool,
     /// Whether the target allows a swap, between the look and the record of it.
@@ -155,6 +159,8 @@ impl<'a> Runner<'a> {
             hold: None,
             tool_hold: None,
             sandbox: None,
+            snapshot: None,
+            copied: Vec::new(),
             before: None,
             roles_kept: true,
             swap: None,

@@ -53,10 +53,21 @@ pub struct FillOrder {
     pub drop_public: bool,
     /// Whether the rows are left out.
     pub schema_only: bool,
+    /// The part that is restored; everything without one.
+    pub section: Option<Section>,
     /// Whether foreign keys are left out, with their comments.
     pub without_foreign_keys: bool,
     /// The effect it belongs to.
     pub effect: EffectId,
+}
+
+/// A part of a dump that is restored by itself, so that rows may come from elsewhere in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Tables and what they need.
+    PreData,
+    /// Indexes, constraints, triggers and whatever else comes after the rows.
+    PostData,
 }
 
 /// How a copy came out.

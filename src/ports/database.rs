@@ -36,6 +36,46 @@ pub struct Snapshot {
     pub hold: Box<dyn std::any::Any>,
 }
 
+/// What a forecast is scaled by.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    /// Bytes of each table and materialized view, indexes not counted.
+    pub bytes: BTreeMap<String, u64>,
+    /// How long the oldest transaction of others has been open, in milliseconds: a lock may have to wait for such a one.
+    pub oldest_transaction_ms: u64,
+}
+
+/// Rows to be copied into a sandbox that has its tables and no constraints yet.
+pub struct CopyOrder<'a> {
+    /// Where they are.
+    pub source: &'a ConnectionUrl,
+    /// The snapshot they are read at; what is there now without one.
+    pub snapshot: Option<String>,
+    /// Where they go.
+    pub sandbox: &'a ConnectionUrl,
+    /// What the session in the sandbox calls itself.
+    pub application_name: &'a str,
+    /// Columns that are replaced while they are read.
+    pub masks: &'a [crate::domain::copying::Mask],
+    /// How much of each table; everything without one.
+    pub sample: Option<crate::domain::copying::Sample>,
+    /// Tables that are copied whole all the same.
+    pub whole: Vec<String>,
+    /// Counts tables.
+    pub progress: crate::ports::backup::Progress<'a>,
+}
+
+/// What was copied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CopyReport {
+    /// Tables.
+    pub tables: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Those among them that others refer to and that were not picked themselves.
+    pub fetched: u64,
+}
+
 /// A session that holds the target's lock; dropped, the lock is free.
 pub struct Hold {
     /// Keeps the session open.
@@ -340,6 +380,8 @@ pub struct UndoOrder<'a> {
     pub effect: &'a EffectId,
     /// The intent's place in the journal.
     pub anchor: &'a Anchor,
+    /// The effects it rests on: that did the step, and that took back those after it. Without their rows in the ledger nothing is taken back.
+    pub rests_on: &'a [EffectId],
     /// Which step it is, for the ledger and for people: `undo of migration 1, unit 1`.
     pub step: &'a str,
     /// The statements.
@@ -423,6 +465,18 @@ pub trait Database {
 
     /// What hazards are judged by: tables with their sizes, constraints, types, functions. Read in a read-only transaction.
     async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure>;
+
+    /// Copies rows into a sandbox, masked, all or a sample that foreign keys hold for.
+    ///
+    /// # Errors
+    /// [`BadValue`](crate::domain::code::Code::BadValue) for a mask that fits no column, before anything is copied.
+    async fn copy_rows(&self, order: &CopyOrder<'_>) -> Result<CopyReport, Failure>;
+
+    /// Makes another database with the same content on the same server, called `name`. Nobody may be connected to the first.
+    async fn duplicate(&self, url: &ConnectionUrl, name: &str) -> Result<ConnectionUrl, Failure>;
+
+    /// How large tables are, and how long others keep what a lock has to wait for.
+    async fn weights(&self, url: &ConnectionUrl) -> Result<Weights, Failure>;
 
     /// The rows of each table.
     async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure>;

@@ -44,6 +44,9 @@ pub trait Sandboxes {
     /// Makes an empty database, like the target in encoding and locale, named after `run`. One of the same name is removed first.
     async fn create(&self, run: &str, like: &ServerFacts, persistent: bool) -> Result<Sandbox, Failure>;
 
+    /// Has a filled sandbox log what it writes, as the target does, where that is ours to say. Nobody may be connected to it.
+    async fn log_everything(&self, sandbox: &Sandbox) -> Result<(), Failure>;
+
     /// Removes the sandboxes named after `run`, and whatever is at work in them. Removing what is gone is no error.
     async fn remove(&self, run: &str) -> Result<(), Failure>;
 

@@ -38,6 +38,9 @@ pub struct Rig {
     pub own: Vec<String>,
     pub modified: BTreeMap<String, Vec<String>>,
     pub wal_limit: Option<u64>,
+    pub proof_budget: Duration,
+    /// What the last swap told, and when.
+    pub steps: std::cell::RefCell<Vec<String>>,
     folder: tempfile::TempDir,
 }
 
@@ -93,6 +96,8 @@ impl Rig {
             own: Vec::new(),
             modified: BTreeMap::new(),
             wal_limit: None,
+            proof_budget: Duration::from_secs(20),
+            steps: std::cell::RefCell::default(),
             folder,
         }
     }
@@ -193,6 +198,7 @@ impl Rig {
 
     pub async fn swap(&self, expected: Option<&Digest>) -> Result<Swapped, Failure> {
         let (effect, anchor) = (self.effect("swap"), self.anchor());
+        let begun = std::time::Instant::now();
         let order = SwapOrder {
             url: &self.url,
             capture: &self.capture,
@@ -204,8 +210,8 @@ impl Rig {
             tracking: None,
             modified: &self.modified,
             fence_timeout: Duration::from_secs(20),
-            proof_budget: Duration::from_secs(20),
-            progress: &|_| (),
+            proof_budget: self.proof_budget,
+            progress: &|text| self.steps.borrow_mut().push(format!("{text} at {:?}", begun.elapsed())),
         };
         self.captures.swap(&order).await
     }

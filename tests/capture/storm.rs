@@ -17,7 +17,7 @@ use std::time::Instant;
 const MIGRATIONS: [&str; 2] = [
     super::MIGRATION,
     "alter table acked alter n type numeric; alter table things add column extra int default 7; update things set c = 'zz' where id % 2 = 0; \
-     alter table children drop constraint children_parent_fkey; alter table scratch rename column t to u; alter type mood add value 'fair'",
+     alter table parents drop constraint parents_name_key; alter table scratch rename column t to u; alter type mood add value 'fair'",
 ];
 
 fn median(mut all: Vec<u64>) -> (u64, u64, u64) {
@@ -36,7 +36,9 @@ async fn fifty_ways_back() {
         let way = if run % 2 == 0 { Way::Triggers } else { Way::Slot };
         let who = if run / 2 % 2 == 0 { Who::Superuser } else { Who::Owner };
         let migration = MIGRATIONS[usize::try_from(run / 4 % 2).unwrap()];
-        let rig = Rig::new(way, who, SCHEMA).await;
+        let mut rig = Rig::new(way, who, SCHEMA).await;
+        // As a deployment has it.
+        rig.proof_budget = std::time::Duration::from_secs(1);
         let load = Workload::start(&rig.url, 3);
         load.more(20).await;
         rig.start().await.unwrap();
@@ -76,6 +78,7 @@ async fn fifty_ways_back() {
             gone.len(),
             made.len()
         );
+        println!("  {}", rig.steps.borrow().join(", "));
         rig.end().await;
         let effect = rig.effect("forget");
         let order = CaptureOrder { url: &rig.url, capture: &rig.capture, effect: &effect };
@@ -95,7 +98,8 @@ async fn of_any_size() {
     let sizes = std::env::var("DBD_STORM_MB").unwrap_or_else(|_| "100,1000".to_owned());
     for megabytes in sizes.split(',').map(|text| text.parse::<u64>().unwrap()) {
         for way in [Way::Triggers, Way::Slot] {
-            let rig = Rig::new(way, Who::Superuser, SCHEMA).await;
+            let mut rig = Rig::new(way, Who::Superuser, SCHEMA).await;
+            rig.proof_budget = std::time::Duration::from_secs(1);
             let client = rig.client().await;
             client
                 .batch_execute(&format!(
@@ -134,6 +138,7 @@ async fn of_any_size() {
                 lost.len(),
                 invented.len()
             );
+            println!("  {}", rig.steps.borrow().join(", "));
             assert!(lost.is_empty() && invented.is_empty() && odd.is_empty());
             rig.end().await;
             let effect = rig.effect("forget");

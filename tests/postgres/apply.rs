@@ -301,6 +301,18 @@ async fn a_shared_session_is_as_good_as_new() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_step_wrote_is_not_counted_as_written_by_the_next() {
+    let target = Target::new().await;
+    target.apply("insert into t values (2), (3);", &[], &[], None).await.applied();
+    // As the guard of a way back asks.
+    let asks = "insert into seen select relname || ' ' || n_tup_ins from pg_stat_xact_user_tables where n_tup_ins > 0 and relname in ('t', 'seen')";
+    target.apply("create table a (id int);", &[], &[asks], None).await.applied();
+    assert_eq!(target.seen().await, Vec::<String>::new());
+    target.apply("insert into t values (4);", &[], &[asks], None).await.applied();
+    assert_eq!(target.seen().await, ["t 1"]);
+}
+
+#[tokio::test]
 async fn what_changes_what_sessions_begin_with_is_followed_by_a_new_one() {
     for text in [
         "alter database %d set search_path = elsewhere, public;",

@@ -209,7 +209,8 @@ fn judged(facts: &Facts, migration: &str) -> BTreeSet<Danger> {
     heavy(judged.into_iter().filter_map(|one| one.danger).collect())
 }
 
-/// `cargo test --test main -- postgres::score --nocapture` prints the table of `docs/benchmarks.md`.
+/// With `--nocapture` it prints what is told otherwise, and the table of `docs/benchmarks.md`.
+#[allow(clippy::print_stderr, reason = "the table is read by whoever asked for it")]
 #[tokio::test]
 async fn what_is_said_of_a_migration_is_what_the_server_does() {
     let ground = Ground::new().await;

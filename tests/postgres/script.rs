@@ -173,3 +173,26 @@ async fn comments_on_what_is_no_object_of_its_own() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_partition_that_leaves_does_not_keep_what_it_had_from_its_parent() {
+    there_and_back(
+        "create table p (id int not null, at date, unique (id, at)) partition by range (at); create index p_at on p (at);
+         create table p1 partition of p for values from ('2020-01-01') to ('2021-01-01')",
+        "create table p (id int not null, at date, unique (id, at)) partition by range (at); create index p_at on p (at);
+         create table p1 (id int not null, at date)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_older_version_of_an_extension_is_left_to_a_person() {
+    let (client, other) = (pg::database().await, pg::database().await);
+    client.batch_execute("create extension pg_trgm version '1.4'").await.unwrap();
+    other.batch_execute("create extension pg_trgm version '1.3'").await.unwrap();
+    let (older, newer) = (read(&other).await, read(&client).await);
+    let (differing, unsaid) = go(&client, &older).await;
+    assert_eq!(differing, Vec::<String>::new());
+    assert_eq!(unsaid, ["extension:pg_trgm: an extension has no way back to an older version"]);
+    assert_eq!(go(&other, &newer).await, (vec![], vec![]));
+}

@@ -10,12 +10,13 @@ use dbd::domain::event::*;
 use dbd::domain::evolve::{Misfit, evolve};
 use dbd::domain::failure::{Certainty, Failure, Place};
 use dbd::domain::finding::{Finding, Severity};
+use dbd::domain::forecast::{Basis, Correction, Forecast, Timeline};
 use dbd::domain::ids::{EffectId, MigrationId};
 use dbd::domain::migration::{AloneProbe, Bookkeeping, Down, Format, Migration, Span, Unit, UnitMode};
 use dbd::domain::next::next;
 use dbd::domain::plan::{Plan, PlanStep, PlannedMigration, UndoClass};
 use dbd::domain::recovery::{Found, blocks_target, recovery};
-use dbd::domain::rehearsal::{Forecast, MigrationTiming};
+use dbd::domain::rehearsal::MigrationTiming;
 use dbd::domain::run::Run;
 use dbd::domain::way::CaptureWay;
 use proptest::collection::{btree_map, vec};
@@ -120,6 +121,10 @@ fn request() -> impl Strategy<Value = Request> {
                     tests,
                     verify,
                     health,
+                    sample: None,
+                    masks: Default::default(),
+                    previous_tests: None,
+                    budget: None,
                     rollback: RollbackSettings {
                         in_place: flags[0],
                         capture: if flags[1] { vec![CaptureWay::Slot] } else { Vec::new() },
@@ -253,12 +258,19 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
         statements,
         duration_ms,
     });
-    let forecast = (text(), text(), any::<u64>(), text()).prop_map(|(object, lock, held_ms, blocks)| Forecast {
-        object,
-        lock,
-        held_ms,
-        blocks,
-    });
+    let forecast = (text(), text(), any::<u64>(), text(), of(any::<u64>()), of(text()), of(any::<(usize, usize)>()))
+        .prop_map(|(object, lock, held_ms, blocks, low_ms, by, at)| Forecast {
+            object,
+            lock,
+            held_ms,
+            blocks,
+            low_ms,
+            high_ms: low_ms,
+            basis: by.as_ref().map(|_| Basis::Sample),
+            through: by.clone(),
+            by,
+            at,
+        });
     let changes = btree_map(text(), any::<u64>(), 0..3);
     (
         vec(timing, 0..2),
@@ -288,6 +300,9 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
                 fingerprint_after,
                 changes,
                 findings,
+                correction: forecast.first().map(|_| Correction { percent: 140, runs: 3 }),
+                copy: forecast.iter().map(|one| one.object.clone()).collect(),
+                timeline: forecast.first().map(|_| Timeline { total_ms: 7, ..Timeline::default() }),
                 forecast,
                 reverse: None,
                 ways: vec![StepWay {
@@ -331,12 +346,14 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         backup.prop_map(|backup| Outcome::Dump(Box::new(backup))),
         (json(), text()).prop_map(|(location, place)| Outcome::Sandbox { location, place }),
         rehearsal().prop_map(|one| Outcome::Rehearsal(Box::new(one))),
-        (of(any::<i32>()), of(counts), of(artifact()))
-            .prop_map(|(status, counts, output)| Outcome::Command(CommandReport { status, counts, output })),
+        (of(any::<i32>()), of(counts), of(artifact())).prop_map(|(status, counts, output)| Outcome::Command(
+            CommandReport { status, counts, output, previous: None }
+        )),
         (any::<u64>(), any::<u32>(), of(text())).prop_map(|(duration_ms, tries, xid)| Outcome::Step(StepReport {
             duration_ms,
             tries,
-            xid
+            held_ms: xid.iter().map(|_| duration_ms).collect(),
+            xid,
         })),
         (digest(), text()).prop_map(|(fingerprint, xid)| Outcome::Fingerprint { fingerprint, xid }),
         (rows(), rows(), any::<bool>()).prop_map(|(written, missing, schema)| Outcome::Loss(Loss {

@@ -79,6 +79,10 @@ pub fn request(case: &Case) -> Request {
             tests: case.tests.then(|| command("npm test")),
             verify: case.verify.then(|| command("./smoke.sh")),
             health: case.health.then_some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
+            sample: None,
+            masks: BTreeMap::new(),
+            previous_tests: None,
+            budget: None,
             rollback: RollbackSettings {
                 in_place: true,
                 capture: vec![CaptureWay::Slot, CaptureWay::Triggers],
@@ -224,6 +228,9 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
         changes: BTreeMap::from([("tables_modified".into(), 1)]),
         findings: case.findings.clone(),
         forecast: vec![],
+        timeline: None,
+        copy: vec![],
+        correction: None,
         reverse: None,
         ways: (0..case.steps)
             .map(|_| match case.back {
@@ -250,6 +257,7 @@ pub fn report(status: i32) -> CommandReport {
         status: Some(status),
         counts: Some(TestCounts { passed: 7, failed: 0, skipped: 1 }),
         output: Some(artifact("tests.log")),
+        previous: None,
     }
 }
 
@@ -259,7 +267,7 @@ pub fn loss(rows: i64) -> Loss {
 }
 
 pub fn step() -> StepReport {
-    StepReport { duration_ms: 9, tries: 1, xid: Some("7450".into()) }
+    StepReport { duration_ms: 9, tries: 1, xid: Some("7450".into()), ..StepReport::default() }
 }
 
 pub fn failure(message: &str) -> Failure {

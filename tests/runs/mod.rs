@@ -5,6 +5,7 @@
 
 mod decisions;
 mod evidence;
+mod foretold;
 mod formats;
 mod good;
 mod histories;

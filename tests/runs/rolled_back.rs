@@ -129,10 +129,10 @@ fn rows_that_others_wrote_meanwhile_are_saved_before_they_leave() {
         serde_json::json!({"public.orders": 2, "public.customers": 1}),
         "{output:?}"
     );
-    assert_eq!(rollback["kept"], format!(".deployments/{}/before-rollback.dump", output.run()));
+    assert_eq!(rollback["kept"], format!(".deployments/{}/before-rollback-2.dump", output.run()));
     assert_back(&project, &output, &before);
 
-    let dump = project.artifact(&output.run(), "before-rollback.dump");
+    let dump = project.artifact(&output.run(), "before-rollback-2.dump");
     let text = Command::new(pg::server().bin.join("pg_restore"))
         .args(["--data-only", "--file=-"])
         .arg(&dump)

@@ -3,13 +3,13 @@
 use super::rolled_back::{gate, open_gate, until_at_gate};
 use crate::support::project::Project;
 
-/// A migration no sandbox can prove a way back of: what it does depends on where it runs.
-fn opaque(project: &Project) {
+/// A migration that changes what the application reads and writes.
+fn change(project: &Project) {
     project.migration(
         "0001_change",
-        "alter table orders alter column price type numeric(12, 4), add column paid boolean not null default false;\n\
-         create table later (id serial primary key);\ninsert into later default values;\n\
-         drop view dear cascade;\n",
+        "drop view dear cascade;\n\
+         alter table orders alter column price type numeric(12, 4), add column paid boolean not null default false;\n\
+         create table later (id serial primary key);\ninsert into later default values;\n",
     );
 }
 
@@ -23,7 +23,7 @@ fn written(project: &Project) -> Vec<String> {
 #[test]
 fn what_others_write_meanwhile_stays_when_the_run_goes_back_by_a_swap() {
     let project = Project::new();
-    opaque(&project);
+    change(&project);
     project.config(&format!(
         "[rollback]\nin_place = false\n[environments.dev]\nverify = {{ command = '{}' }}\n",
         gate("verify", 1)

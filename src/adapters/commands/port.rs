@@ -61,7 +61,7 @@ impl Commands for Shell {
             skipped: counts.skipped,
         });
         Ok(Ran {
-            report: CommandReport { status: done.exit, counts, output },
+            report: CommandReport { status: done.exit, counts, output, previous: None },
             tail: done.tail.lines().map(str::to_owned).collect(),
         })
     }

@@ -114,6 +114,7 @@ impl Backups for PgTools {
             may_create_roles: order.may_create_roles,
             drop_public: order.drop_public,
             schema_only: order.schema_only,
+            section: order.section,
             without_foreign_keys: order.without_foreign_keys,
             work_dir: &self.work_dir,
             record: Some(self.record(&order.effect)),

@@ -6,7 +6,7 @@
 use super::batches::{self, Batches};
 use super::blockers::blockers;
 use super::connect::{NOTICE_DEAD_CLIENTS, Session, connect, lost};
-use super::kept::{Kept, may_share};
+use super::kept::{CLEAR, FLUSHES, Kept, REPORT, may_share};
 use super::ledger::{
     clean_up_alone, finish_alone, finish_detach, lease_is_held, ledger_insert, ledger_row, literal, step_name,
     superseded,
@@ -17,11 +17,10 @@ use crate::domain::code::Code;
 use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::migration::{AloneProbe, Span, UnitMode, VERIFIED, session_settings, tables_of};
-use crate::domain::rehearsal::StatementTrace;
+use crate::domain::rehearsal::{StatementTrace, Window};
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::database::{Applied, ApplyOrder, MIGRATING, NotApplied};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -69,7 +68,8 @@ pub async fn apply(order: ApplyOrder<'_>, kept: &Kept) -> Result<Applied, NotApp
         let trouble = match result {
             Ok(xid) => {
                 let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                return Ok(Applied { report: StepReport { duration_ms, tries, xid }, trace });
+                let held_ms = trace.iter().map(|one| one.held_ms.unwrap_or(one.duration_ms)).collect();
+                return Ok(Applied { report: StepReport { duration_ms, tries, xid, held_ms }, trace });
             }
             Err(trouble) => trouble,
         };
@@ -114,7 +114,7 @@ async fn once(
 ) -> Result<Option<String>, Trouble> {
     let share = may_share(order);
     let earlier = match share {
-        true => kept.take(order.url).await,
+        true => kept.take(order).await,
         // It may change what sessions begin with.
         false => {
             kept.close().await;
@@ -172,7 +172,10 @@ async fn within(
     );
     let mut line = Line::new(order, &session.client);
     if again {
-        line.send(Part::Cleared, "DISCARD ALL", trace).await?;
+        if session.major >= FLUSHES {
+            line.send(Part::Cleared, REPORT, trace).await?;
+        }
+        line.send(Part::Cleared, CLEAR, trace).await?;
     }
     line.send(Part::Setup, &setup, trace).await?;
     // What earlier units of the migration set for their session counts for this one too.
@@ -242,6 +245,7 @@ async fn in_transaction<'a>(
     line.settle(trace).await?;
     passed(Boundary::BeforeCommit, order.place());
     // Constraints that were deferred are checked here.
+    let committing = Instant::now();
     client.batch_execute("COMMIT").await.map_err(|error| {
         if lost(&error) {
             ours(order, "committing", &error)
@@ -249,8 +253,23 @@ async fn in_transaction<'a>(
             theirs(order, order.step.statements.last(), &error, "COMMIT: ")
         }
     })?;
+    match observer {
+        // Watching takes time between the statements: their own and the commit's are what counts.
+        Some(_) => trace.iter_mut().next_back().into_iter().for_each(|last| last.commit_ms = millis(committing)),
+        None => {
+            let mut held = millis(committing);
+            for one in trace.iter_mut().rev() {
+                held += one.duration_ms;
+                one.held_ms = Some(held);
+            }
+        }
+    }
     passed(Boundary::AfterCommit, order.place());
     Ok(line.xid)
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn alone(
@@ -295,7 +314,7 @@ async fn alone(
         let ran = match probe {
             AloneProbe::Batch { table, called, size, pause_ms } => {
                 let wanted = Batches { table, called, size: *size, pause_ms: *pause_ms };
-                in_batches(order, session, span, &wanted, left, trace).await
+                in_batches(order, session, span, &wanted, left, observer.as_ref(), trace).await
             }
             // An earlier try may have done the half that cannot be begun again.
             AloneProbe::Detached { table, partition }
@@ -361,6 +380,7 @@ async fn in_batches(
     span: &Span,
     wanted: &Batches<'_>,
     left: Duration,
+    observer: Option<&Observer>,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<(), Trouble> {
     let begun = Instant::now();
@@ -374,6 +394,9 @@ async fn in_batches(
     let result = match result {
         Ok(rows) => {
             one.rows = rows;
+            one.batch = Some(wanted.size);
+            one.changed =
+                observer.and_then(|all| all.whole(wanted.table)).map(|table| (table, rows)).into_iter().collect();
             Ok(())
         }
         Err(trouble) => {
@@ -405,7 +428,7 @@ async fn run_statement(
     let begun = Instant::now();
     let (result, seen) = match observer {
         Some(observer) if !transactional => watched(order, client, observer, sql).await?,
-        _ => (client.simple_query(sql).await, BTreeSet::new()),
+        _ => (client.simple_query(sql).await, Vec::new()),
     };
     let (mut one, result) = traced(span, sql, begun.elapsed(), result);
     one.transactional = transactional;
@@ -440,21 +463,26 @@ async fn watched(
     client: &tokio_postgres::Client,
     observer: &Observer,
     sql: &str,
-) -> Result<(Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>, BTreeSet<(String, String)>), Trouble> {
+) -> Result<(Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>, Vec<Window>), Trouble> {
     let onlooker = connect(order.url, "dbd onlooker").await.map_err(Trouble::Certain)?;
     let pid: i32 = client
         .query_one("SELECT pg_catalog.pg_backend_pid()", &[])
         .await
         .map_err(|error| ours(order, "watching the statement", &error))?
         .get(0);
-    let mut seen = BTreeSet::new();
+    let mut seen: Vec<Window> = Vec::new();
+    let (begun, mut before) = (Instant::now(), 0);
     let statement = client.simple_query(sql);
     tokio::pin!(statement);
     let result = loop {
         tokio::select! {
             biased;
             result = &mut statement => break result,
-            locks = observer.locks_of(&onlooker.client, pid) => seen.extend(locks.unwrap_or_default()),
+            locks = observer.locks_of(&onlooker.client, pid) => {
+                let now = millis(begun);
+                lengthen(&mut seen, locks.unwrap_or_default(), before, now);
+                before = now;
+            }
         }
         tokio::select! {
             biased;
@@ -464,6 +492,18 @@ async fn watched(
     };
     onlooker.close().await;
     Ok((result, seen))
+}
+
+/// Adds the locks seen at `now` to what was seen before: one that was there at the look `before` as well goes on, any other was taken since.
+fn lengthen(seen: &mut Vec<Window>, locks: Vec<(String, String)>, before: u64, now: u64) {
+    for (object, lock) in locks {
+        let going_on =
+            seen.iter_mut().rev().find(|one| one.object == object && one.lock == lock && one.to_ms >= before);
+        match going_on {
+            Some(window) => window.to_ms = now,
+            None => seen.push(Window { object, lock, from_ms: before, to_ms: now }),
+        }
+    }
 }
 
 pub(super) fn too_long(order: &ApplyOrder<'_>) -> Failure {

@@ -522,18 +522,20 @@ select 'comment', kind || ':' || name, kind || ':' || name, false, jsonb_build_o
 union all
 -- A constraint's index and a composite type's attributes are no objects here, but they may be commented on.
 select 'comment', 'index:' || quote_ident(n.nspname) || '.' || quote_ident(ic.relname),
-       'constraint:' || r.name || '.' || quote_ident(k.conname), false,
-       jsonb_build_object('text', obj_description(ic.oid, 'pg_class'))
-  from pg_constraint k
-  join relation r on r.oid = k.conrelid
-  join pg_class ic on ic.oid = k.conindid
+       'constraint:' || r.name || '.' || quote_ident(k.conname), false, jsonb_build_object('text', d.description)
+  from pg_description d
+  join pg_class ic on ic.oid = d.objoid and ic.relkind in ('i', 'I')
   join pg_namespace n on n.oid = ic.relnamespace
- where k.contype in ('p', 'u', 'x') and obj_description(ic.oid, 'pg_class') is not null
+  join pg_constraint k on k.conindid = ic.oid and k.contype in ('p', 'u', 'x')
+  join relation r on r.oid = k.conrelid
+ where d.classoid = 'pg_class'::regclass and d.objsubid = 0
 union all
 select 'comment', 'column:' || r.name || '.' || quote_ident(a.attname), r.kind || ':' || r.name, false,
-       jsonb_build_object('text', col_description(a.attrelid, a.attnum))
-  from pg_attribute a join relation r on r.oid = a.attrelid
- where r.relkind = 'c' and a.attnum > 0 and not a.attisdropped and col_description(a.attrelid, a.attnum) is not null
+       jsonb_build_object('text', d.description)
+  from pg_description d
+  join relation r on r.oid = d.objoid and r.relkind = 'c'
+  join pg_attribute a on a.attrelid = d.objoid and a.attnum = d.objsubid and not a.attisdropped
+ where d.classoid = 'pg_class'::regclass and d.objsubid > 0
 union all
 select 'privilege', a.kind || ':' || a.name || ':' || case when a.grantee = 0 then 'PUBLIC' else quote_ident(pg_get_userbyid(a.grantee)) end
          || ':' || a.privilege_type,

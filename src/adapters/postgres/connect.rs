@@ -28,6 +28,8 @@ pub const NOTICE_DEAD_CLIENTS: &str = "DO $dbd$ BEGIN PERFORM pg_catalog.set_con
 pub struct Session {
     /// The client.
     pub client: Client,
+    /// The server's major version, as it introduced itself.
+    pub major: u32,
     notices: Arc<Mutex<Vec<String>>>,
     driver: tokio::task::JoinHandle<()>,
 }
@@ -54,15 +56,23 @@ pub async fn connect(url: &ConnectionUrl, application_name: &str) -> Result<Sess
     let config = config(url, application_name)?;
     let mode = url.ssl_mode();
     let notices = Arc::new(Mutex::new(Vec::new()));
-    let (client, driver) = if url.is_socket() || mode == "disable" {
+    let (client, major, driver) = if url.is_socket() || mode == "disable" {
         let (client, connection) = config.connect(NoTls).await.map_err(|error| refused(url, &error))?;
-        (client, tokio::spawn(drive(connection, notices.clone())))
+        let major = major(connection.parameter("server_version"));
+        (client, major, tokio::spawn(drive(connection, notices.clone())))
     } else {
         let tls = MakeRustlsConnect::new(tls_config(url, &mode)?);
         let (client, connection) = config.connect(tls).await.map_err(|error| refused(url, &error))?;
-        (client, tokio::spawn(drive(connection, notices.clone())))
+        let major = major(connection.parameter("server_version"));
+        (client, major, tokio::spawn(drive(connection, notices.clone())))
     };
-    Ok(Session { client, notices, driver })
+    Ok(Session { client, major, notices, driver })
+}
+
+/// The major version of `15.4 (Debian ...)`; 0 if it does not say so.
+fn major(version: Option<&str>) -> u32 {
+    let digits = version.unwrap_or_default().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse().unwrap_or(0)
 }
 
 /// How long a look at the target waits behind somebody's lock, in milliseconds.
@@ -355,6 +365,13 @@ pub fn query_failed(url: &ConnectionUrl, what: &str, error: &tokio_postgres::Err
             if server.code() == &SqlState::LOCK_NOT_AVAILABLE {
                 failure.code = Code::LockTimeout;
                 failure = failure.hint("end the session that holds the lock (pg_locks and pg_stat_activity name it), or wait until it is over");
+            }
+            if [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(server.code()) {
+                // Two halves of one query reached different sessions of the server.
+                failure = failure.hint(format!(
+                    "a pooler in transaction mode does that ({}): use the direct URL of the server",
+                    Code::PoolerInTheWay
+                ));
             }
             if server.code() == &SqlState::INSUFFICIENT_PRIVILEGE {
                 failure.code = Code::MissingPrivilege;

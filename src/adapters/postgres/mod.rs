@@ -7,6 +7,7 @@ pub mod capture;
 pub mod catalog;
 mod catalog_queries;
 mod connect;
+mod copy;
 mod data;
 mod facts;
 mod hazard_facts;
@@ -17,6 +18,7 @@ mod observe;
 mod restore;
 mod trial;
 mod undo;
+mod weights;
 
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::{Loss, ServerFacts, StepReport};
@@ -27,8 +29,8 @@ use crate::domain::migration::{AppliedRow, Tracking, formats};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
-    Anchor, Applied, ApplyOrder, Blocker, Contents, Database, Hold, Holder, NotApplied, ProbeOrder, RestoreOf,
-    RestoreScript, Snapshot, Standing, Trial, UndoOrder,
+    Anchor, Applied, ApplyOrder, Blocker, Contents, CopyOrder, CopyReport, Database, Hold, Holder, NotApplied,
+    ProbeOrder, RestoreOf, RestoreScript, Snapshot, Standing, Trial, UndoOrder, Weights,
 };
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
@@ -79,6 +81,18 @@ impl Database for Postgres {
 
     async fn hazard_facts(&self, url: &ConnectionUrl) -> Result<crate::domain::hazard::facts::Facts, Failure> {
         hazard_facts::read(url).await
+    }
+
+    async fn copy_rows(&self, order: &CopyOrder<'_>) -> Result<CopyReport, Failure> {
+        copy::copy_rows(order).await
+    }
+
+    async fn duplicate(&self, url: &ConnectionUrl, name: &str) -> Result<ConnectionUrl, Failure> {
+        copy::duplicate(url, name).await
+    }
+
+    async fn weights(&self, url: &ConnectionUrl) -> Result<Weights, Failure> {
+        weights::weights(url).await
     }
 
     async fn last_changed(&self, url: &ConnectionUrl, tables: &[String]) -> Result<BTreeMap<String, String>, Failure> {

@@ -1,6 +1,6 @@
 //! Watching a statement: the locks it takes on what existed before, what it rewrites, what the server says it scans and builds.
 
-use crate::domain::rehearsal::StatementTrace;
+use crate::domain::rehearsal::{StatementTrace, Window};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::{Client, Error};
 
@@ -10,13 +10,16 @@ pub struct Observer {
     /// What existed before, by what it is called now, without schema.
     tables: BTreeMap<String, Vec<String>>,
     files: BTreeMap<u32, u32>,
+    changed: BTreeMap<u32, i64>,
     held: BTreeSet<(String, String)>,
     exclusive_before: BTreeSet<String>,
     wal: String,
 }
 
 const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), \
-     COALESCE(pg_catalog.pg_relation_filenode(c.oid), 0::oid), c.relkind::text \
+     COALESCE(pg_catalog.pg_relation_filenode(c.oid), 0::oid), c.relkind::text, \
+       CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
+         + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) ELSE 0 END \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd', 'dbd_keep')";
 
@@ -40,6 +43,7 @@ impl Observer {
             names: BTreeMap::new(),
             tables: BTreeMap::new(),
             files: BTreeMap::new(),
+            changed: BTreeMap::new(),
             held: BTreeSet::new(),
             exclusive_before: BTreeSet::new(),
             wal: String::new(),
@@ -74,11 +78,12 @@ impl Observer {
         client: &Client,
         trace: &mut StatementTrace,
         notices: &[String],
-        seen: BTreeSet<(String, String)>,
+        seen: Vec<Window>,
     ) -> Result<(), Error> {
         let pid: i32 = client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
         let mut now: BTreeSet<(String, String)> = self.locks_of(client, pid).await?.into_iter().collect();
-        now.extend(seen);
+        now.extend(seen.iter().map(|one| (one.object.clone(), one.lock.clone())));
+        trace.windows = seen.into_iter().filter(|one| one.lock != "AccessShareLock").collect();
         let mut new: Vec<(String, String)> = now.difference(&self.held).cloned().collect();
         if trace.transactional {
             self.held.extend(new.iter().cloned());
@@ -93,6 +98,14 @@ impl Observer {
             // The server's messages use the newest name, everything that is told the first.
             if let Some(name) = self.names.get(&oid) {
                 self.tables.entry(row.get(2)).or_default().push(name.clone());
+            }
+            // Counted from the beginning of the transaction.
+            let rows: i64 = row.get(6);
+            if trace.transactional && self.names.contains_key(&oid) {
+                let before = self.changed.insert(oid, rows).unwrap_or(0);
+                if let Some(rows) = u64::try_from(rows - before).ok().filter(|rows| *rows > 0) {
+                    trace.changed.push((self.names.get(&oid).cloned().unwrap_or_default(), rows));
+                }
             }
             if self.files.get(&oid).is_some_and(|before| *before != file) {
                 // An index gets a new file when its table is rewritten; the table says it all, unless it was the index alone.
@@ -143,8 +156,12 @@ impl Observer {
         }
     }
 
-    /// Reads the server's DEBUG1 messages (`src/backend/commands/tablecmds.c`, `src/backend/catalog/index.c`).
+    /// Reads the server's DEBUG1 messages (`src/backend/commands/tablecmds.c`, `src/backend/catalog/index.c`), and what it logs of temporary
+    /// files where `log_temp_files` is on (`src/backend/storage/file/fd.c`).
     fn read_notice(&self, notice: &str, trace: &mut StatementTrace) {
+        if notice.starts_with("temporary file:") {
+            trace.temp_bytes += notice.rsplit(' ').next().and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(0);
+        }
         let quoted: Vec<&str> = notice.split('"').skip(1).step_by(2).collect();
         match quoted.as_slice() {
             [table] if notice.starts_with("verifying table") => trace.table_scans.extend(self.before(trace, table)),
@@ -159,6 +176,12 @@ impl Observer {
             }
             _ => {}
         }
+    }
+
+    /// The whole name of what existed before, from the name alone or with its schema.
+    pub fn whole(&self, name: &str) -> Option<String> {
+        let whole = || self.names.values().find(|known| *known == name).cloned();
+        self.tables.get(name).and_then(|names| names.first().cloned()).or_else(whole)
     }
 
     /// What existed before, of the name a message uses. It gives no schema, but the statement holds a lock on what it means.

@@ -7,6 +7,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
+use crate::domain::ids::EffectId;
 use crate::domain::sql::summary;
 use crate::domain::way::{KEEP, NOT_EXPRESSIBLE};
 use crate::ports::boundary::{Boundary, passed};
@@ -37,7 +38,7 @@ pub async fn undo(order: &UndoOrder<'_>) -> Result<StepReport, Failure> {
         let failure = match tokio::time::timeout(left + GRACE, once(order, left)).await {
             Ok(Ok(xid)) => {
                 let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                return Ok(StepReport { duration_ms, tries, xid: Some(xid) });
+                return Ok(StepReport { duration_ms, tries, xid: Some(xid), held_ms: Vec::new() });
             }
             Ok(Err(failure)) => failure,
             // The server did not keep to its own timeout: whatever it is doing, the fence and the probe will tell.
@@ -85,7 +86,7 @@ async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> 
     let messages = client.simple_query(&begin).await.map_err(|error| match error.code() {
         // An earlier try of the same undo did commit.
         Some(&SqlState::UNIQUE_VIOLATION) => {
-            failed(order, "writing the ledger row", &error).certainty(Certainty::InDoubt)
+            query_failed(order.url, "writing the ledger row", &error).certainty(Certainty::InDoubt)
         }
         _ => failed(order, "writing the ledger row", &error),
     })?;
@@ -95,6 +96,7 @@ async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> 
     });
     let xid = xid.ok_or_else(|| superseded(order.holder))?;
     passed(Boundary::RowWritten, "target");
+    rests(order, client).await?;
     for sql in order.statements {
         client.batch_execute(sql).await.map_err(|error| failed(order, &format!("in: {}", summary(sql)), &error))?;
         passed(Boundary::StatementRan, "target");
@@ -107,6 +109,23 @@ async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> 
     passed(Boundary::AfterCommit, "target");
     session.close().await;
     Ok(xid)
+}
+
+/// Whether the ledger has every row the undo rests on: a person may have ruled that something happened which did not, and what never was done
+/// must not be taken back.
+async fn rests(order: &UndoOrder<'_>, client: &tokio_postgres::Client) -> Result<(), Failure> {
+    let ids: Vec<&str> = order.rests_on.iter().map(EffectId::as_str).collect();
+    let sql = "SELECT id FROM pg_catalog.unnest($1::text[]) id \
+               WHERE NOT EXISTS (SELECT FROM dbd.ledger l WHERE l.effect_id = id AND l.phase <> 'started')";
+    let missing = client.query(sql, &[&ids]).await.map_err(|error| failed(order, "reading the ledger", &error))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::NotRestored,
+        format!("the {} rests on {} step(s) that the target's ledger has no row of", order.step, missing.len()),
+    )
+    .hint("somebody ruled that they happened, or took their rows out; nothing was taken back"))
 }
 
 fn too_long(order: &UndoOrder<'_>) -> Failure {

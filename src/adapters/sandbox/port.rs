@@ -121,6 +121,15 @@ impl Sandboxes for SandboxPlace {
         })
     }
 
+    async fn log_everything(&self, sandbox: &Sandbox) -> Result<(), Failure> {
+        match serde_json::from_value(sandbox.location.clone()) {
+            Ok(SandboxLocation::Scratch { folder }) => {
+                self.manager(Some(sandbox.server_major)).await?.log_everything(&folder).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn remove(&self, run: &str) -> Result<(), Failure> {
         let manager = self.manager(None).await?;
         let found = self.found(run).await?;

@@ -198,6 +198,7 @@ async fn restore(context: &Context, config: &Config, what: &str, into: &str) -> 
         may_create_roles: false,
         drop_public: false,
         schema_only: false,
+        section: None,
         without_foreign_keys: false,
         effect: EffectId::derive(
             "restore",

@@ -9,13 +9,13 @@ use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
 use crate::domain::finding::Severity;
+use crate::domain::forecast::{Scale, foretell};
 use crate::domain::hazard::facts::Facts;
 use crate::domain::hazard::judge::{self, Judgement, Verdict};
 use crate::domain::hazard::waive::Waived;
 use crate::domain::hazard::{fix, observed, waive};
 use crate::domain::ids::{EnvironmentName, RunId};
 use crate::domain::migration::{Unit, split};
-use crate::domain::rehearsal::forecast;
 use crate::engine::observe::{Watched, observe};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -99,9 +99,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
             let judgements = std::mem::take(&mut verdict.judgements);
             verdict.judgements = observed::observe(before, &source.file, &verdict.statements, judgements, trace);
         }
-        let transactions: Vec<Vec<_>> = seen.transactions.iter().map(|one| one.iter().collect()).collect();
+        // Without a database in view nothing existed before; with one, what the copy saw is told as it was there.
+        let (forecast, timeline) = foretell(&seen.transactions, &Scale::default(), &|_| true);
         document = Some(serde_json::json!({
-            "schema": "dbd.rehearsal/1", "migrations": seen.migrations, "forecast": forecast(&transactions),
+            "schema": "dbd.rehearsal/1", "migrations": seen.migrations, "forecast": forecast, "timeline": timeline,
             "reverse": {"proven": false, "method": "none", "loses": []},
         }));
     }

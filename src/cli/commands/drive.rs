@@ -59,16 +59,17 @@ pub(super) fn request(
             statement_timeout_ms: environment.statement_timeout.map(ms),
             approval: environment.approval,
             require_clean_tree: environment.require_clean_tree,
-            data: match config.sandbox.data {
-                crate::config::SandboxData::Full => "full".to_owned(),
-                crate::config::SandboxData::Schema => "schema".to_owned(),
-            },
+            data: config.sandbox.data.word().to_owned(),
+            sample: Some(config.sandbox.sample).filter(|_| config.sandbox.data == crate::config::SandboxData::Sample),
+            masks: config.sandbox.masks.clone(),
+            previous_tests: config.previous_tests()?.as_ref().map(command),
             tests: config.tests()?.as_ref().map(command),
             verify: environment.verify.as_ref().map(command),
             health: environment.health.as_ref().map(|health| HealthCheck {
                 timeout_ms: ms(health.timeout),
                 attempts: health.retries.saturating_add(1),
             }),
+            budget: Some(environment.budget.clone()).filter(|budget| *budget != Default::default()),
             rollback: RollbackSettings {
                 in_place: config.rollback.in_place,
                 capture: config.rollback.capture.clone(),

@@ -7,6 +7,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::ServerFacts;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, EnvironmentName, RunId};
+use crate::engine::fill::{Rows, fill};
 use crate::ports::backup::{Backups, DumpOrder, FillOrder};
 use crate::ports::files::Files;
 use crate::ports::sandbox::{Listed, Sandbox};
@@ -153,7 +154,7 @@ pub(super) async fn copy(
         }
     };
     context.shell.borrow_mut().status("restoring", &sandbox.place);
-    let fill = FillOrder {
+    let order = FillOrder {
         dump: order.path.clone(),
         url: sandbox.url.clone(),
         server_major: sandbox.server_major,
@@ -162,10 +163,15 @@ pub(super) async fn copy(
         may_create_roles: sandbox.own_server,
         drop_public: !facts.has_public,
         schema_only: config.sandbox.data == crate::config::SandboxData::Schema,
+        section: None,
         without_foreign_keys: false,
         effect,
     };
-    let filled = backups.fill(&fill, &|_, _| {}).await;
+    let rows = Rows::new(config.sandbox.data.word(), &config.sandbox.masks, Some(config.sandbox.sample))?;
+    let filled = fill(database.as_ref(), &backups, &order, &rows, url, None, &|_, _| {}).await;
+    for note in filled.iter().flat_map(|filled| &filled.notes) {
+        context.shell.borrow_mut().note(note);
+    }
     // The copy is what was asked for; the dump it came from is not.
     let _ = fs_err::remove_dir_all(folder.path(""));
     match filled {

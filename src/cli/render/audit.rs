@@ -281,10 +281,7 @@ pub fn entry(run: &Run, events: &[Recorded], reviews: &[Review]) -> Entry {
             .find(|event| matches!(event.event, Event::Intended { effect: Effect::Migrate { .. }, .. }))
             .map(|event| event.ts_ms),
         plan_digest: run.plan_digest.as_ref().map(|digest| digest.as_str().to_owned()),
-        rollback_plan: run.plan.as_ref().and(run.backup.as_ref()).map(|_| {
-            "the backup is restored in one transaction, proven by its row counts and by the schema fingerprint"
-                .to_owned()
-        }),
+        rollback_plan: facts::way_back(run),
         backup_path: run.backup.as_ref().map(|backup| backup.path.clone()),
         backup_ms: run.backup.as_ref().map(|_| run.backup_ms),
         backup_digest: run.backup.as_ref().map(|backup| backup.digest.as_str().to_owned()),

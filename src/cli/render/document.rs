@@ -57,6 +57,13 @@ pub enum Block {
     Bars(Vec<(String, u64)>),
     /// A heading within the section.
     Heading(String),
+    /// A picture: drawn on a page, in characters elsewhere.
+    Picture {
+        /// SVG whose texts are escaped already; coloured by the page's style.
+        svg: String,
+        /// The same in characters.
+        text: String,
+    },
 }
 
 /// A section.
@@ -102,6 +109,7 @@ impl Block {
             Self::List(lines) => lines.is_empty(),
             Self::Failure(..) | Self::Heading(_) => false,
             Self::Bars(bars) => bars.is_empty(),
+            Self::Picture { text, .. } => text.is_empty(),
         }
     }
 }
@@ -153,6 +161,12 @@ fn block_markdown(block: &Block) -> String {
         }
         Block::Heading(heading) => {
             let _ = writeln!(out, "### {}", escaped(heading));
+        }
+        Block::Picture { text, .. } => {
+            // A fence that nothing in the picture can end.
+            let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0).max(2);
+            let fence = "`".repeat(longest + 1);
+            let _ = writeln!(out, "{fence}text\n{}\n{fence}", text.trim_end());
         }
     }
     out
@@ -260,6 +274,7 @@ fn block_html(block: &Block) -> Markup {
             },
             Block::Bars(bars) => div.bars { (bars_html(bars)) },
             Block::Heading(heading) => h3 { (clean(heading)) },
+            Block::Picture { svg, .. } => div.scroll { (PreEscaped(svg)) },
         }
     }
 }

@@ -3,10 +3,12 @@
 //! The formats differ in how they say it, never in what is so.
 
 use super::table::Tone;
-use super::words::{count, duration, plural};
+use super::words::{self, count, duration, plural};
 use crate::domain::effect::Effect;
 use crate::domain::failure::Failure;
+use crate::domain::forecast::Forecast;
 use crate::domain::machine::{End, Flight, Position, State};
+use crate::domain::plan::UndoClass;
 use crate::domain::run::Run;
 use std::collections::BTreeMap;
 
@@ -364,6 +366,37 @@ pub fn tests(report: &crate::domain::event::CommandReport) -> String {
     told.join(", ")
 }
 
+/// How the run goes back, or went back, in a sentence; nothing before there is a plan.
+#[must_use]
+pub fn way_back(run: &Run) -> Option<String> {
+    let plan = run.plan.as_ref()?;
+    if let Some(swapped) = &run.swapped {
+        return Some(format!("went back by a swap: {}", words::swapped(swapped)));
+    }
+    if run.restored {
+        return Some("went back by the backup".to_owned());
+    }
+    if run.state == (State::Settled { end: End::RolledBack }) && !run.undone.is_empty() {
+        return Some("went back in place: what others wrote since is there".to_owned());
+    }
+    let planned = |undo: fn(&UndoClass) -> bool| plan.steps.iter().filter(|step| undo(&step.undo)).count() as u64;
+    let (restored, all) = (planned(|undo| *undo == UndoClass::Restore), plan.steps.len() as u64);
+    Some(match (plan.capture, restored) {
+        (Some(_), _) if !run.committed.is_empty() && run.capture.is_none() => {
+            "the backup, which forgets what was written since: the capture is ended".to_owned()
+        }
+        (Some(way), _) => match &run.readiness {
+            Some(found) => format!("by a swap: {}", words::readiness(found)),
+            None => format!("by a swap, with writes captured by {}", way.words()),
+        },
+        (None, 0) => "in place, as the sandbox proved".to_owned(),
+        (None, some) if some < all => {
+            format!("the backup, which forgets what was written since, for {some} of {all} steps; the others in place")
+        }
+        (None, _) => "the backup, which forgets what was written since".to_owned(),
+    })
+}
+
 /// What a restore forgets or forgot, said openly, one sentence each; empty when it forgets nothing.
 #[must_use]
 pub fn loss(run: &Run) -> Vec<String> {
@@ -461,6 +494,32 @@ pub fn allowed_by(run: &Run, finding: &crate::domain::finding::Finding) -> Strin
         Some(waived) => waived.by.clone(),
         None => run.requested.as_ref().map(|requested| requested.actor.id.clone()).unwrap_or_default(),
     }
+}
+
+/// What a forecast is likely to lie between.
+pub(super) fn band(one: &Forecast) -> Option<String> {
+    Some(format!("{} to {}", duration(one.low_ms?), duration(one.high_ms?)))
+}
+
+/// The statement that takes the lock, and the one it is held through.
+pub(super) fn statements(one: &Forecast) -> String {
+    let by = one.by.clone().unwrap_or_default();
+    one.through.as_ref().map_or_else(|| by.clone(), |through| format!("{by}, through {through}"))
+}
+
+/// What the forecast rests on, in a sentence.
+pub(super) fn foretold_from(run: &Run) -> Option<String> {
+    let rehearsal = run.rehearsal.as_ref()?;
+    let basis = rehearsal.forecast.first()?.basis?;
+    let taught = rehearsal.correction.map_or_else(String::new, |one| {
+        let runs = if one.runs == 1 {
+            "what the last run".to_owned()
+        } else {
+            format!("the median of what the last {} runs", one.runs)
+        };
+        format!("; times {}.{:02}, {runs} of this target measured", one.percent / 100, one.percent % 100)
+    });
+    Some(format!("foretold from {}{taught}", basis.words()))
 }
 
 #[cfg(test)]

@@ -14,4 +14,5 @@ pub mod show;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod timeline;
 pub mod words;

@@ -5,10 +5,12 @@ use super::facts::{self, allowed, changes, loss, migrations, next_steps, outcome
 use super::log::{Level, Teller, beginning};
 use super::run::{said, severity};
 use super::table::Tone;
+use super::timeline;
 use super::words::{self, bytes, capital, count, duration, plural};
 use crate::domain::event::{Backup, CheckStatus, CommandReport, Event, Recorded};
 use crate::domain::failure::Failure;
 use crate::domain::finding::Finding;
+use crate::domain::measured::measured;
 use crate::domain::migration::UnitMode;
 use crate::domain::run::Run;
 use crate::domain::time::rfc3339;
@@ -53,7 +55,7 @@ fn report(run: &Run, events: &[Recorded], comparison: Option<&Value>) -> Documen
     report.section("Migrations", migrations_told(run));
     report.section("Schema", schema(run, comparison));
     report.section("Findings", findings(run));
-    report.section("Locks foretold", locks(run));
+    report.section("Locks foretold and measured", locks(run));
     report.section("Tests and verification", commands(run));
     report.section("Backup", run.backup.as_ref().map_or_else(Vec::new, |backup| backup_told(backup, run.backup_ms)));
     report.section("Checks before", checks(run));
@@ -138,12 +140,14 @@ fn way_back(run: &Run) -> Vec<Block> {
         return Vec::new();
     }
     let mut story = Vec::new();
+    let how = facts::way_back(run).filter(|_| outcome(run) == facts::Outcome::RolledBack);
     let turned = match (&run.rollback_why, &run.rollback_asked) {
         (_, Some(asked)) => format!("A rollback was requested {}", said(asked)),
         (Some(why), None) => format!("The run turned round by itself: {why}"),
         (None, None) => "The run turned round".to_owned(),
     };
     story.push(text(turned));
+    story.extend(how.map(|how| text(capital(&how))));
     story.extend(loss(run).into_iter().map(|told| mark(Tone::Odd, capital(&told))));
     if run.loss.is_some() && loss(run).is_empty() {
         story.push(text("No rows were written since the backup by anybody else"));
@@ -305,11 +309,22 @@ fn locks(run: &Run) -> Vec<Block> {
                 code(one.object.as_str()),
                 code(one.lock.as_str()),
                 text(duration(one.held_ms)),
+                text(facts::band(one).unwrap_or_default()),
+                text(measured(run, one).map(duration).unwrap_or_default()),
                 mark(tone, one.blocks.as_str()),
+                code(facts::statements(one)),
             ]
         })
         .collect();
-    vec![Block::Table(vec!["object", "strongest lock", "held, as rehearsed", "blocks"], rows)]
+    let header = vec!["object", "lock", "held, foretold", "between", "measured", "blocks", "statement"];
+    let mut blocks = vec![Block::Table(header, rows)];
+    let copy = run.rehearsal.iter().flat_map(|rehearsal| &rehearsal.copy);
+    blocks.push(Block::List(copy.map(|note| text(note.as_str())).collect()));
+    blocks.extend(facts::foretold_from(run).map(|words| Block::Text(text(words))));
+    if let Some(timeline) = run.rehearsal.as_ref().and_then(|rehearsal| rehearsal.timeline.as_ref()) {
+        blocks.push(Block::Picture { svg: timeline::svg(timeline), text: timeline::text(timeline) });
+    }
+    blocks
 }
 
 fn commands(run: &Run) -> Vec<Block> {
@@ -320,7 +335,11 @@ fn commands(run: &Run) -> Vec<Block> {
         vec![text(what), text(place), mark(tone, facts::tests(report)), code(output)]
     };
     let mut rows = Vec::new();
-    rows.extend(run.tests.as_ref().map(|report| row("tests", "the migrated sandbox", report)));
+    let previous = run.tests.as_ref().and_then(|tests| tests.previous.as_deref());
+    rows.extend(previous.map(|report| row("the running application's tests", "the migrated sandbox", report)));
+    // Where only those ran, there is no outcome of others.
+    let tests = run.tests.as_ref().filter(|_| settings.is_none_or(|settings| settings.tests.is_some()));
+    rows.extend(tests.map(|report| row("tests", "the migrated sandbox", report)));
     rows.extend(run.verify.as_ref().map(|report| row("verification", "the target", report)));
     let mut blocks = vec![Block::Table(vec!["command", "run against", "outcome", "output"], rows)];
     if settings.is_some_and(|settings| settings.tests.is_none()) {
@@ -538,11 +557,21 @@ mod tests {
 
         Allowed because: nobody reads old\_price
 
-        ## Locks foretold
+        ## Locks foretold and measured
 
-        | object | strongest lock | held, as rehearsed | blocks |
-        |---|---|---|---|
-        | `public.orders` | `AccessExclusiveLock` | 805ms | reads and writes |
+        | object | lock | held, foretold | between | measured | blocks | statement |
+        |---|---|---|---|---|---|---|
+        | `public.orders` | `AccessExclusiveLock` | 805ms | 619ms to 1.0s | 12ms | reads and writes | `0003_add_price:1, through 0003_add_price:4` |
+
+        foretold from a copy with all rows
+
+        ```text
+        0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+        0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+        0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+        public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+        0 to 812ms: ━ statement, █ reads and writes wait
+        ```
 
         ## Tests and verification
 

@@ -2,11 +2,13 @@
 
 use super::facts::{self, Outcome, changes, loss, migrations, next_steps, outcome, reasons, tests};
 use super::table::{Pen, Tone, Toned, columns, plain};
+use super::timeline;
 use super::words::{self, bytes, clean, commit, count, duration, one_line, plural};
 use crate::cli::error;
 use crate::domain::event::{CommandReport, Loss};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::measured::measured;
 use crate::domain::migration::UnitMode;
 use crate::domain::plan::{Plan, UndoClass};
 use crate::domain::run::{Decision, Run};
@@ -101,6 +103,7 @@ fn rollback_json(run: &Run) -> Value {
         "why": run.rollback_why.as_ref().map(failure_json),
         "requested_by": run.rollback_asked.as_ref().map(|asked| asked.actor.id.as_str()),
         "requested_reason": run.rollback_asked.as_ref().and_then(|asked| asked.reason.as_deref()),
+        "way": facts::way_back(run),
         "loss": run.loss.as_ref().map(loss_json),
         "kept": run.saved.as_ref().map(|saved| saved.path.as_str()),
     })
@@ -329,6 +332,11 @@ impl Page {
 
     fn locks(&mut self, run: &Run, artifacts_dir: &str) {
         let forecast = run.rehearsal.as_ref().map(|rehearsal| rehearsal.forecast.as_slice()).unwrap_or_default();
+        let copy: Vec<String> = run.rehearsal.iter().flat_map(|rehearsal| rehearsal.copy.clone()).collect();
+        if !copy.is_empty() {
+            self.heading("The copy");
+            copy.iter().for_each(|note| self.line(note));
+        }
         if forecast.is_empty() {
             return;
         }
@@ -342,11 +350,30 @@ impl Page {
                 } else {
                     format!("blocks {}", one.blocks)
                 };
-                vec![plain(one.object.as_str()), plain(one.lock.as_str()), plain(duration(one.held_ms)), plain(blocks)]
+                let band = facts::band(one).map_or_else(String::new, |band| format!(" ({band})"));
+                let found =
+                    measured(run, one).map_or_else(String::new, |found| format!("measured {}", duration(found)));
+                vec![
+                    plain(one.object.as_str()),
+                    plain(one.lock.as_str()),
+                    plain(format!("{}{band}", duration(one.held_ms))),
+                    plain(found),
+                    plain(blocks),
+                    plain(facts::statements(one)),
+                ]
             })
             .collect();
         self.out += &columns(self.pen, 2, rows);
         self.rest(forecast.len(), "lock", "locks", artifacts_dir);
+        if let Some(words) = facts::foretold_from(run) {
+            self.line(&words);
+        }
+        let timeline = run.rehearsal.as_ref().and_then(|rehearsal| rehearsal.timeline.as_ref());
+        if let Some(timeline) = timeline.map(|timeline| timeline::brief(timeline, SHOWN)) {
+            self.heading("Timeline foretold");
+            self.out += &columns(self.pen, 2, timeline::rows(&timeline));
+            self.line(&timeline::legend(&timeline));
+        }
     }
 
     /// Tests, verification, backup, fingerprint, and where the files are.
@@ -356,11 +383,17 @@ impl Page {
             vec![plain(name), (tone, tests(report))]
         };
         let mut rows = Vec::new();
-        rows.extend(run.tests.as_ref().map(|report| command("tests", report)));
+        let previous = run.tests.as_ref().and_then(|tests| tests.previous.as_deref());
+        rows.extend(previous.map(|report| command("running application's tests", report)));
+        let own = run.request.as_ref().is_none_or(|request| request.settings.tests.is_some());
+        rows.extend(run.tests.as_ref().filter(|_| own).map(|report| command("tests", report)));
         rows.extend(run.verify.as_ref().map(|report| command("verification", report)));
         if let Some(backup) = &run.backup {
             let size = format!("{}, {}", bytes(backup.bytes), backup.digest.short());
             rows.push(vec![plain("backup"), plain(format!("{size}, {}", backup.path))]);
+        }
+        if let Some(way) = facts::way_back(run) {
+            rows.push(vec![plain("way back"), plain(way)]);
         }
         if let Some(saved) = &run.saved {
             rows.push(vec![plain("before the restore"), plain(format!("{}, {}", bytes(saved.bytes), saved.path))]);
@@ -582,7 +615,15 @@ mod tests {
           allowed by alice, "nobody reads old_price"
 
         Locks foretold
-          public.orders  AccessExclusiveLock  805ms  blocks reads and writes
+          public.orders  AccessExclusiveLock  805ms (619ms to 1.0s)  measured 12ms  blocks reads and writes  0003_add_price:1, through 0003_add_price:4
+          foretold from a copy with all rows
+
+        Timeline foretold
+          0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+          0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+          0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+          public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+          0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
           tests   127 passed, 2 skipped
@@ -624,7 +665,15 @@ mod tests {
           error  column_removed  column public.products.old_price removed; it holds values
 
         Locks foretold
-          public.orders  AccessExclusiveLock  805ms  blocks reads and writes
+          public.orders  AccessExclusiveLock  805ms (619ms to 1.0s)     blocks reads and writes  0003_add_price:1, through 0003_add_price:4
+          foretold from a copy with all rows
+
+        Timeline foretold
+          0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+          0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+          0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+          public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+          0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
           tests   127 passed, 2 skipped
@@ -664,7 +713,15 @@ mod tests {
           changes: 5 columns added, 1 index added, 2 tables modified
 
         Locks foretold
-          public.orders  AccessExclusiveLock  805ms  blocks reads and writes
+          public.orders  AccessExclusiveLock  805ms (619ms to 1.0s)  measured 12ms  blocks reads and writes  0003_add_price:1, through 0003_add_price:4
+          foretold from a copy with all rows
+
+        Timeline foretold
+          0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+          0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+          0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+          public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+          0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
           tests               127 passed, 2 skipped
@@ -713,7 +770,15 @@ mod tests {
           changes: 5 columns added, 1 index added, 2 tables modified
 
         Locks foretold
-          public.orders  AccessExclusiveLock  805ms  blocks reads and writes
+          public.orders  AccessExclusiveLock  805ms (619ms to 1.0s)  measured 12ms  blocks reads and writes  0003_add_price:1, through 0003_add_price:4
+          foretold from a copy with all rows
+
+        Timeline foretold
+          0003_add_price:1 alter table orders add colum…  ━·······························  7ms
+          0003_add_price:4 alter table orders alter col…  ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  798ms
+          0004_drop_old_price:1 alter table products dr…  ·······························━  7ms
+          public.orders AccessExclusiveLock               ████████████████████████████████  805ms, reads and writes wait
+          0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
           tests   127 passed, 2 skipped

@@ -8,10 +8,11 @@ use crate::domain::event::*;
 use crate::domain::evolve::{evolve, fold};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Allowance, Finding, Severity};
+use crate::domain::forecast::{Act, Basis, Forecast, Held, Timeline};
 use crate::domain::ids::{EffectId, EnvironmentName, MigrationId, RunId};
 use crate::domain::migration::{Bookkeeping, Format, Migration, Span, Unit, UnitMode};
 use crate::domain::next::{Next, next};
-use crate::domain::rehearsal::{Forecast, MigrationTiming};
+use crate::domain::rehearsal::MigrationTiming;
 use crate::domain::run::Run;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -53,8 +54,16 @@ fn settings(approval: bool) -> Settings {
         tests: Some(UserCommand { command: "npm test".to_owned(), timeout_ms: 600_000, once: false }),
         verify: None,
         health: Some(HealthCheck { timeout_ms: 5_000, attempts: 3 }),
+        sample: None,
+        masks: BTreeMap::new(),
+        previous_tests: None,
+        budget: None,
         rollback: RollbackSettings::default(),
     }
+}
+
+fn act(label: &str, from_ms: u64, to_ms: u64, transaction: usize) -> Act {
+    Act { label: label.to_owned(), from_ms, to_ms, transaction }
 }
 
 fn migration(id: &str, statements: usize) -> Migration {
@@ -82,7 +91,11 @@ pub(crate) fn finding(code: &str, severity: Severity) -> Finding {
 }
 
 pub(crate) fn passed() -> CommandReport {
-    CommandReport { status: Some(0), counts: Some(TestCounts { passed: 127, failed: 0, skipped: 2 }), output: None }
+    CommandReport {
+        status: Some(0),
+        counts: Some(TestCounts { passed: 127, failed: 0, skipped: 2 }),
+        ..CommandReport::default()
+    }
 }
 
 impl Story {
@@ -268,6 +281,7 @@ impl Story {
                     ("indexes_added".to_owned(), 1),
                 ]),
                 findings,
+                copy: Vec::new(),
                 reverse: None,
                 ways: Vec::new(),
                 forecast: vec![Forecast {
@@ -275,7 +289,30 @@ impl Story {
                     lock: "AccessExclusiveLock".to_owned(),
                     held_ms: 805,
                     blocks: "reads and writes".to_owned(),
+                    low_ms: Some(619),
+                    high_ms: Some(1_047),
+                    basis: Some(Basis::Copy),
+                    by: Some("0003_add_price:1".to_owned()),
+                    through: Some("0003_add_price:4".to_owned()),
+                    at: Some((0, 0)),
                 }],
+                timeline: Some(Timeline {
+                    total_ms: 812,
+                    acts: vec![
+                        act("0003_add_price:1 alter table orders add column a int", 0, 7, 0),
+                        act("0003_add_price:4 alter table orders alter column id type bigint", 7, 805, 0),
+                        act("0004_drop_old_price:1 alter table products drop column old_price", 805, 812, 1),
+                    ],
+                    held: vec![Held {
+                        object: "public.orders".to_owned(),
+                        lock: "AccessExclusiveLock".to_owned(),
+                        blocks: "reads and writes".to_owned(),
+                        from_ms: 0,
+                        to_ms: 805,
+                    }],
+                    left_out: 0,
+                }),
+                correction: None,
                 artifacts: vec![Artifact {
                     name: "rehearsal.json".to_owned(),
                     digest: digest("rehearsal"),
@@ -296,7 +333,7 @@ impl Story {
     }
 
     pub(crate) fn step(duration_ms: u64, tries: u32) -> Outcome {
-        Outcome::Step(StepReport { duration_ms, tries, xid: Some("901".to_owned()) })
+        Outcome::Step(StepReport { duration_ms, tries, xid: Some("901".to_owned()), held_ms: vec![duration_ms; 4] })
     }
 
     pub(crate) fn matches(text: &str) -> Outcome {

@@ -14,6 +14,11 @@ use crate::domain::schema::script::{Statement, script};
 use crate::domain::sql::quote_literal;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Remembers what the server counts as written already: a session that ran a step before this one may not have handed its counts on, and until
+/// it does they stand among those of this transaction.
+const COUNTED: &str = "SELECT pg_catalog.set_config('dbd.wrote', coalesce((SELECT pg_catalog.jsonb_object_agg(relid::text, n_tup_ins + n_tup_upd + n_tup_del) \
+     FROM pg_catalog.pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0), '{}')::text, true)";
+
 /// What the step changed in a table that was there before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
@@ -91,7 +96,7 @@ pub fn supplied(seen: &Seen<'_>, down: &[String]) -> Result<InPlace, String> {
     maker.copies = true;
     maker.put_aside();
     maker.check_types();
-    if !seen.renamed.back.is_empty() && !(maker.aside.is_empty() && maker.checks.is_empty()) {
+    if !(seen.renamed.back.is_empty() || maker.aside.is_empty() && maker.checks.is_empty()) {
         return Err("it renames and adds at once, and what was added could not be kept".to_owned());
     }
     let mut undo = vec![PINNED.to_owned()];
@@ -338,10 +343,11 @@ impl<'a> Maker<'a> {
 
     /// What runs before the step's statements: the room, the locks, the copies.
     fn beforehand(&mut self) -> Vec<String> {
+        let mut made: Vec<String> = self.seen.writes.map(|_| COUNTED.to_owned()).into_iter().collect();
         if self.before.is_empty() {
-            return Vec::new();
+            return made;
         }
-        let mut made = vec![make_room()];
+        made.push(make_room());
         made.extend(self.held.iter().map(|(mode, tables)| format!("LOCK TABLE {} IN {mode} MODE", tables.join(", "))));
         made.append(&mut self.before);
         made
@@ -363,7 +369,8 @@ impl<'a> Maker<'a> {
                 may.iter().map(|name| format!("pg_catalog.to_regclass({})", quote_literal(name))).collect();
             made.push(format!(
                 "DO $dbd$\nDECLARE found text;\nBEGIN\n  SELECT pg_catalog.string_agg(pg_catalog.format('%I.%I', schemaname, relname), ', ') INTO found \
-                 FROM pg_catalog.pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 AND schemaname !~ '^dbd(_|$)' \
+                 FROM pg_catalog.pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > \
+                 coalesce((nullif(pg_catalog.current_setting('dbd.wrote', true), '')::jsonb ->> relid::text)::bigint, 0) AND schemaname !~ '^dbd(_|$)' \
                  AND relid <> ALL (pg_catalog.array_remove(ARRAY[{}]::oid[], NULL));\n  \
                  IF found IS NOT NULL THEN RAISE EXCEPTION USING ERRCODE = '{WROTE_ELSEWHERE}', MESSAGE = 'it wrote to ' || found || ', and did not in the rehearsal: what was there is not kept'; END IF;\nEND $dbd$",
                 may.join(", ")

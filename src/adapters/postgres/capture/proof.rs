@@ -3,12 +3,13 @@
 use super::super::connect::query_failed;
 use super::super::ledger::identifier;
 use super::catch_up::Pair;
-use super::shape::OldTable;
+use super::shape::{OldTable, Shape};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::ports::capture::{SwapOrder, Way};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
+use tokio_postgres::types::ToSql;
 
 /// How many keys are compared at once.
 const KEYS_AT_ONCE: usize = 5_000;
@@ -19,9 +20,12 @@ const KEYS_A_MILLISECOND: i64 = 100;
 /// A table that is compared whole must not be larger than this.
 const SMALL: i64 = 8 << 20;
 
+/// How many tables, or parts of them, are compared at once.
+const AT_ONCE: usize = 8;
+
 /// One table, and what of it is compared.
-struct Compared<'a> {
-    table: &'a OldTable,
+struct Compared {
+    table: OldTable,
     /// Its name on the target.
     there: String,
     /// Columns: on the target, in the shadow.
@@ -30,37 +34,70 @@ struct Compared<'a> {
     key: Vec<(String, String, String)>,
 }
 
+/// What of each table can be compared: asked for while the target is still open.
+pub(super) struct Prepared {
+    tables: BTreeMap<i32, Compared>,
+    shapes: BTreeMap<u32, Shape>,
+}
+
+/// Prepares the comparison.
+pub(super) async fn prepare(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<Prepared, Failure> {
+    let failed =
+        |error: tokio_postgres::Error| query_failed(order.url, "preparing the comparison of touched rows", &error);
+    let modified = modified(order, pair).await.map_err(failed)?;
+    let mut tables = BTreeMap::new();
+    for id in pair.tables().keys() {
+        if let Some(one) = compared(pair, *id, &modified).await.map_err(failed)? {
+            tables.insert(*id, one);
+        }
+    }
+    Ok(Prepared { tables, shapes: pair.shapes().clone() })
+}
+
 /// Compares touched rows for as long as the budget lasts: how many were compared, how many there are.
-pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<(u64, u64), Failure> {
+pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>, prepared: Prepared) -> Result<(u64, u64), Failure> {
     let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
     let begun = Instant::now();
+    // A migration that was cut off may have come in with the last of what was written.
+    let prepared = if prepared.shapes == *pair.shapes() { prepared } else { prepare(order, pair).await? };
     let shadow = &pair.shadow.client;
     let mut keys: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     // No more than there is time for: millions of keys take long to read alone.
     let most = i64::try_from(order.proof_budget.as_millis()).unwrap_or(i64::MAX).saturating_mul(KEYS_A_MILLISECOND);
-    for row in shadow.query("SELECT id, key FROM dbd_shadow.touched LIMIT $1", &[&most]).await.map_err(failed)? {
+    let (wanted, all): ([&(dyn ToSql + Sync); 1], _) = ([&most], "SELECT count(*) FROM dbd_shadow.touched");
+    let (rows, all) = tokio::join!(
+        shadow.query("SELECT id, key FROM dbd_shadow.touched LIMIT $1", &wanted),
+        shadow.query_one(all, &[])
+    );
+    for row in rows.map_err(failed)? {
         keys.entry(row.get(0)).or_default().push(row.get(1));
     }
-    let all = shadow.query_one("SELECT count(*) FROM dbd_shadow.touched", &[]).await.map_err(failed)?;
-    let all = u64::try_from(all.get::<_, i64>(0)).unwrap_or(0);
-    let modified = modified(order, pair).await.map_err(failed)?;
+    let all = u64::try_from(all.map_err(failed)?.get::<_, i64>(0)).unwrap_or(0);
+    let mut work = Vec::new();
+    for (id, keys) in &keys {
+        let Some(compared) = prepared.tables.get(id) else { continue };
+        if keys.iter().any(String::is_empty) || compared.key.is_empty() {
+            work.push((compared, keys.as_slice(), true));
+        } else {
+            work.extend(keys.chunks(KEYS_AT_ONCE).map(|keys| (compared, keys, false)));
+        }
+    }
     let mut proven = 0;
-    for (id, keys) in keys {
-        let Some(compared) = compared(order, pair, id, &modified).await.map_err(failed)? else { continue };
-        let whole = keys.iter().any(String::is_empty) || compared.key.is_empty();
-        if whole {
-            if begun.elapsed() < order.proof_budget && compare_whole(order, pair, &compared).await? {
-                proven += keys.len() as u64;
-            }
-            continue;
+    for some in work.chunks(AT_ONCE) {
+        if begun.elapsed() > order.proof_budget {
+            break;
         }
-        for keys in keys.chunks(KEYS_AT_ONCE) {
-            if begun.elapsed() > order.proof_budget {
-                break;
-            }
-            compare(order, pair, &compared, keys).await?;
-            proven += keys.len() as u64;
-        }
+        // Both servers' sessions are kept busy: nobody waits for an answer before the next question.
+        let some = some.iter().map(|(compared, keys, whole)| async move {
+            let done = if *whole {
+                compare_whole(order, pair, compared).await?
+            } else {
+                compare(order, pair, compared, keys).await?;
+                true
+            };
+            Ok::<u64, Failure>(if done { keys.len() as u64 } else { 0 })
+        });
+        proven += futures_util::future::try_join_all(some).await?.into_iter().sum::<u64>();
     }
     Ok((proven, all))
 }
@@ -94,13 +131,11 @@ async fn modified(
 }
 
 /// What of a table can be compared; none if nothing can.
-async fn compared<'a>(
-    order: &SwapOrder<'_>,
-    pair: &'a Pair<'_>,
+async fn compared(
+    pair: &Pair<'_>,
     id: i32,
     modified: &BTreeMap<i32, BTreeSet<String>>,
-) -> Result<Option<Compared<'a>>, tokio_postgres::Error> {
-    let _ = order;
+) -> Result<Option<Compared>, tokio_postgres::Error> {
     let Some(table) = pair.tables().get(&id) else { return Ok(None) };
     let none = BTreeSet::new();
     let changed = modified.get(&id).unwrap_or(&none);
@@ -139,10 +174,10 @@ async fn compared<'a>(
             _ => return Ok(None),
         }
     }
-    Ok(Some(Compared { table, there, columns, key }))
+    Ok(Some(Compared { table: table.clone(), there, columns, key }))
 }
 
-impl Compared<'_> {
+impl Compared {
     fn only(&self) -> &'static str {
         if self.table.partitioned { "" } else { "ONLY " }
     }
@@ -179,7 +214,7 @@ impl Compared<'_> {
 
 const SUM: &str = "count(*), COALESCE(sum(pg_catalog.hashtextextended({row}, 0)), 0)::text";
 
-async fn compare_whole(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compared<'_>) -> Result<bool, Failure> {
+async fn compare_whole(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compared) -> Result<bool, Failure> {
     let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
     let size = format!("SELECT pg_catalog.pg_table_size('{}'::regclass)", compared.there.replace('\'', "''"));
     if compared.table.partitioned
@@ -202,12 +237,7 @@ async fn compare_whole(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compar
     Err(differs(compared, cause))
 }
 
-async fn compare(
-    order: &SwapOrder<'_>,
-    pair: &Pair<'_>,
-    compared: &Compared<'_>,
-    keys: &[String],
-) -> Result<(), Failure> {
+async fn compare(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compared, keys: &[String]) -> Result<(), Failure> {
     let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
     let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); compared.key.len()];
     for key in keys {
@@ -216,7 +246,7 @@ async fn compare(
             column.push(value);
         }
     }
-    let parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = columns.iter().map(|one| one as _).collect();
+    let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|one| one as _).collect();
     let sql = |target: bool| compared.keyed(target, &SUM.replace("{row}", &compared.row(target)));
     let (ours, theirs) = (sql(true), sql(false));
     let (ours, theirs) = tokio::join!(
@@ -247,7 +277,7 @@ async fn compare(
     Err(differs(compared, format!("{} of {} rows, {first}", differing.len(), keys.len())))
 }
 
-fn differs(compared: &Compared<'_>, cause: String) -> Failure {
+fn differs(compared: &Compared, cause: String) -> Failure {
     Failure::new(Code::CopyDiffers, format!("rows of {} are not the same on the target and in the shadow", compared.table.name))
         .cause(cause)
         .hint("a trigger of the application may write the same row twice in one statement, or the migration may have changed these rows itself")

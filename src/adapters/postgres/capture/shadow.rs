@@ -43,6 +43,7 @@ pub(super) async fn raise(order: &ShadowOrder<'_>, backups: &dyn Backups) -> Res
         may_create_roles: false,
         drop_public: !facts.has_public,
         schema_only: false,
+        section: None,
         without_foreign_keys: true,
         effect: order.effect.clone(),
     };

@@ -77,12 +77,13 @@ pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude, search: &Sear
         .await
         .map_err(|error| query_failed(url, "reading what the shadow goes without", &error))?;
 
+    let prepared = proof::prepare(order, &pair).await?;
     let oid = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
     let oid = office.client.query_one(oid, &[&capture.database]).await.map_err(failed)?.get(0);
     let watchman = Watchman::stand(search, url, capture, oid).await;
     let begun = Instant::now();
     (order.progress)("closing the target");
-    let result = closed(order, &office, pair, exclude, &dressing).await;
+    let result = closed(order, &office, pair, exclude, &dressing, prepared).await;
     let result = match result {
         Ok(mut swapped) => {
             swapped.fence_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -199,6 +200,7 @@ async fn closed(
     mut pair: Pair<'_>,
     exclude: &Exclude,
     dressing: &str,
+    prepared: proof::Prepared,
 ) -> Result<Swapped, Failure> {
     let (url, capture) = (order.url, order.capture);
     let failed = |what: &'static str| move |error: tokio_postgres::Error| query_failed(url, what, &error);
@@ -208,11 +210,12 @@ async fn closed(
     passed(Boundary::TargetClosed, "");
     let ended = empty(order, &office.client, &capture.database, &pids).await?;
     passed(Boundary::TargetEmpty, "");
+    (order.progress)("nobody is in the target");
 
     let target = &pair.target.client;
-    let prepared =
+    let undecided =
         "SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database() LIMIT 1";
-    if let Some(row) = target.query_opt(prepared, &[]).await.map_err(failed("looking for prepared transactions"))? {
+    if let Some(row) = target.query_opt(undecided, &[]).await.map_err(failed("looking for prepared transactions"))? {
         return Err(Failure::new(
             Code::WouldLoseRows,
             format!("the prepared transaction `{}` of {} is open", row.get::<_, String>(0), url.place()),
@@ -224,6 +227,7 @@ async fn closed(
     let marker = pair.mark().await?;
     drain(order, &mut pair, marker).await?;
     passed(Boundary::ShadowLevel, "");
+    (order.progress)("the shadow is level");
 
     let target = &pair.target.client;
     if let Some(expected) = order.expected {
@@ -235,13 +239,16 @@ async fn closed(
                 .hint("somebody else changed the schema: going back would undo that as well, so decide by hand"));
         }
     }
-    let proven = proof::touched(order, &pair).await?;
+    let proven = proof::touched(order, &pair, prepared).await?;
+    (order.progress)("touched rows are the same");
     dress(order, &pair, dressing).await?;
     passed(Boundary::ShadowDressed, "");
+    (order.progress)("the shadow is ready");
 
     pair.close().await;
     empty(order, &office.client, &capture.database, &[]).await?;
     empty(order, &office.client, &capture.shadow(), &[]).await?;
+    (order.progress)("swapping the names");
     rename(order, &office.client).await?;
     Ok(Swapped { fence_ms: 0, ended, proven: proven.0, touched: proven.1, failed: capture.failed() })
 }
@@ -355,6 +362,8 @@ async fn dress(order: &SwapOrder<'_>, pair: &Pair<'_>, dressing: &str) -> Result
         )
         .await
         .map_err(failed)?;
+    let there = "SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.to_regnamespace('dbd') AND relkind = 'r'";
+    let there: Vec<String> = target.query(there, &[]).await.map_err(failed)?.iter().map(|row| row.get(0)).collect();
     for row in &tables {
         let (table, columns): (String, String) = (row.get(0), row.get(1));
         // What this run applied is applied no more.
@@ -362,12 +371,7 @@ async fn dress(order: &SwapOrder<'_>, pair: &Pair<'_>, dressing: &str) -> Result
             "applied" | "migration" => format!(" WHERE run_id IS DISTINCT FROM {}", literal(order.holder.run.as_str())),
             _ => String::new(),
         };
-        let there: bool = target
-            .query_one("SELECT pg_catalog.to_regclass($1) IS NOT NULL", &[&format!("dbd.{}", identifier(&table))])
-            .await
-            .map_err(failed)?
-            .get(0);
-        if !there {
+        if !there.contains(&table) {
             continue;
         }
         let from = format!("COPY (SELECT {columns} FROM dbd.{}{without}) TO STDOUT", identifier(&table));

@@ -19,6 +19,12 @@ pub(super) enum Way {
     Again,
 }
 
+/// Whether one version comes before another; what is no number is not compared.
+fn is_older(one: &str, other: &str) -> bool {
+    let numbers = |version: &str| version.split('.').map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<u64>>>();
+    numbers(one).zip(numbers(other)).is_some_and(|(one, other)| one < other)
+}
+
 /// The way from `old` to `new`, the same object in both catalogs.
 ///
 /// # Errors
@@ -38,6 +44,9 @@ pub(super) fn alter(from: &Catalog, to: &Catalog, change: &Change, old: &Object,
                 made.push(format!("ALTER EXTENSION {name} SET SCHEMA {}", new.text("schema").unwrap_or_default()));
             }
             if change.touches("version") {
+                if is_older(new.text("version").unwrap_or_default(), old.text("version").unwrap_or_default()) {
+                    return Err(Cannot::because("an extension has no way back to an older version"));
+                }
                 let version = quote_literal(new.text("version").unwrap_or_default());
                 made.push(format!("ALTER EXTENSION {name} UPDATE TO {version}"));
             }

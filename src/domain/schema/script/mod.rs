@@ -208,6 +208,10 @@ impl Builder<'_> {
         let (mut first, mut last, mut steps) = (Vec::new(), Vec::new(), Vec::new());
         for key in self.gone.clone().iter().chain(&self.again.clone()) {
             let Some(object) = self.from.get(key) else { continue };
+            if let Some(step) = self.inherited_once(key, object) {
+                steps.push(step);
+                continue;
+            }
             if object.inherited || self.goes_along(key) {
                 continue;
             }
@@ -256,6 +260,22 @@ impl Builder<'_> {
         script.statements.extend(in_order(steps, self.to));
         script.statements.extend(backwards(last, self.from));
         script
+    }
+
+    /// What a table had from a parent that it leaves, and is not to keep: it stays behind, unless it goes with the parent's.
+    fn inherited_once(&self, key: &ObjectKey, object: &Object) -> Option<Step> {
+        let table = object.parent.as_ref().filter(|_| object.inherited && self.gone.contains(key))?;
+        let (old, new) = (self.from.get(table)?, self.to.get(table)?);
+        if old.get("parents") == new.get("parents") {
+            return None;
+        }
+        let sql = match key.kind {
+            Kind::Index => format!("DROP INDEX IF EXISTS {}", key.name),
+            Kind::Constraint => format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", table.name, key.last_part()),
+            _ => return None,
+        };
+        let statements = vec![Statement { sql, about: key.clone(), loses: None }];
+        Some(Step { key: key.clone(), statements, text: String::new(), needs: Vec::new() })
     }
 
     /// What a thing that stays has to let go of before that can be dropped, or its name be used again.
