@@ -368,7 +368,7 @@ impl Project {
         let dump = pg_dump(self.server(), &self.database);
         let tables = self.rows(
             "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-             where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'dbd', 'drizzle') order by 1",
+             where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'dbd', 'dbd_keep', 'drizzle') order by 1",
         );
         let digest = |table: String| {
             let sql =
@@ -379,7 +379,7 @@ impl Project {
             schema: dump,
             rows: tables.into_iter().map(digest).collect(),
             sequences: self.rows(
-                "select schemaname, sequencename, last_value from pg_sequences where schemaname not in ('dbd', 'drizzle') order by 1, 2",
+                "select schemaname, sequencename, last_value from pg_sequences where schemaname not in ('dbd', 'dbd_keep', 'drizzle') order by 1, 2",
             ),
         }
     }
@@ -808,7 +808,15 @@ pub fn watching_command_lines<T>(work: impl FnOnce() -> T) -> T {
 /// `pg_dump --schema-only` without what differs from one dump to the next.
 fn pg_dump(server: &Server, database: &str) -> String {
     let output = Command::new(server.bin.join("pg_dump"))
-        .args(["--schema-only", "--exclude-schema=dbd", "--exclude-schema=drizzle", "--username", pg::USER, "--host"])
+        .args([
+            "--schema-only",
+            "--exclude-schema=dbd",
+            "--exclude-schema=dbd_keep",
+            "--exclude-schema=drizzle",
+            "--username",
+            pg::USER,
+            "--host",
+        ])
         .arg(&server.socket)
         .args(["--dbname", database])
         .output()
