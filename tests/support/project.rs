@@ -330,6 +330,17 @@ impl Project {
         done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
+    /// Waits until this test's own sessions in the target are gone, whose backends take a moment to notice: while a superuser is in it, the
+    /// role that deploys could not empty it for a swap, and the plan would have none.
+    pub fn quiet(&self) {
+        self.elsewhere(&format!(
+            "do $$ begin for i in 1..2500 loop perform pg_stat_clear_snapshot(); \
+             exit when not exists (select from pg_stat_activity where datname = '{}' and application_name = 'dbd tests'); \
+             perform pg_sleep(0.002); end loop; end $$",
+            self.database
+        ));
+    }
+
     /// The one value of a query.
     #[track_caller]
     pub fn value(&self, sql: &str) -> String {
@@ -463,6 +474,7 @@ impl Project {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let log = self.folder.path().join(format!("out/{number}.drill"));
+        self.quiet();
         let mut command = Command::new("/usr/bin/env");
         command.arg(format!("DBD_CRASH_LOG={}", log.display()));
         command.args(at.map(|at| format!("DBD_CRASH_AT={at}"))).arg(env!("CARGO_BIN_EXE_dbd"));
