@@ -86,7 +86,7 @@ async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> 
     let messages = client.simple_query(&begin).await.map_err(|error| match error.code() {
         // An earlier try of the same undo did commit.
         Some(&SqlState::UNIQUE_VIOLATION) => {
-            failed(order, "writing the ledger row", &error).certainty(Certainty::InDoubt)
+            query_failed(order.url, "writing the ledger row", &error).certainty(Certainty::InDoubt)
         }
         _ => failed(order, "writing the ledger row", &error),
     })?;
@@ -140,7 +140,7 @@ fn failed(order: &UndoOrder<'_>, what: &str, error: &Error) -> Failure {
     let contention =
         [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
     let failure = match server.code() {
-        code if code.code() == NOT_EXPRESSIBLE => {
+        code if not_expressible(code.code()) => {
             return Failure::new(Code::WayBlocked, format!("the {} stopped: {}", order.step, server.message()))
                 .hint("nothing was taken back; change that row so that it fits, then roll back again");
         }
@@ -154,6 +154,11 @@ fn failed(order: &UndoOrder<'_>, what: &str, error: &Error) -> Failure {
         failure.cause(format!("{} (SQLSTATE {})", server.message(), server.code().code())).cause(what.to_owned());
     failure.causes.extend(server.detail().map(str::to_owned));
     failure
+}
+
+/// Whether the SQLSTATE says that something written since does not fit the old shape: dbd's own, a data exception, a violated constraint.
+pub(super) fn not_expressible(state: &str) -> bool {
+    state == NOT_EXPRESSIBLE || state.starts_with("22") || state.starts_with("23")
 }
 
 /// Removes the kept tables that are older than `before_ms`, those of runs that are `open` left out.
