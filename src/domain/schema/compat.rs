@@ -696,6 +696,7 @@ mod tests {
             "duration_over_budget",
             "personal_column_unmasked",
             "down_does_not_work",
+            "not_reversible",
         ];
         said.extend(others.map(str::to_owned));
         let pages: std::collections::BTreeSet<String> = finding::codes().map(str::to_owned).collect();
