@@ -486,11 +486,14 @@ impl Runner<'_> {
             }
         };
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
+        let did = self.run.committed_by.get(step);
+        let rests_on: Vec<EffectId> = did.into_iter().chain(&self.run.undone_by).cloned().collect();
         let order = UndoOrder {
             url: &self.world.target,
             holder: &holder,
             effect: id,
             anchor: &anchor,
+            rests_on: &rests_on,
             step: &format!("undo of migration {}, unit {}", one.migration + 1, one.unit + 1),
             statements: &statements,
             lock_timeout_ms: plan.lock_timeout_ms,

@@ -380,6 +380,8 @@ pub struct UndoOrder<'a> {
     pub effect: &'a EffectId,
     /// The intent's place in the journal.
     pub anchor: &'a Anchor,
+    /// The effects it rests on: that did the step, and that took back those after it. Without their rows in the ledger nothing is taken back.
+    pub rests_on: &'a [EffectId],
     /// Which step it is, for the ledger and for people: `undo of migration 1, unit 1`.
     pub step: &'a str,
     /// The statements.

@@ -553,5 +553,6 @@ pub fn words<'w>(project: &Project, command: &'w str) -> Vec<&'w str> {
 }
 
 fn run(project: &Project, command: &str) -> Output {
+    project.quiet();
     project.dbd(&words(project, command))
 }

@@ -7,7 +7,7 @@ use super::hazards::{Ground, dangers, run};
 use crate::support::pg;
 use dbd::adapters::postgres::Postgres;
 use dbd::domain::hazard::facts::Facts;
-use dbd::domain::hazard::{Danger, judge, observed};
+use dbd::domain::hazard::{Danger, judge, observed, read};
 use dbd::ports::database::Database;
 use futures_util::{StreamExt, future, stream};
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,7 +85,8 @@ impl Witness {
         }
         let mut found = BTreeSet::new();
         let mut block = false;
-        for statement in pg_query::split_with_parser(migration).unwrap() {
+        for span in read::read(migration).unwrap() {
+            let statement = &migration[span.start..span.start + span.len];
             let words: Vec<String> = without_comments(statement).split_whitespace().map(str::to_lowercase).collect();
             match words.first().map(String::as_str) {
                 None => continue,

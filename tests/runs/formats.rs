@@ -275,7 +275,10 @@ fn a_run_taken_back_in_place_leaves_no_trace_in_any_tools_table() {
         // And so all of it is applied the next time.
         config("");
         project.start().expect(0).outcome("succeeded");
-        assert_eq!(project.rows(folder.query), folder.rows, "{}", folder.format);
+        // Sqitch's log of events is a history: it keeps the deploy that was taken back.
+        let twice = |row: &&str| if folder.format == "sqitch" { row.replace("|1|", "|2|") } else { (*row).to_owned() };
+        let rows: Vec<String> = folder.rows.iter().map(twice).collect();
+        assert_eq!(project.rows(folder.query), rows, "{}", folder.format);
         project.assert_sound();
     }
 }

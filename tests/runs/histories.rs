@@ -1,4 +1,5 @@
-//! Long histories, in every format: what `dbd start` makes of a folder of some sixty migrations is what plain `psql` makes of the same statements.
+//! Long histories, in every format: what `dbd start` makes of a folder of some sixty migrations is what plain `psql` makes of the same statements. Each takes
+//! minutes, most of them in the rehearsal, so they run when they are asked for.
 
 use crate::support::pg;
 use crate::support::project::Project;
@@ -135,11 +136,13 @@ fn stamp(place: usize) -> String {
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn plain_sql() {
     check("sql", |place, text, _| one(format!("{place:04}_step.sql"), text), none);
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn drizzle() {
     let journal = |count: usize| {
         let entry = |place: usize| {
@@ -166,6 +169,7 @@ fn drizzle() {
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn drizzle_1() {
     let write: Write = |place, text, _| {
         let folder = format!("{}_step", stamp(place));
@@ -176,12 +180,14 @@ fn drizzle_1() {
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn prisma() {
     let lock = |_| one("migration_lock.toml".to_owned(), "provider = \"postgresql\"\n");
     check("prisma", |place, text, _| one(format!("{}_step/migration.sql", stamp(place)), text), lock);
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn flyway() {
     let write: Write = |place, text, alone| {
         let path = format!("V{}.{}__step.sql", 1 + place / 10, place % 10);
@@ -195,6 +201,7 @@ fn flyway() {
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn sqlx() {
     let write: Write = |place, text, alone| {
         one(format!("{}_step.sql", stamp(place)), format!("{}{text}", if alone { "-- no-transaction\n" } else { "" }))
@@ -203,6 +210,7 @@ fn sqlx() {
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn dbmate() {
     let write: Write = |place, text, alone| {
         let mark = if alone { " transaction:false" } else { "" };
@@ -215,6 +223,7 @@ fn dbmate() {
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn goose() {
     let write: Write = |place, text, alone| {
         let mark = if alone { "-- +goose NO TRANSACTION\n" } else { "" };
@@ -228,6 +237,7 @@ fn goose() {
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn golang_migrate() {
     let write: Write = |place, text, _| {
         vec![
@@ -239,11 +249,13 @@ fn golang_migrate() {
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn refinery() {
     check("refinery", |place, text, _| one(format!("V{place}__step.sql"), text), none);
 }
 
 #[test]
+#[ignore = "minutes each: cargo test --test main runs::histories -- --ignored"]
 fn sqitch() {
     let plan = |count: usize| {
         let change = |place: usize| {

@@ -29,6 +29,7 @@ fn what_others_write_meanwhile_stays_when_the_run_goes_back_by_a_swap() {
         gate("verify", 1)
     ));
     let before = project.snapshot();
+    project.quiet();
     let mut running = project.spawn(&["start", "dev", "--json"]);
     until_at_gate(&mut running, &project, "verify");
     let other = project.session();

@@ -330,6 +330,17 @@ impl Project {
         done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
+    /// Waits until this test's own sessions in the target are gone, whose backends take a moment to notice: while a superuser is in it, the
+    /// role that deploys could not empty it for a swap, and the plan would have none.
+    pub fn quiet(&self) {
+        self.elsewhere(&format!(
+            "do $$ begin for i in 1..2500 loop perform pg_stat_clear_snapshot(); \
+             exit when not exists (select from pg_stat_activity where datname = '{}' and application_name = 'dbd tests'); \
+             perform pg_sleep(0.002); end loop; end $$",
+            self.database
+        ));
+    }
+
     /// The one value of a query.
     #[track_caller]
     pub fn value(&self, sql: &str) -> String {
@@ -357,7 +368,7 @@ impl Project {
         let dump = pg_dump(self.server(), &self.database);
         let tables = self.rows(
             "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-             where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'dbd', 'drizzle') order by 1",
+             where c.relkind in ('r', 'm') and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'dbd', 'dbd_keep', 'drizzle') order by 1",
         );
         let digest = |table: String| {
             let sql =
@@ -368,7 +379,7 @@ impl Project {
             schema: dump,
             rows: tables.into_iter().map(digest).collect(),
             sequences: self.rows(
-                "select schemaname, sequencename, last_value from pg_sequences where schemaname not in ('dbd', 'drizzle') order by 1, 2",
+                "select schemaname, sequencename, last_value from pg_sequences where schemaname not in ('dbd', 'dbd_keep', 'drizzle') order by 1, 2",
             ),
         }
     }
@@ -463,6 +474,7 @@ impl Project {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let log = self.folder.path().join(format!("out/{number}.drill"));
+        self.quiet();
         let mut command = Command::new("/usr/bin/env");
         command.arg(format!("DBD_CRASH_LOG={}", log.display()));
         command.args(at.map(|at| format!("DBD_CRASH_AT={at}"))).arg(env!("CARGO_BIN_EXE_dbd"));
@@ -796,7 +808,15 @@ pub fn watching_command_lines<T>(work: impl FnOnce() -> T) -> T {
 /// `pg_dump --schema-only` without what differs from one dump to the next.
 fn pg_dump(server: &Server, database: &str) -> String {
     let output = Command::new(server.bin.join("pg_dump"))
-        .args(["--schema-only", "--exclude-schema=dbd", "--exclude-schema=drizzle", "--username", pg::USER, "--host"])
+        .args([
+            "--schema-only",
+            "--exclude-schema=dbd",
+            "--exclude-schema=dbd_keep",
+            "--exclude-schema=drizzle",
+            "--username",
+            pg::USER,
+            "--host",
+        ])
         .arg(&server.socket)
         .args(["--dbname", database])
         .output()

@@ -7,6 +7,7 @@
 -- in pg_attribute, whose rows are too many for that.
 -- The position of a column is not one of its attributes; the reader puts it elsewhere.
 -- Names of other objects within attributes (parents, collations, owners of sequences) are plain, without quotes.
+-- Comments are looked up in pg_description itself: obj_description() costs a call of an SQL function an object, a fifth of the whole.
 -- What stands in /*...*/ is replaced by the caller, by version.
 with
 left_out as materialized (
@@ -79,7 +80,7 @@ type as materialized (
 object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner) as materialized (
 
   select 'schema', s.name, null::text, false, jsonb_build_object('owner', pg_get_userbyid(s.nspowner)),
-         obj_description(s.oid, 'pg_namespace'), 'n', s.nspacl, s.nspowner
+         (select remark.description from pg_description remark where remark.objoid = s.oid and remark.classoid = 'pg_namespace'::regclass and remark.objsubid = 0), 'n', s.nspacl, s.nspowner
     from space s
    where not exists (select from member m where m.classid = 'pg_namespace'::regclass and m.objid = s.oid)
 
@@ -117,7 +118,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                         'server', quote_ident(fs.srvname),
                         'foreign_options', (select jsonb_agg(/*foreign_option*/ order by o) from unnest(ft.ftoptions) as o))
                  from pg_foreign_table ft join pg_foreign_server fs on fs.oid = ft.ftserver where ft.ftrelid = r.oid) end,
-         obj_description(r.oid, 'pg_class'), 'r', r.relacl, r.relowner
+         (select remark.description from pg_description remark where remark.objoid = r.oid and remark.classoid = 'pg_class'::regclass and remark.objsubid = 0), 'r', r.relacl, r.relowner
     from relation r
    where r.relkind in ('r', 'p', 'f')
 
@@ -128,8 +129,8 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'type', format_type(c.atttypid, c.atttypmod),
            'not_null', c.attnotnull,
            'identity', c.attidentity::text,
-           'generated', (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d
-                          where c.attgenerated <> '' and d.adrelid = c.attrelid and d.adnum = c.attnum),
+           'generated', case when c.attgenerated <> '' then (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d
+                          where d.adrelid = c.attrelid and d.adnum = c.attnum) end,
            'generated_kind', case when c.attgenerated = 'v' then 'virtual' end,
            'collation', case when c.attcollation <> t.typcollation then
                           (select n.nspname || '.' || l.collname
@@ -137,9 +138,9 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'storage', case when c.attstorage <> t.typstorage then c.attstorage::text end,
            'compression', c.compression,
            'statistics_target', c.statistics_target,
-           'options', (select jsonb_agg(o order by o) from unnest(c.attoptions) as o),
-           'foreign_options', (select jsonb_agg(o order by o) from unnest(c.attfdwoptions) as o)),
-         col_description(c.attrelid, c.attnum), 'c', c.attacl, c.relowner
+           'options', case when c.attoptions is not null then (select jsonb_agg(o order by o) from unnest(c.attoptions) as o) end,
+           'foreign_options', case when c.attfdwoptions is not null then (select jsonb_agg(o order by o) from unnest(c.attfdwoptions) as o) end),
+         (select remark.description from pg_description remark where remark.objoid = c.attrelid and remark.classoid = 'pg_class'::regclass and remark.objsubid = c.attnum), 'c', c.attacl, c.relowner
     from col c join pg_type t on t.oid = c.atttypid
    where c.kind = 'column'
 
@@ -150,9 +151,9 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'collation', case when c.attcollation <> t.typcollation then
                           (select n.nspname || '.' || l.collname
                              from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = c.attcollation) end,
-           'options', (select jsonb_agg(o order by o) from unnest(c.attoptions) as o),
+           'options', case when c.attoptions is not null then (select jsonb_agg(o order by o) from unnest(c.attoptions) as o) end,
            'statistics_target', c.statistics_target),
-         col_description(c.attrelid, c.attnum), 'c', c.attacl, c.relowner
+         (select remark.description from pg_description remark where remark.objoid = c.attrelid and remark.classoid = 'pg_class'::regclass and remark.objsubid = c.attnum), 'c', c.attacl, c.relowner
     from col c join pg_type t on t.oid = c.atttypid
    where c.kind = 'view_column'
 
@@ -168,9 +169,9 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
   select 'constraint', r.name || '.' || quote_ident(k.conname), r.kind || ':' || r.name, k.coninhcount > 0,
          jsonb_build_object(
            'definition', pg_get_constraintdef(k.oid),
-           'options', (select jsonb_agg(o order by o) from pg_class ic, unnest(ic.reloptions) as o
-                        where ic.oid = k.conindid and k.contype in ('p', 'u', 'x'))),
-         obj_description(k.oid, 'pg_constraint'), null, null, null
+           'options', case when k.contype in ('p', 'u', 'x') then
+                        (select jsonb_agg(o order by o) from pg_class ic, unnest(ic.reloptions) as o where ic.oid = k.conindid) end),
+         (select remark.description from pg_description remark where remark.objoid = k.oid and remark.classoid = 'pg_constraint'::regclass and remark.objsubid = 0), null, null, null
     from pg_constraint k join relation r on r.oid = k.conrelid
    where k.contype in ('c', 'f', 'p', 'u', 'x')
      and not exists (select from pg_constraint p where p.oid = k.conparentid and p.conrelid = k.conrelid)
@@ -184,7 +185,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'valid', i.indisvalid,
            'statistics_targets', (select jsonb_object_agg(a.attnum, a.attstattarget) from pg_attribute a
                                    where a.attrelid = i.indexrelid and a.attstattarget >= 0)),
-         obj_description(i.indexrelid, 'pg_class'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = i.indexrelid and remark.classoid = 'pg_class'::regclass and remark.objsubid = 0), null, null, null
     from pg_index i
     join relation r on r.oid = i.indrelid
     join pg_class ic on ic.oid = i.indexrelid
@@ -205,7 +206,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                             join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
                            where d.classid = 'pg_class'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
                              and d.deptype = 'a' limit 1) end),
-         obj_description(r.oid, 'pg_class'), 's', r.relacl, r.relowner
+         (select remark.description from pg_description remark where remark.objoid = r.oid and remark.classoid = 'pg_class'::regclass and remark.objsubid = 0), 's', r.relacl, r.relowner
     from relation r
     join pg_sequence q on q.seqrelid = r.oid
     left join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = r.oid and d.deptype = 'i' and d.refobjsubid > 0
@@ -220,7 +221,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'access_method', (select amname from pg_am where pg_am.oid = r.relam),
            'clustered_on', (select quote_ident(ic.relname) from pg_index i join pg_class ic on ic.oid = i.indexrelid
                              where i.indrelid = r.oid and i.indisclustered)),
-         obj_description(r.oid, 'pg_class'), 'r', r.relacl, r.relowner
+         (select remark.description from pg_description remark where remark.objoid = r.oid and remark.classoid = 'pg_class'::regclass and remark.objsubid = 0), 'r', r.relacl, r.relowner
     from relation r
    where r.relkind in ('v', 'm')
 
@@ -252,7 +253,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                         'moving_state_size', g.aggmtransspace, 'moving_initial', g.aggminitval,
                         'sort_operator', nullif(g.aggsortop, 0)::regoperator::text)
                  from pg_aggregate g where g.aggfnoid = p.oid) end,
-         obj_description(p.oid, 'pg_proc'), 'f', p.proacl, p.proowner
+         (select remark.description from pg_description remark where remark.objoid = p.oid and remark.classoid = 'pg_proc'::regclass and remark.objsubid = 0), 'f', p.proacl, p.proowner
     from pg_proc p join space s on s.oid = p.pronamespace
    where not exists (select from member m where m.classid = 'pg_proc'::regclass and m.objid = p.oid)
      and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i')
@@ -262,7 +263,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
   select 'trigger', r.name || '.' || quote_ident(t.tgname), r.kind || ':' || r.name,
          coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) <> 0,
          jsonb_build_object('definition', pg_get_triggerdef(t.oid), 'enabled', t.tgenabled::text),
-         obj_description(t.oid, 'pg_trigger'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = t.oid and remark.classoid = 'pg_trigger'::regclass and remark.objsubid = 0), null, null, null
     from pg_trigger t join relation r on r.oid = t.tgrelid
    where t.tgname !~ '^!dbd_' and (not t.tgisinternal or coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) <> 0)
      and not exists (select from pg_constraint k where k.oid = t.tgconstraint and k.contype <> 't')
@@ -271,7 +272,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
   union all
   select 'rule', r.name || '.' || quote_ident(w.rulename), r.kind || ':' || r.name, false,
          jsonb_build_object('definition', pg_get_ruledef(w.oid), 'enabled', w.ev_enabled::text),
-         obj_description(w.oid, 'pg_rewrite'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = w.oid and remark.classoid = 'pg_rewrite'::regclass and remark.objsubid = 0), null, null, null
     from pg_rewrite w join relation r on r.oid = w.ev_class
    where w.rulename <> '_RETURN'
      and not exists (select from member m where m.classid = 'pg_rewrite'::regclass and m.objid = w.oid)
@@ -286,7 +287,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                        from unnest(p.polroles) as o),
            'using', pg_get_expr(p.polqual, p.polrelid),
            'check', pg_get_expr(p.polwithcheck, p.polrelid)),
-         obj_description(p.oid, 'pg_policy'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = p.oid and remark.classoid = 'pg_policy'::regclass and remark.objsubid = 0), null, null, null
     from pg_policy p join relation r on r.oid = p.polrelid
    where not exists (select from member m where m.classid = 'pg_policy'::regclass and m.objid = p.oid)
 
@@ -295,7 +296,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
          jsonb_build_object(
            'owner', pg_get_userbyid(t.typowner),
            'values', coalesce((select jsonb_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = t.oid), '[]')),
-         obj_description(t.oid, 'pg_type'), 'T', t.typacl, t.typowner
+         (select remark.description from pg_description remark where remark.objoid = t.oid and remark.classoid = 'pg_type'::regclass and remark.objsubid = 0), 'T', t.typacl, t.typowner
     from type t
    where t.typtype = 'e'
 
@@ -309,13 +310,13 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'collation', case when t.typcollation <> b.typcollation then
                           (select n.nspname || '.' || l.collname
                              from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = t.typcollation) end),
-         obj_description(t.oid, 'pg_type'), 'T', t.typacl, t.typowner
+         (select remark.description from pg_description remark where remark.objoid = t.oid and remark.classoid = 'pg_type'::regclass and remark.objsubid = 0), 'T', t.typacl, t.typowner
     from type t join pg_type b on b.oid = t.typbasetype
    where t.typtype = 'd'
 
   union all
   select 'domain_constraint', t.name || '.' || quote_ident(k.conname), 'domain:' || t.name, false,
-         jsonb_build_object('definition', pg_get_constraintdef(k.oid)), obj_description(k.oid, 'pg_constraint'), null, null, null
+         jsonb_build_object('definition', pg_get_constraintdef(k.oid)), (select remark.description from pg_description remark where remark.objoid = k.oid and remark.classoid = 'pg_constraint'::regclass and remark.objsubid = 0), null, null, null
     from pg_constraint k join type t on t.oid = k.contypid
    where k.contype = 'c'
 
@@ -331,7 +332,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                               order by a.attnum)
                from pg_attribute a join pg_type b on b.oid = a.atttypid
               where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped), '[]')),
-         obj_description(r.reltype, 'pg_type'), 'T', t.typacl, r.relowner
+         (select remark.description from pg_description remark where remark.objoid = r.reltype and remark.classoid = 'pg_type'::regclass and remark.objsubid = 0), 'T', t.typacl, r.relowner
     from relation r join pg_type t on t.oid = r.reltype
    where r.relkind = 'c'
 
@@ -347,7 +348,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'canonical', nullif(g.rngcanonical::oid, 0)::regprocedure::text,
            'subtype_diff', nullif(g.rngsubdiff::oid, 0)::regprocedure::text,
            'multirange', format_type(nullif((to_jsonb(g) ->> 'rngmultitypid')::oid, 0), null)),
-         obj_description(t.oid, 'pg_type'), 'T', t.typacl, t.typowner
+         (select remark.description from pg_description remark where remark.objoid = t.oid and remark.classoid = 'pg_type'::regclass and remark.objsubid = 0), 'T', t.typacl, t.typowner
     from type t join pg_range g on g.rngtypid = t.oid
    where t.typtype = 'r'
 
@@ -361,7 +362,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'category', t.typcategory::text, 'preferred', t.typispreferred, 'delimiter', t.typdelim::text,
            'default', t.typdefault, 'collatable', t.typcollation <> 0,
            'element', case when t.typelem <> 0 then format_type(t.typelem, null) end),
-         obj_description(t.oid, 'pg_type'), 'T', t.typacl, t.typowner
+         (select remark.description from pg_description remark where remark.objoid = t.oid and remark.classoid = 'pg_type'::regclass and remark.objsubid = 0), 'T', t.typacl, t.typowner
     from type t
    where t.typtype = 'b' and not exists (select from pg_type e where e.typarray = t.oid)
 
@@ -376,7 +377,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'lc_ctype', to_jsonb(l) ->> 'collctype',
            'locale', coalesce(to_jsonb(l) ->> 'colllocale', to_jsonb(l) ->> 'colliculocale'),
            'rules', to_jsonb(l) ->> 'collicurules'),
-         obj_description(l.oid, 'pg_collation'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = l.oid and remark.classoid = 'pg_collation'::regclass and remark.objsubid = 0), null, null, null
     from pg_collation l join space s on s.oid = l.collnamespace
    where not exists (select from member m where m.classid = 'pg_collation'::regclass and m.objid = l.oid)
 
@@ -386,7 +387,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'owner', pg_get_userbyid(x.stxowner),
            'definition', pg_get_statisticsobjdef(x.oid),
            'target', nullif((to_jsonb(x) ->> 'stxstattarget')::int, -1)),
-         obj_description(x.oid, 'pg_statistic_ext'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = x.oid and remark.classoid = 'pg_statistic_ext'::regclass and remark.objsubid = 0), null, null, null
     from pg_statistic_ext x join space s on s.oid = x.stxnamespace join relation r on r.oid = x.stxrelid
    where not exists (select from member m where m.classid = 'pg_statistic_ext'::regclass and m.objid = x.oid)
 
@@ -401,7 +402,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'schemas', /*publication_schemas*/,
            'tables', (select jsonb_agg(/*publication_table*/ order by r.name)
                         from pg_publication_rel pr join relation r on r.oid = pr.prrelid where pr.prpubid = p.oid)),
-         obj_description(p.oid, 'pg_publication'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = p.oid and remark.classoid = 'pg_publication'::regclass and remark.objsubid = 0), null, null, null
     from pg_publication p
    where p.pubname !~ '^dbd_'
      and not exists (select from member m where m.classid = 'pg_publication'::regclass and m.objid = p.oid)
@@ -411,7 +412,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
          jsonb_build_object(
            'owner', pg_get_userbyid(e.evtowner), 'event', e.evtevent, 'enabled', e.evtenabled::text,
            'function', e.evtfoid::regprocedure::text, 'tags', (select jsonb_agg(o order by o) from unnest(e.evttags) as o)),
-         obj_description(e.oid, 'pg_event_trigger'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = e.oid and remark.classoid = 'pg_event_trigger'::regclass and remark.objsubid = 0), null, null, null
     from pg_event_trigger e
    where e.evtname !~ '^dbd_'
      and not exists (select from member m where m.classid = 'pg_event_trigger'::regclass and m.objid = e.oid)
@@ -426,7 +427,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
          jsonb_build_object(
            'context', k.castcontext::text, 'method', k.castmethod::text,
            'function', nullif(k.castfunc, 0)::regprocedure::text),
-         obj_description(k.oid, 'pg_cast'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = k.oid and remark.classoid = 'pg_cast'::regclass and remark.objsubid = 0), null, null, null
     from pg_cast k
    where k.oid >= 16384 and not exists (select from member m where m.classid = 'pg_cast'::regclass and m.objid = k.oid)
 
@@ -438,7 +439,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'commutator', nullif(o.oprcom, 0)::regoperator::text, 'negator', nullif(o.oprnegate, 0)::regoperator::text,
            'restrict', nullif(o.oprrest::oid, 0)::regprocedure::text, 'join', nullif(o.oprjoin::oid, 0)::regprocedure::text,
            'hashes', o.oprcanhash, 'merges', o.oprcanmerge),
-         obj_description(o.oid, 'pg_operator'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = o.oid and remark.classoid = 'pg_operator'::regclass and remark.objsubid = 0), null, null, null
     from pg_operator o join space s on s.oid = o.oprnamespace
    where not exists (select from member m where m.classid = 'pg_operator'::regclass and m.objid = o.oid)
 
@@ -457,7 +458,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                                           order by a.amprocnum, a.amproc::regprocedure::text)
                            from pg_amproc a where a.amprocfamily = o.opcfamily
                             and (a.amproclefttype = o.opcintype or a.amprocrighttype = o.opcintype))),
-         obj_description(o.oid, 'pg_opclass'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = o.oid and remark.classoid = 'pg_opclass'::regclass and remark.objsubid = 0), null, null, null
     from pg_opclass o join space s on s.oid = o.opcnamespace join pg_am am on am.oid = o.opcmethod
    where not exists (select from member m where m.classid = 'pg_opclass'::regclass and m.objid = o.oid)
 
@@ -467,7 +468,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'owner', pg_get_userbyid(f.srvowner), 'type', f.srvtype, 'version', f.srvversion,
            'wrapper', (select quote_ident(w.fdwname) from pg_foreign_data_wrapper w where w.oid = f.srvfdw),
            'options', (select jsonb_agg(/*foreign_option*/ order by o) from unnest(f.srvoptions) as o)),
-         obj_description(f.oid, 'pg_foreign_server'), 'S', f.srvacl, f.srvowner
+         (select remark.description from pg_description remark where remark.objoid = f.oid and remark.classoid = 'pg_foreign_server'::regclass and remark.objsubid = 0), 'S', f.srvacl, f.srvowner
     from pg_foreign_server f
    where not exists (select from member m where m.classid = 'pg_foreign_server'::regclass and m.objid = f.oid)
 
@@ -481,7 +482,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
                           from (select k.alias, jsonb_agg(m.mapdict::regdictionary::text order by m.mapseqno) as dictionaries
                                   from pg_ts_config_map m join ts_token_type(c.cfgparser) k on k.tokid = m.maptokentype
                                  where m.mapcfg = c.oid group by k.alias) as mapping)),
-         obj_description(c.oid, 'pg_ts_config'), null, null, null
+         (select remark.description from pg_description remark where remark.objoid = c.oid and remark.classoid = 'pg_ts_config'::regclass and remark.objsubid = 0), null, null, null
     from pg_ts_config c join space s on s.oid = c.cfgnamespace
    where not exists (select from member m where m.classid = 'pg_ts_config'::regclass and m.objid = c.oid)
 ),

@@ -366,6 +366,13 @@ pub fn query_failed(url: &ConnectionUrl, what: &str, error: &tokio_postgres::Err
                 failure.code = Code::LockTimeout;
                 failure = failure.hint("end the session that holds the lock (pg_locks and pg_stat_activity name it), or wait until it is over");
             }
+            if [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(server.code()) {
+                // Two halves of one query reached different sessions of the server.
+                failure = failure.hint(format!(
+                    "a pooler in transaction mode does that ({}): use the direct URL of the server",
+                    Code::PoolerInTheWay
+                ));
+            }
             if server.code() == &SqlState::INSUFFICIENT_PRIVILEGE {
                 failure.code = Code::MissingPrivilege;
                 failure =

@@ -10,7 +10,7 @@ use crate::domain::rehearsal::strength;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::sql::summary;
 use crate::domain::way::names::{Class, Named, Names};
-use crate::domain::way::{Look, NOT_EXPRESSIBLE, Writable, WritableColumn};
+use crate::domain::way::{Look, Writable, WritableColumn};
 use crate::ports::database::{Held, Trial, Written};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -109,10 +109,8 @@ impl Trial for Tried {
         for sql in statements {
             self.session.client.batch_execute(sql).await.map_err(|error| {
                 let Some(server) = error.as_db_error() else { return self.failed(&error) };
-                let code = match server.code().code() {
-                    NOT_EXPRESSIBLE => Code::WayBlocked,
-                    _ => Code::StatementFailed,
-                };
+                let blocked = super::undo::not_expressible(server.code().code());
+                let code = if blocked { Code::WayBlocked } else { Code::StatementFailed };
                 Failure::new(code, server.message().to_owned()).cause(format!("in: {}", summary(sql)))
             })?;
         }

@@ -7,6 +7,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
 use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
+use crate::domain::ids::EffectId;
 use crate::domain::sql::summary;
 use crate::domain::way::{KEEP, NOT_EXPRESSIBLE};
 use crate::ports::boundary::{Boundary, passed};
@@ -85,7 +86,7 @@ async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> 
     let messages = client.simple_query(&begin).await.map_err(|error| match error.code() {
         // An earlier try of the same undo did commit.
         Some(&SqlState::UNIQUE_VIOLATION) => {
-            failed(order, "writing the ledger row", &error).certainty(Certainty::InDoubt)
+            query_failed(order.url, "writing the ledger row", &error).certainty(Certainty::InDoubt)
         }
         _ => failed(order, "writing the ledger row", &error),
     })?;
@@ -95,6 +96,7 @@ async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> 
     });
     let xid = xid.ok_or_else(|| superseded(order.holder))?;
     passed(Boundary::RowWritten, "target");
+    rests(order, client).await?;
     for sql in order.statements {
         client.batch_execute(sql).await.map_err(|error| failed(order, &format!("in: {}", summary(sql)), &error))?;
         passed(Boundary::StatementRan, "target");
@@ -109,6 +111,23 @@ async fn once(order: &UndoOrder<'_>, left: Duration) -> Result<String, Failure> 
     Ok(xid)
 }
 
+/// Whether the ledger has every row the undo rests on: a person may have ruled that something happened which did not, and what never was done
+/// must not be taken back.
+async fn rests(order: &UndoOrder<'_>, client: &tokio_postgres::Client) -> Result<(), Failure> {
+    let ids: Vec<&str> = order.rests_on.iter().map(EffectId::as_str).collect();
+    let sql = "SELECT id FROM pg_catalog.unnest($1::text[]) id \
+               WHERE NOT EXISTS (SELECT FROM dbd.ledger l WHERE l.effect_id = id AND l.phase <> 'started')";
+    let missing = client.query(sql, &[&ids]).await.map_err(|error| failed(order, "reading the ledger", &error))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::NotRestored,
+        format!("the {} rests on {} step(s) that the target's ledger has no row of", order.step, missing.len()),
+    )
+    .hint("somebody ruled that they happened, or took their rows out; nothing was taken back"))
+}
+
 fn too_long(order: &UndoOrder<'_>) -> Failure {
     Failure::new(Code::MigrationTimeout, format!("the {} took longer than {} ms", order.step, order.timeout_ms))
         .hint("raise migration_timeout of the environment")
@@ -121,7 +140,7 @@ fn failed(order: &UndoOrder<'_>, what: &str, error: &Error) -> Failure {
     let contention =
         [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
     let failure = match server.code() {
-        code if code.code() == NOT_EXPRESSIBLE => {
+        code if not_expressible(code.code()) => {
             return Failure::new(Code::WayBlocked, format!("the {} stopped: {}", order.step, server.message()))
                 .hint("nothing was taken back; change that row so that it fits, then roll back again");
         }
@@ -135,6 +154,11 @@ fn failed(order: &UndoOrder<'_>, what: &str, error: &Error) -> Failure {
         failure.cause(format!("{} (SQLSTATE {})", server.message(), server.code().code())).cause(what.to_owned());
     failure.causes.extend(server.detail().map(str::to_owned));
     failure
+}
+
+/// Whether the SQLSTATE says that something written since does not fit the old shape: dbd's own, a data exception, a violated constraint.
+pub(super) fn not_expressible(state: &str) -> bool {
+    state == NOT_EXPRESSIBLE || state.starts_with("22") || state.starts_with("23")
 }
 
 /// Removes the kept tables that are older than `before_ms`, those of runs that are `open` left out.
