@@ -273,8 +273,9 @@ pub fn foretell(transactions: &[Ran], scale: &Scale, existed: &dyn Fn(&str) -> b
     for (number, ran) in transactions.iter().enumerate() {
         let took: Vec<f64> = ran.statements.iter().map(|one| scale.on_target(one)).collect();
         let commit: f64 = ran.statements.iter().map(|one| real(one.commit_ms)).sum();
-        let end = now + took.iter().sum::<f64>() + commit;
-        let mut begin = now;
+        let added = ran.statements.first().map_or(0.0, |one| real(one.added_ms));
+        let end = now + added + took.iter().sum::<f64>() + commit;
+        let mut begin = now + added;
         for (place, (one, took)) in ran.statements.iter().zip(&took).enumerate() {
             let label = |at: usize| format!("{}:{}", ran.migration, ran.statements[at].line);
             acts.push(Act {
@@ -301,7 +302,9 @@ pub fn foretell(transactions: &[Ran], scale: &Scale, existed: &dyn Fn(&str) -> b
                 let windows: Vec<_> =
                     one.windows.iter().filter(|seen| seen.object == *object && seen.lock == *lock).collect();
                 if windows.is_empty() {
-                    stretches.push(stretch(object, lock, blocks(lock), begin, end, at));
+                    // What dbd's own statements locked before the first was first seen there.
+                    let from = if place == 0 { now } else { begin };
+                    stretches.push(stretch(object, lock, blocks(lock), from, end, at));
                 }
                 for seen in windows {
                     // What it holds to its end is measured on the target; what it lets go of before is not.

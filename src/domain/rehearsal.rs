@@ -64,9 +64,12 @@ pub struct StatementTrace {
     /// When it held which lock, if it ran outside a transaction, as far as somebody else saw it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,
-    /// How long the COMMIT behind it took, if it is the last of its transaction, in milliseconds.
+    /// How long what dbd does behind it and the COMMIT took, if it is the last of its transaction, in milliseconds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub commit_ms: u64,
+    /// How long dbd's own statements before it took, if it is the first of its transaction, in milliseconds: what they lock is held as well.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub added_ms: u64,
     /// From its beginning to the end of its transaction, in milliseconds, where nobody watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_ms: Option<u64>,

@@ -23,9 +23,10 @@ fn forecast(files: &[&str]) -> (Vec<Vec<String>>, Value) {
 
 #[test]
 fn rows_that_an_update_holds_are_foretold_with_the_locks() {
+    // What a DO block does cannot be taken back in place, so no lock of the way back's own is among them.
     let (told, document) = forecast(&[
         "alter table orders add column paid boolean; select pg_sleep(0.05);",
-        "update orders set price = price + 1;\ndelete from orders where id < 0;\nselect pg_sleep(0.3);",
+        "do $$ begin update orders set price = price + 1; end $$;\nselect pg_sleep(0.3);",
         "create table made_here (id int); insert into made_here values (1); update made_here set id = 2;",
     ]);
     assert_eq!(
@@ -37,7 +38,7 @@ fn rows_that_an_update_holds_are_foretold_with_the_locks() {
         "{document:#}"
     );
     let rows = &document["rehearsal"]["forecast"][1];
-    assert_eq!((&rows["by"], &rows["through"]), (&json!("0002_change:1"), &json!("0002_change:3")), "{rows:#}");
+    assert_eq!((&rows["by"], &rows["through"]), (&json!("0002_change:1"), &json!("0002_change:2")), "{rows:#}");
     assert!(rows["held_ms"].as_u64().unwrap() >= 300, "to the end of the transaction: {rows:#}");
     assert!(rows["low_ms"].as_u64() < rows["held_ms"].as_u64() && rows["held_ms"].as_u64() < rows["high_ms"].as_u64());
     assert_eq!(rows["basis"], "copy");
@@ -50,7 +51,7 @@ fn rows_that_an_update_holds_are_foretold_with_the_locks() {
 fn a_statement_outside_a_transaction_keeps_only_schema_changes_waiting() {
     // Large enough to be seen at work.
     let (told, document) = forecast(&[
-        "insert into orders (customer, price) select 1, n from generate_series(1, 100000) n;",
+        "do $$ begin insert into orders (customer, price) select 1, n from generate_series(1, 100000) n; end $$;",
         "create index concurrently later on orders (price)",
     ]);
     assert_eq!(told, [["public.orders", "ShareUpdateExclusiveLock", "schema changes"]], "{document:#}");

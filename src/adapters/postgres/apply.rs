@@ -218,16 +218,31 @@ async fn in_transaction<'a>(
 ) -> Result<Option<String>, Trouble> {
     let client = &session.client;
     line.send(Part::Row, begin, trace).await?;
+    // What dbd does before the first statement is timed, as its locks are held from there on.
+    let timed = observer.is_some() || !order.around.before.is_empty();
+    if timed {
+        line.settle(trace).await?;
+    }
+    let opening = Instant::now();
     for sql in order.around.before {
         line.send(Part::Added("before"), sql, trace).await?;
     }
+    let mut added_ms = 0;
+    if timed {
+        line.settle(trace).await?;
+        added_ms = millis(opening);
+    }
     for span in &order.step.statements {
         if observer.is_some() {
-            line.settle(trace).await?;
             run_statement(order, session, span, true, &mut observer, trace).await?;
         } else {
             line.send(Part::Statement(span), span.of(order.text), trace).await?;
         }
+    }
+    let mut closing = None;
+    if !order.around.after.is_empty() {
+        line.settle(trace).await?;
+        closing = Some(Instant::now());
     }
     for sql in order.around.after {
         line.send(Part::Added("after"), sql, trace).await?;
@@ -243,9 +258,9 @@ async fn in_transaction<'a>(
         line.send(Part::Bookkeeping, row, trace).await?;
     }
     line.settle(trace).await?;
+    let closing = closing.unwrap_or_else(Instant::now);
     passed(Boundary::BeforeCommit, order.place());
     // Constraints that were deferred are checked here.
-    let committing = Instant::now();
     client.batch_execute("COMMIT").await.map_err(|error| {
         if lost(&error) {
             ours(order, "committing", &error)
@@ -253,14 +268,24 @@ async fn in_transaction<'a>(
             theirs(order, order.step.statements.last(), &error, "COMMIT: ")
         }
     })?;
+    // Watching takes time between the statements: their own and what comes before and behind them is what counts.
+    let mut held = millis(closing);
     match observer {
-        // Watching takes time between the statements: their own and the commit's are what counts.
-        Some(_) => trace.iter_mut().next_back().into_iter().for_each(|last| last.commit_ms = millis(committing)),
+        Some(_) => {
+            if let Some(last) = trace.last_mut() {
+                last.commit_ms = held;
+            }
+            if let Some(first) = trace.first_mut() {
+                first.added_ms = added_ms;
+            }
+        }
         None => {
-            let mut held = millis(committing);
             for one in trace.iter_mut().rev() {
                 held += one.duration_ms;
                 one.held_ms = Some(held);
+            }
+            if let Some(first) = trace.first_mut() {
+                first.held_ms = first.held_ms.map(|held| held + added_ms);
             }
         }
     }
