@@ -3,6 +3,7 @@
 use super::table::Row;
 use crate::support::project::{Event, Kept, Output, Project};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -502,7 +503,10 @@ impl Case {
         let row = Row::of(self, &at_kill);
         let outputs = resume(project, self.story.again);
         let context = || format!("{}\n{outputs:?}\n{:#?}", how(), project.events());
-        self.story.check(project, &context);
+        let checked = catch_unwind(AssertUnwindSafe(|| self.story.check(project, &context)));
+        if checked.is_err() {
+            panic!("the check above failed\n{}", context());
+        }
         row.found(&project.events()[at_kill.len()..])
     }
 }
