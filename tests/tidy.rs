@@ -244,6 +244,7 @@ fn only_what_fences_says_that_something_is_fenced() {
         "src/adapters/pg_tools/port.rs",
         "src/adapters/postgres/capture/tidy.rs",
         "src/adapters/postgres/ledger.rs",
+        "src/engine/capture.rs",
         "src/engine/reconcile.rs",
         "src/ports/fence.rs",
     ];

@@ -6,7 +6,7 @@ use super::event::{CheckStatus, Event, Pending, Settings};
 use super::failure::{Certainty, Failure};
 use super::finding::{Finding, Severity};
 use super::machine::{End, State};
-use super::migration::{Unit, UnitMode};
+use super::migration::{AloneProbe, Unit, UnitMode};
 use super::next::{Next, next, poisoned};
 use super::plan::{Plan, PlanStep, PlannedMigration, UndoClass};
 use super::run::Run;
@@ -266,7 +266,13 @@ fn ways_back(mut steps: Vec<PlanStep>, run: &Run) -> (Vec<PlanStep>, Option<Capt
         }
     }
     let offered = run.preflight.as_ref().and_then(|preflight| preflight.swap.as_ref());
-    let capture = offered.and_then(|offer| offer.ways.iter().find(|way| settings.capture.contains(way))).copied();
+    // What the user's own tool writes cannot be told from what everybody else does; nor can, in a slot, what a statement outside a
+    // transaction does in transactions of its own.
+    let command = |step: &PlanStep| step.mode == UnitMode::Alone { probe: AloneProbe::UserCommand };
+    let alone = steps.iter().any(|step| matches!(step.mode, UnitMode::Alone { .. }));
+    let fits = |way: &&CaptureWay| settings.capture.contains(way) && (**way == CaptureWay::Triggers || !alone);
+    let capture = offered.and_then(|offer| offer.ways.iter().find(fits)).copied();
+    let capture = capture.filter(|_| !steps.iter().any(command));
     let capture = capture.filter(|_| steps.iter().any(|step| !step.undo.is_in_place()));
     if capture.is_some() {
         for step in steps.iter_mut().filter(|step| !step.undo.is_in_place()) {

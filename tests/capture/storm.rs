@@ -104,11 +104,12 @@ async fn of_any_size() {
             client
                 .batch_execute(&format!(
                     "create table bulk (id bigint primary key, filler text); \
-                     insert into bulk select n, repeat(md5(n::text), 6) from generate_series(1, {}) n; vacuum analyze bulk",
+                     insert into bulk select n, repeat(md5(n::text), 6) from generate_series(1, {}) n",
                     megabytes * 4_000
                 ))
                 .await
                 .unwrap_or_else(|error| panic!("{error:?}"));
+            client.batch_execute("vacuum analyze bulk").await.unwrap();
             let size: i64 = client.query_one("select pg_database_size(current_database())", &[]).await.unwrap().get(0);
             let load = Workload::start(&rig.url, 3);
             let begun = Instant::now();

@@ -68,7 +68,7 @@ fn history() -> Vec<(String, bool)> {
 /// Lets the server say everything that is in a database, apart from what keeps track.
 fn everything(database: &str) -> Vec<String> {
     let mut arguments = vec!["--no-owner", "--no-privileges", "--inserts"];
-    for schema in ["dbd", "drizzle", "sqitch"] {
+    for schema in ["dbd", "dbd_keep", "drizzle", "sqitch"] {
         arguments.extend(["--exclude-schema", schema]);
     }
     for table in ["*_migrations", "flyway_schema_history", "refinery_schema_history", "goose_db_version*"] {
@@ -77,7 +77,8 @@ fn everything(database: &str) -> Vec<String> {
     arguments.push(database);
     let dump = pg::program("pg_dump", &arguments);
     // What follows a backslash is another one each time.
-    dump.lines().filter(|line| !line.starts_with('\\') && !line.starts_with("--")).map(str::to_owned).collect()
+    let told = |line: &&str| !line.is_empty() && !line.starts_with('\\') && !line.starts_with("--");
+    dump.lines().filter(told).map(str::to_owned).collect()
 }
 
 /// How a format writes one migration: its files, from its place, the statements, and whether it runs without a transaction.

@@ -29,6 +29,9 @@ const CLOSE: u64 = 500;
 /// Or one that took no longer.
 const CLOSE_BY: Duration = Duration::from_millis(50);
 
+/// How long opening a target again is tried.
+const OPENING: Duration = Duration::from_secs(10);
+
 /// How long the drain of a closed target may take.
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -137,7 +140,22 @@ async fn settle_names(url: &ConnectionUrl, office: &Client, capture: &Capture) -
 
 async fn open(url: &ConnectionUrl, office: &Client, capture: &Capture) -> Result<(), Failure> {
     let sql = format!("ALTER DATABASE {} WITH ALLOW_CONNECTIONS true", identifier(&capture.database));
-    office.batch_execute(&sql).await.map_err(|error| query_failed(url, "opening the target again", &error))
+    let begun = Instant::now();
+    loop {
+        let Err(error) = office.batch_execute(&sql).await else { return Ok(()) };
+        let failure = query_failed(url, "opening the target again", &error);
+        // The watchman of the process that died may be at it at the same moment: then one of the two is refused.
+        let names = Names::read(office, capture)
+            .await
+            .map_err(|error| query_failed(url, "opening the target again", &error))?;
+        if names.open {
+            return Ok(());
+        }
+        if begun.elapsed() > OPENING {
+            return Err(failure);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 async fn check_holder(order: &SwapOrder<'_>, target: &Client) -> Result<(), Failure> {
