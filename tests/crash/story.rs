@@ -451,7 +451,7 @@ impl Story {
                 }
             }
         }
-        let theirs: &[&str] = if self.end == End::Kept { &["3|"] } else { &[] };
+        let theirs: &[&str] = if self.end == End::Kept { &["3|null"] } else { &[] };
         assert_eq!(things, [&["1|one", "2|two"], theirs].concat(), "{}", context());
         bijection(project, context);
         project.assert_sound();

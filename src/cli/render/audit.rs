@@ -921,7 +921,7 @@ mod tests {
             "plan_digest": "b3:292eed40f761f48677d42719062359d7ddc0222afefca2ddfbfd43ac3d5ecd5c",
             "rehearsed_at": "2024-10-05T17:30:56.123Z",
             "rehearsed_before_the_change": true,
-            "rollback_plan": "the backup is restored in one transaction, proven by its row counts and by the schema fingerprint",
+            "rollback_plan": "the backup, which forgets what was written since",
             "tested_at": "2024-10-05T17:30:58.123Z",
             "tested_before_the_change": true
           },
@@ -959,7 +959,7 @@ mod tests {
         );
         assert_eq!(
             document["journal"],
-            json!({"origin": "j-7f3a", "first_seq": 40, "last_seq": 77, "seq": 97, "head": "b3:head"})
+            json!({"origin": "j-7f3a", "first_seq": 40, "last_seq": 81, "seq": 97, "head": "b3:head"})
         );
         assert_eq!(document["parameters"], json!({"env": "prod"}));
         let forms = [

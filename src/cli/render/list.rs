@@ -82,14 +82,14 @@ mod tests {
         deploy-prod-1728149445123  succeeded       2024-10-05T17:30:45.123Z  alice  29.0s  2 migrations
         deploy-prod-1728149445123  refused         2024-10-05T17:30:45.123Z  alice  16.0s  2 migrations
         deploy-prod-1728149445123  refused         2024-10-05T17:30:45.123Z  alice  4.0s   0 migrations
-        deploy-prod-1728149445123  rolled back     2024-10-05T17:30:45.123Z  alice  36.0s  2 migrations
+        deploy-prod-1728149445123  rolled back     2024-10-05T17:30:45.123Z  alice  40.0s  2 migrations
         deploy-prod-1728149445123  waiting         2024-10-05T17:30:45.123Z  alice  17.0s  2 migrations
-        deploy-prod-1728149445123  needs operator  2024-10-05T17:30:45.123Z  alice  36.0s  2 migrations
+        deploy-prod-1728149445123  needs operator  2024-10-05T17:30:45.123Z  alice  40.0s  2 migrations
         deploy-prod-1728149445123  needs operator  2024-10-05T17:30:45.123Z  alice  25.0s  2 migrations
         deploy-prod-1728149445123  interrupted     2024-10-05T17:30:45.123Z  alice  21.0s  2 migrations
         deploy-prod-1728149445123  planned         2024-10-05T17:30:45.123Z  alice  17.0s  2 migrations
         deploy-prod-1728149445123  succeeded       2024-10-05T17:30:45.123Z  alice  4.0s   0 migrations
-        deploy-prod-1728149445123  abandoned       2024-10-05T17:30:45.123Z  alice  37.0s  2 migrations
+        deploy-prod-1728149445123  abandoned       2024-10-05T17:30:45.123Z  alice  41.0s  2 migrations
         deploy-prod-1728149445123  running         2024-10-05T17:30:45.123Z  alice  21.0s  2 migrations
         ");
         assert_eq!(table(&[], None, false), "no runs\n");

@@ -581,7 +581,7 @@ mod tests {
 
     #[test]
     fn a_rolled_back_run_reads_like_this() {
-        insta::assert_snapshot!(told(&testing::rolled_back()), @"
+        insta::assert_snapshot!(told(&testing::rolled_back()), @r#"
         2024-10-05T17:30:45.123Z  INFO   REQUEST                 A deployment to prod was requested by alice
         2024-10-05T17:30:46.123Z  INFO   PREFLIGHT               Process 4711 on build-7 took the run over
         2024-10-05T17:30:47.123Z  INFO   PREFLIGHT               Looking at everything a deployment needs
@@ -613,14 +613,18 @@ mod tests {
         2024-10-05T17:31:12.123Z  WARN   ROLLBACK                Rolling back: the application is not healthy
         2024-10-05T17:31:13.123Z  INFO   ROLLBACK                Counting the rows that a restore would forget
         2024-10-05T17:31:14.123Z  WARN   ROLLBACK                3 rows written since the backup leave the target when it is restored (public.orders: 3)
-        2024-10-05T17:31:15.123Z  INFO   ROLLBACK                Dumping what the restore would forget
-        2024-10-05T17:31:16.123Z  INFO   ROLLBACK                Backup taken: 1.4 MiB in .deployments/deploy-prod-1728149445123/before-rollback.dump
-        2024-10-05T17:31:17.123Z  INFO   ROLLBACK                Restoring the target from its backup
-        2024-10-05T17:31:18.123Z  INFO   ROLLBACK                Restored the target from its backup
-        2024-10-05T17:31:19.123Z  INFO   ROLLBACK                Comparing the target's schema with its checkpoint
-        2024-10-05T17:31:20.123Z  INFO   ROLLBACK                The target's schema is its checkpoint's: b3:18c52a7ed981
-        2024-10-05T17:31:21.123Z  WARN   ROLLBACK                Rolled back, prod is at its checkpoint again
-        ");
+        2024-10-05T17:31:15.123Z  ERROR  ROLLBACK                Halted: the way back that is left would lose what others wrote since the backup
+        2024-10-05T17:31:16.123Z  WARN   REQUEST                 bob wants the target taken back to its checkpoint: "three test orders"
+        2024-10-05T17:31:17.123Z  INFO   ROLLBACK                Counting the rows that a restore would forget
+        2024-10-05T17:31:18.123Z  WARN   ROLLBACK                3 rows written since the backup leave the target when it is restored (public.orders: 3)
+        2024-10-05T17:31:19.123Z  INFO   ROLLBACK                Dumping what the restore would forget
+        2024-10-05T17:31:20.123Z  INFO   ROLLBACK                Backup taken: 1.4 MiB in .deployments/deploy-prod-1728149445123/before-rollback.dump
+        2024-10-05T17:31:21.123Z  INFO   ROLLBACK                Restoring the target from its backup
+        2024-10-05T17:31:22.123Z  INFO   ROLLBACK                Restored the target from its backup
+        2024-10-05T17:31:23.123Z  INFO   ROLLBACK                Comparing the target's schema with its checkpoint
+        2024-10-05T17:31:24.123Z  INFO   ROLLBACK                The target's schema is its checkpoint's: b3:18c52a7ed981
+        2024-10-05T17:31:25.123Z  WARN   ROLLBACK                Rolled back, prod is at its checkpoint again
+        "#);
     }
 
     #[test]

@@ -684,13 +684,15 @@ mod tests {
         let story = testing::rolled_back();
         let report = markdown(&story.run, &story.events, None);
         let told = report.split("## The way back").nth(1).unwrap().split("\n## ").next().unwrap();
-        insta::assert_snapshot!(told, @"
+        insta::assert_snapshot!(told, @r#"
 
 
-        - The run turned round by itself: the application is not healthy (DBD-0503)
+        - A rollback was requested by bob on build-7 at 2024-10-05T17:31:16.123Z, "three test orders"
+        - Went back by the backup
         - 3 rows written since the backup left the target (public.orders: 3); kept in .deployments/deploy-prod-1728149445123/before-rollback.dump
+        - The run turned round 2 times
         - The target's schema fingerprint is its checkpoint's again, and that was checked: b3:18c52a7ed981fbffa12fbf611b593c451f6a5700af2206c612b5c3dd2888909b
-        ");
+        "#);
         let good = testing::good();
         assert!(!markdown(&good.run, &good.events, None).contains("## The way back"));
     }

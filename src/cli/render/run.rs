@@ -626,10 +626,11 @@ mod tests {
           0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
-          tests   127 passed, 2 skipped
-          backup  1.4 MiB, b3:eb6f5330f297, .deployments/deploy-prod-1728149445123/backup.dump
-          schema  b3:45df22c72c6e
-          files   .deployments/deploy-prod-1728149445123
+          tests     127 passed, 2 skipped
+          backup    1.4 MiB, b3:eb6f5330f297, .deployments/deploy-prod-1728149445123/backup.dump
+          way back  the backup, which forgets what was written since
+          schema    b3:45df22c72c6e
+          files     .deployments/deploy-prod-1728149445123
 
         Phases
           preflight               1.0s
@@ -693,11 +694,12 @@ mod tests {
 
     #[test]
     fn a_rolled_back_run_reads_like_this() {
-        insta::assert_snapshot!(summary(&testing::rolled_back().run, false, DIR), @"
+        insta::assert_snapshot!(summary(&testing::rolled_back().run, false, DIR), @r#"
         Rolled back, prod is at its checkpoint again: deploy-prod-1728149445123
-          target     db.example.com:5432/shop
-          requested  by alice on build-7 at 2024-10-05T17:30:45.123Z
-          commit     0a1b2c3d4e5f on feature/prices
+          target      db.example.com:5432/shop
+          requested   by alice on build-7 at 2024-10-05T17:30:45.123Z
+          taken back  by bob on build-7 at 2024-10-05T17:31:16.123Z, "three test orders"
+          commit      0a1b2c3d4e5f on feature/prices
 
         Reason
           the application is not healthy (DBD-0503)
@@ -726,6 +728,7 @@ mod tests {
         Record
           tests               127 passed, 2 skipped
           backup              1.4 MiB, b3:eb6f5330f297, .deployments/deploy-prod-1728149445123/backup.dump
+          way back            went back by the backup
           before the restore  1.4 MiB, .deployments/deploy-prod-1728149445123/before-rollback.dump
           schema              b3:18c52a7ed981
           files               .deployments/deploy-prod-1728149445123
@@ -736,12 +739,12 @@ mod tests {
           sandbox validation      5.0s
           deployment              3.0s
           post deploy validation  2.0s
-          rollback                4.0s
+          rollback                5.0s
 
         Next
           read the whole story: dbd show deploy-prod-1728149445123
           start again once the cause is removed: dbd start prod
-        ");
+        "#);
     }
 
     #[test]
@@ -781,9 +784,10 @@ mod tests {
           0 to 812ms: ━ statement, █ reads and writes wait
 
         Record
-          tests   127 passed, 2 skipped
-          backup  1.4 MiB, b3:eb6f5330f297, .deployments/deploy-prod-1728149445123/backup.dump
-          files   .deployments/deploy-prod-1728149445123
+          tests     127 passed, 2 skipped
+          backup    1.4 MiB, b3:eb6f5330f297, .deployments/deploy-prod-1728149445123/backup.dump
+          way back  the backup, which forgets what was written since
+          files     .deployments/deploy-prod-1728149445123
 
         Phases
           preflight           1.0s
