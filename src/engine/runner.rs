@@ -456,8 +456,6 @@ impl<'a> Runner<'a> {
     /// From the first effect that changes the target on, this process holds the target's lock, and its lease is the one that counts.
     async fn hold_target(&mut self, effect: Effect) -> Result<(), Failure> {
         match effect {
-            // Closed, or under another name: what has the target then is this run's own swap.
-            Effect::Swap | Effect::CatchUp | Effect::EndCapture => Ok(()),
             Effect::PrepareTarget | Effect::StartCapture => self.own_target().await,
             _ if self.beyond_preparing() => self.own_target().await,
             _ => Ok(()),

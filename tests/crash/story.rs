@@ -2,6 +2,7 @@
 
 use super::table::Row;
 use crate::support::project::{Event, Kept, Output, Project};
+use dbd::ports::boundary::Boundary;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -69,6 +70,12 @@ fn up_to_the_plan(gaps: &[(String, String)]) -> Vec<usize> {
 /// The gaps from the failed verification on; those before it are a deployment's.
 fn from_the_failure(gaps: &[(String, String)]) -> Vec<usize> {
     (first(gaps, "child ended", "the verification")..=gaps.len()).collect()
+}
+
+/// The gaps that only a capture and a swap have.
+fn of_a_capture(gaps: &[(String, String)]) -> Vec<usize> {
+    let names: Vec<&str> = Boundary::OF_CAPTURE.iter().map(|boundary| boundary.name()).collect();
+    (1..=gaps.len()).filter(|at| names.contains(&gaps[at - 1].0.as_str())).collect()
 }
 
 fn of_the_sandbox(gaps: &[(String, String)]) -> Vec<usize> {
@@ -222,7 +229,7 @@ pub const STORIES: &[Story] = &[
         killed_before: None,
         killed: "resume {run}",
         again: &[],
-        gaps: every,
+        gaps: of_a_capture,
         end: End::Kept,
     },
     Story {
