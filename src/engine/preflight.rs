@@ -323,7 +323,12 @@ impl Runner<'_> {
         let disk = checks.run("disk", async { ((), self.look_at_disk(facts)) });
         let swap = checks.run("way back", async {
             let found = world.captures.look(&world.target).await;
-            let offer = found.as_ref().map(super::capture::offer).unwrap_or_default();
+            let mut offer = found.as_ref().map(super::capture::offer).unwrap_or_default();
+            if facts.pooled {
+                // Whatever the look itself made of it: what a capture sets for its sessions must not stay behind in a pooler's.
+                offer.ways.clear();
+                offer.why_not = vec!["the URL leads through a pooler in transaction mode".to_owned()];
+            }
             let found = match &found {
                 Ok(facts) => Found::ok(ways_back(&offer, &facts.notes)),
                 // What cannot be looked at is not offered; the other ways are still there.

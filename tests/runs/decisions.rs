@@ -1,6 +1,6 @@
 //! What people decide about runs: approve, reject, cancel, roll back; and two of them at once.
 
-use super::rolled_back::{change_much, gate, open_gate, until_at_gate};
+use super::rolled_back::{BY_THE_BACKUP, change_much, gate, open_gate, until_at_gate};
 use crate::support::project::{Output, Project};
 
 /// A project with `prod` as its environment, and [`change_much`].
@@ -76,6 +76,7 @@ fn yes_approves_beforehand() {
 #[test]
 fn a_finished_run_is_taken_back_once_and_only_from_the_top() {
     let project = Project::new();
+    project.config(BY_THE_BACKUP);
     project.migration("0001_one", "create table one as select 1 as id; update orders set price = price + 1;");
     let before = project.snapshot();
     let first = project.start().expect(0).run();
@@ -112,6 +113,7 @@ fn a_finished_run_is_taken_back_once_and_only_from_the_top() {
 fn rows_written_since_are_only_given_up_when_somebody_says_yes() {
     let project = Project::new();
     change_much(&project);
+    project.config(BY_THE_BACKUP);
     let before = project.snapshot();
     let run = project.start().expect(0).run();
     project
@@ -156,7 +158,7 @@ fn of_two_starts_at_once_one_is_told_who_is_at_work() {
 fn a_run_that_is_cancelled_while_it_works_stops_and_goes_back() {
     let project = Project::new();
     change_much(&project);
-    project.config(&format!("[environments.dev]\nverify = {{ command = '{}' }}\n", gate("verify", 0)));
+    project.config(&format!("{BY_THE_BACKUP}[environments.dev]\nverify = {{ command = '{}' }}\n", gate("verify", 0)));
     let before = project.snapshot();
     let mut running = project.spawn(&["start", "dev", "--json"]);
     until_at_gate(&mut running, &project, "verify");

@@ -56,7 +56,10 @@ fn going_back_over_somebody_elses_schema_dumps_it_first() {
     let run = killed(&project, false);
     project.sql("create table somebody_elses (id int)");
     project.dbd(&["resume", &run, "--json"]).expect(5);
-    project.dbd(&["rollback", &run, "--reason", "too many cooks", "--json"]).expect(0).outcome("rolled_back");
+    project
+        .dbd(&["rollback", &run, "--restore", "--reason", "too many cooks", "--json"])
+        .expect(0)
+        .outcome("rolled_back");
     assert_eq!(project.snapshot(), before);
     let dump = project.artifact(&run, "before-rollback.dump");
     let output = std::process::Command::new(crate::support::pg::server().bin.join("pg_restore"))
