@@ -322,13 +322,15 @@ impl Runner<'_> {
         });
         let disk = checks.run("disk", async { ((), self.look_at_disk(facts)) });
         let swap = checks.run("way back", async {
-            let found = world.captures.look(&world.target).await;
-            let mut offer = found.as_ref().map(super::capture::offer).unwrap_or_default();
             if facts.pooled {
-                // Whatever the look itself made of it: what a capture sets for its sessions must not stay behind in a pooler's.
-                offer.ways.clear();
-                offer.why_not = vec!["the URL leads through a pooler in transaction mode".to_owned()];
+                // Not even looked at: what such a look sets for its session would stay behind in a pooler's, for whoever comes next.
+                let why_not = vec!["the URL leads through a pooler in transaction mode".to_owned()];
+                let offer = SwapOffer { ways: Vec::new(), why_not };
+                let said = ways_back(&offer, &[]);
+                return (offer, Found::ok(said));
             }
+            let found = world.captures.look(&world.target).await;
+            let offer = found.as_ref().map(super::capture::offer).unwrap_or_default();
             let found = match &found {
                 Ok(facts) => Found::ok(ways_back(&offer, &facts.notes)),
                 // What cannot be looked at is not offered; the other ways are still there.
