@@ -161,7 +161,8 @@ fn dump_spec(order: &DumpOrder<'_>, partial: &Path, compression: Compression) ->
     args.extend(order.snapshot.iter().map(|snapshot| format!("--snapshot={snapshot}").into()));
     for schema in &order.exclude_schemas {
         // pg_dump takes patterns; within double quotes every character stands for itself.
-        args.push(format!("--exclude-schema=\"{}\"", schema.replace('"', "\"\"")).into());
+        let (name, all) = schema.strip_suffix('*').map_or((schema.as_str(), ""), |begins| (begins, "*"));
+        args.push(format!("--exclude-schema=\"{}\"{all}", name.replace('"', "\"\"")).into());
     }
     let mut spec = ChildSpec::new(order.bin.path("pg_dump"), "pg_dump").args(args);
     spec.timeout = order.timeout;

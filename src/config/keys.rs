@@ -426,6 +426,13 @@ pub const KEYS: &[Key] = &[
         "Take steps back where they were done, by statements the sandbox proved; what they overwrite is kept in the schema `dbd_keep`.",
     ),
     key(
+        "rollback.soft_drop",
+        Kind::Flag,
+        Default::Is("false"),
+        "true",
+        "Set tables aside instead of dropping them, so that taking a step back is a rename. They go for good after `artifacts.retention`, with `dbd backup prune`.",
+    ),
+    key(
         "rollback.capture",
         Kind::Word { allowed: CAPTURES, later: &[] },
         Default::Is("auto"),

@@ -83,6 +83,8 @@ pub struct Artifacts {
 pub struct Rollback {
     /// Whether steps may go back in place.
     pub in_place: bool,
+    /// Whether tables that a step drops are set aside instead.
+    pub soft_drop: bool,
     /// How writes may be captured for a swap.
     pub capture: Vec<CaptureWay>,
 }
@@ -278,6 +280,7 @@ impl Config {
             },
             rollback: Rollback {
                 in_place: read.flag("rollback.in_place")?.unwrap_or(true),
+                soft_drop: read.flag("rollback.soft_drop")?.unwrap_or(false),
                 capture: match read.required(read.text("rollback.capture")?, "rollback.capture")?.as_str() {
                     "slot" => vec![CaptureWay::Slot],
                     "triggers" => vec![CaptureWay::Triggers],

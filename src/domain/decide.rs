@@ -331,6 +331,9 @@ pub fn would_lose(run: &Run) -> Failure {
     if let Some(why) = &run.rollback_why {
         failure = failure.cause(format!("it turned round because: {}", why.message));
     }
+    if let Some(why) = &run.in_place_why {
+        failure = failure.cause(format!("it does not go back in place: {}", why.message));
+    }
     for (table, rows) in loss.written.iter().take(8) {
         failure = failure.cause(format!("{rows} row(s) in {table}"));
     }

@@ -99,6 +99,9 @@ pub struct RollbackSettings {
     /// Whether steps may go back in place.
     #[serde(default)]
     pub in_place: bool,
+    /// Whether tables that a step drops are set aside instead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub soft_drop: bool,
     /// How writes may be captured for a swap: empty where they may not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capture: Vec<CaptureWay>,

@@ -336,7 +336,7 @@ pub struct Facts {
     pub captured: bool,
     /// Whether the capture stays on after a success.
     pub keep_capture: bool,
-    /// Whether a person asked for the way back.
+    /// Whether a person asked for the way back, knowing that it is the backup.
     pub asked: bool,
     /// Whether it was taken over too often without a new outcome: no further effect is started by itself.
     pub poisoned: bool,

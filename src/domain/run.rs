@@ -151,6 +151,10 @@ pub struct Run {
     pub swap_failed: bool,
     /// Whether somebody wants the backup restored.
     pub restore_asked: bool,
+    /// Whether whoever asked for the way back was told that it is the backup: leave for a gentler way is none for what a restore forgets.
+    pub restore_agreed: bool,
+    /// Why the way in place was not to be had on the target, if it was tried.
+    pub in_place_why: Option<Failure>,
     /// What the verification found last.
     pub verified: Option<(Digest, String)>,
     /// How the verification command came out.
@@ -228,6 +232,8 @@ impl Run {
             in_place_failed: false,
             swap_failed: false,
             restore_asked: false,
+            restore_agreed: false,
+            in_place_why: None,
             verified: None,
             verify: None,
             flight: None,
@@ -337,7 +343,7 @@ impl Run {
             capture: self.plan.as_ref().is_some_and(|plan| plan.capture.is_some()),
             captured: self.capture.is_some(),
             keep_capture: settings.is_some_and(|settings| settings.rollback.window_ms > 0),
-            asked: self.rollback_asked.is_some(),
+            asked: self.restore_agreed,
             poisoned: self.takeovers > MAX_TAKEOVERS,
             look_again: self.looks_again(),
             plan: self.plan_digest.clone(),
@@ -449,6 +455,8 @@ impl Run {
                 // On its way back already: the way in place failed, and the next one is tried.
                 if matches!(self.state, State::Rolling { .. }) {
                     self.in_place_failed = true;
+                    self.restore_agreed = false;
+                    self.in_place_why = Some(why.clone());
                 } else {
                     self.rollback_why = Some(why.clone());
                     // What was proven in the sandbox is not what happened here.
@@ -463,7 +471,9 @@ impl Run {
                 self.restore_asked = *restore;
                 // Whoever asks again has looked what was in the way.
                 self.in_place_failed = false;
+                self.in_place_why = None;
                 self.swap_failed = false;
+                self.restore_agreed = self.way() == Way::Restore;
                 self.failure = None;
                 self.halted = None;
                 self.loss = None;

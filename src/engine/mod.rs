@@ -24,6 +24,7 @@ mod reconcile;
 mod rehearse;
 mod reverse;
 pub mod runner;
+mod soften;
 pub mod stop;
 pub mod watch;
 

@@ -458,7 +458,7 @@ impl Runner<'_> {
             file: &migration.file,
             text: &text,
             bookkeeping: self.bookkeeping(one)?,
-            around: Around { before: added.before, after: &after },
+            around: Around { after: &after, ..added },
             lock_timeout_ms: plan.lock_timeout_ms,
             lock_budget_ms: plan.lock_budget_ms,
             statement_timeout_ms: plan.statement_timeout_ms,

@@ -6,6 +6,7 @@
 //! what they were; then once more, after writes as an application would make them, which must survive.
 
 use super::runner::Runner;
+use super::soften::Softened;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
@@ -18,7 +19,7 @@ use crate::domain::rehearsal::Reverse;
 use crate::domain::schema::catalog::{Catalog, Kind};
 use crate::domain::schema::diff::diff;
 use crate::domain::way::names::{Renamed, renamed};
-use crate::domain::way::{Changed, InPlace, Look, Seen, generate, look, moved, stored, supplied, writable};
+use crate::domain::way::{Changed, InPlace, Look, ROOM, Rung, Seen, generate, look, moved, stored, supplied, writable};
 use crate::ports::database::{Around, Held, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +62,32 @@ pub(super) struct Tried<'a> {
     pub timeout_ms: u64,
 }
 
+/// What is known of a step beside what it does.
+struct Others<'a> {
+    name: &'a str,
+    about: &'a str,
+    last: &'a Catalog,
+    writes: Option<&'a [&'a str]>,
+    forget: &'a [String],
+}
+
+impl Others<'_> {
+    fn seen<'a>(&'a self, deed: &'a Deed) -> Seen<'a> {
+        Seen {
+            name: self.name,
+            about: self.about,
+            before: self.last,
+            after: &deed.after,
+            renamed: &deed.renamed,
+            locks: &deed.locks,
+            changed: &deed.changed,
+            sequences: &deed.sequences,
+            writes: self.writes,
+            forget: self.forget,
+        }
+    }
+}
+
 /// What a step does, as the first trial showed it.
 struct Deed {
     after: Catalog,
@@ -75,7 +102,7 @@ struct Deed {
 /// What dbd adds to a step so that it can be taken back.
 pub(super) fn around(undo: &UndoClass) -> Around<'_> {
     match undo {
-        UndoClass::InPlace(way) => Around { before: &way.before, after: &way.after },
+        UndoClass::InPlace(way) => Around { before: &way.before, after: &way.after, instead: &way.instead },
         _ => Around::default(),
     }
 }
@@ -193,6 +220,8 @@ impl Runner<'_> {
         if !deed.renamed.back.is_empty() {
             ways.last = self.catalog_left(trial.as_ref(), &statements).await?;
         }
+        let kept_as = (name.as_str(), about.as_str());
+        let softened = self.soften(trial.as_ref(), &statements, kept_as, &ways.last).await?;
         if nothing {
             ways.say(UndoClass::Nothing, Vec::new(), Vec::new());
             return Ok(());
@@ -202,21 +231,25 @@ impl Runner<'_> {
             ways.say(UndoClass::Restore, vec![why.to_owned()], Vec::new());
             return Ok(());
         }
-        let seen = Seen {
-            name: &name,
-            about: &about,
-            before: &last,
-            after: &deed.after,
-            renamed: &deed.renamed,
-            locks: &deed.locks,
-            changed: &deed.changed,
-            sequences: &deed.sequences,
-            writes,
-            forget: &forget,
-        };
+        let mut why_not = Vec::new();
+        match softened {
+            None => {}
+            Some(Err(why)) => why_not.push(format!("what is dropped is not set aside: {why}")),
+            Some(Ok(softened)) => {
+                let others = Others { name: &name, about: &about, last: &last, writes, forget: &forget };
+                match self.way_of_softened(trial.as_ref(), tried, &softened, &others).await? {
+                    Ok((way, notes)) => {
+                        ways.say(UndoClass::InPlace(Box::new(way)), Vec::new(), notes);
+                        return Ok(());
+                    }
+                    Err(why) => why_not.push(format!("what is dropped is not set aside: {why}")),
+                }
+            }
+        }
+        let others = Others { name: &name, about: &about, last: &last, writes, forget: &forget };
+        let seen = others.seen(&deed);
         let proof =
             Proof { runner: self, trial: trial.as_ref(), tried, statements: &statements, before: &last, deed: &deed };
-        let mut why_not = Vec::new();
         if let Some((down, file)) = self.down_of(tried, &mut why_not) {
             let way = supplied(&seen, &down);
             match proof.of(way).await? {
@@ -239,6 +272,36 @@ impl Runner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The way back of a step that sets aside what it drops: it is a step as any other, in which tables were given another place.
+    async fn way_of_softened(
+        &self,
+        trial: &dyn Trial,
+        tried: Tried<'_>,
+        softened: &Softened,
+        others: &Others<'_>,
+    ) -> Result<Result<(InPlace, Vec<String>), String>, Failure> {
+        let statements = &softened.statements;
+        let deed = match self.look_at(trial, others.last, statements).await {
+            Ok(deed) => deed,
+            // The trial is in a transaction that failed.
+            Err(failure) => {
+                trial.back().await?;
+                trial.mark().await?;
+                return Ok(Err(told(&failure)));
+            }
+        };
+        let way = generate(&others.seen(&deed)).map(|mut way| {
+            if way.rung == Rung::Reverse {
+                way.rung = Rung::SoftDrop;
+            }
+            way.instead.clone_from(&softened.instead);
+            way.undo.extend(softened.leave());
+            way
+        });
+        let proof = Proof { runner: self, trial, tried, statements, before: others.last, deed: &deed };
+        proof.of(way).await
     }
 
     /// Tries the way back of a step that ran alone, now that it did.
@@ -331,7 +394,10 @@ impl Runner<'_> {
                 "TABLE" => {
                     locks.insert(name, mode.clone());
                 }
-                "SEQUENCE" if restarts && now.relation(*oid).is_some() => sequences.push(name),
+                // One that was set aside counts no further.
+                "SEQUENCE" if restarts && now.relation(*oid).is_some_and(|now| !now.starts_with(ROOM)) => {
+                    sequences.push(name);
+                }
                 _ => {}
             }
         }
@@ -562,6 +628,10 @@ impl Proof<'_, '_> {
         let mut written = Vec::new();
         for table in tables.iter().take(MOST_WRITTEN) {
             let Some(mut table) = writable(before, &self.deed.after, &self.deed.renamed, table) else { continue };
+            // Nobody writes to what was set aside.
+            if table.now.starts_with(ROOM) {
+                continue;
+            }
             // What a value means that its author turns back and forth, the author knows; what is left alone must stay.
             if let Some(changed) = self.deed.changed.get(&table.before).filter(|_| way.method == "supplied") {
                 for column in &mut table.columns {

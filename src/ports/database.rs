@@ -5,13 +5,13 @@ use crate::domain::event::{Loss, ServerFacts, StepReport};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::ledger::LedgerRow;
-use crate::domain::migration::{AppliedRow, Tracking, Unit};
+use crate::domain::migration::{AppliedRow, DroppedTables, Span, Tracking, Unit};
 use crate::domain::plan::PlanStep;
 use crate::domain::rehearsal::StatementTrace;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::domain::way::names::Names;
-use crate::domain::way::{Look, Writable};
+use crate::domain::way::{Instead, Look, Writable};
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -174,6 +174,8 @@ pub struct Around<'a> {
     pub before: &'a [String],
     /// What runs last.
     pub after: &'a [String],
+    /// Statements of the step that are run in another form.
+    pub instead: &'a [Instead],
 }
 
 /// One step to be applied.
@@ -214,7 +216,16 @@ pub struct ApplyOrder<'a> {
     pub progress: &'a dyn Fn(&str),
 }
 
-impl ApplyOrder<'_> {
+impl<'a> ApplyOrder<'a> {
+    /// The step's statements in the form they are run in.
+    pub fn statements(&self) -> impl Iterator<Item = (&'a Span, &'a str)> {
+        let (instead, text) = (self.around.instead, self.text);
+        self.step.statements.iter().enumerate().map(move |(place, span)| {
+            let other = instead.iter().find(|one| one.statement == place);
+            (span, other.map_or_else(|| span.of(text), |one| one.sql.as_str()))
+        })
+    }
+
     /// Where it is applied, in a word: what is watched is the rehearsal.
     #[must_use]
     pub fn place(&self) -> &'static str {
@@ -332,6 +343,17 @@ pub struct Written {
     pub how: &'static str,
 }
 
+/// What became of asking how tables can be set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetAside {
+    /// By this, one after the other, which leaves each of them in the room named with it.
+    By(Vec<(String, String)>),
+    /// They are of this transaction's own making, or not there: what drops them takes nothing away.
+    NotNeeded,
+    /// Not, for this reason.
+    Not(String),
+}
+
 /// A session whose one transaction is never committed: whatever is done in it was only tried. Dropped, all of it is gone.
 #[async_trait(?Send)]
 pub trait Trial {
@@ -365,6 +387,20 @@ pub trait Trial {
     /// Writes to a table as an application would that knows both shapes: changes a row, and adds one if `adds`. What cannot be written is
     /// told in `notes`, for people.
     async fn write(&self, table: &Writable, adds: bool, notes: &mut Vec<String>) -> Result<Vec<Written>, Failure>;
+
+    /// How the tables that a statement drops are set aside instead, each in a room of its own, named `room` and a number from `first` on; `about`
+    /// is said of it. Only those of `known` are worth it. Runs what it answers.
+    async fn set_aside(
+        &self,
+        dropped: &DroppedTables,
+        known: &Names,
+        room: &str,
+        first: usize,
+        about: &str,
+    ) -> Result<SetAside, Failure>;
+
+    /// What tables in `rooms` have to do with what is not in there: nothing, if dropping them later is to be nobody's concern.
+    async fn ties(&self, rooms: &[String]) -> Result<Vec<String>, Failure>;
 
     /// What the row's columns hold now; `None` if there is no such row.
     async fn read(&self, written: &Written) -> Result<Option<String>, Failure>;

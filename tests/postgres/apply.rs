@@ -102,7 +102,7 @@ impl Target {
             file: "migrations/0001_one.sql",
             text,
             bookkeeping: bookkeeping.map(str::to_owned),
-            around: Around { before: &before, after: &after },
+            around: Around { before: &before, after: &after, ..Around::default() },
             lock_timeout_ms: 200,
             lock_budget_ms: 400,
             statement_timeout_ms: None,
@@ -125,7 +125,7 @@ impl Target {
             anchor: &self.anchor,
             step: Some(&step),
             bookkeeping: Some("insert into seen values ('bookkeeping')".to_owned()),
-            around: Around { before: &[], after: &after },
+            around: Around { before: &[], after: &after, ..Around::default() },
         };
         self.database.probe(order, &fenced).await
     }

@@ -127,6 +127,7 @@ fn request() -> impl Strategy<Value = Request> {
                     budget: None,
                     rollback: RollbackSettings {
                         in_place: flags[0],
+                        soft_drop: flags[1],
                         capture: if flags[1] { vec![CaptureWay::Slot] } else { Vec::new() },
                         window_ms: migration_timeout_ms,
                         required: flags[1],

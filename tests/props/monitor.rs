@@ -49,7 +49,7 @@ pub struct Monitor {
     unsaved: bool,
     lost: bool,
     dumped_under_capture: bool,
-    /// Somebody asked for the way back.
+    /// Somebody asked for the way back that is taken.
     asked: bool,
     /// The plan has writes captured; they are; the shadow is there and proven.
     capture: bool,
@@ -205,6 +205,8 @@ impl Monitor {
                 law!(self.failed || self.cancelled, "turned round without a reason");
                 law!(!self.turned || self.undo_failed, "turned round twice by itself");
                 self.undo_failed = false;
+                // Leave for a gentler way that failed is none for the backup.
+                self.asked = false;
                 self.turn();
             }
             Event::RollbackRequested { .. } => {

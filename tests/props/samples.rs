@@ -85,6 +85,7 @@ pub fn request(case: &Case) -> Request {
             budget: None,
             rollback: RollbackSettings {
                 in_place: true,
+                soft_drop: false,
                 capture: vec![CaptureWay::Slot, CaptureWay::Triggers],
                 window_ms: if case.window { 7_200_000 } else { 0 },
                 required: false,
@@ -174,6 +175,7 @@ pub fn in_place() -> InPlace {
         method: "generated".into(),
         before: vec!["create table dbd_keep.k1 as select id, note from orders".into()],
         after: vec![],
+        instead: vec![],
         undo: vec!["alter table orders add column note text".into()],
         keeps: vec!["orders.note".into()],
         loses: vec![],

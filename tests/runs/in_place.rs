@@ -5,14 +5,14 @@ use crate::support::project::{Output, Project};
 use serde_json::{Value, json};
 
 /// A change, what has to be there before it, and the way back that is expected of it.
-struct Kind {
-    name: &'static str,
-    before: &'static str,
-    change: &'static str,
-    undo: &'static str,
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    pub(super) before: &'static str,
+    pub(super) change: &'static str,
+    pub(super) undo: &'static str,
 }
 
-const fn kind(name: &'static str, before: &'static str, change: &'static str, undo: &'static str) -> Kind {
+pub(super) const fn kind(name: &'static str, before: &'static str, change: &'static str, undo: &'static str) -> Kind {
     Kind { name, before, change, undo }
 }
 
@@ -227,7 +227,7 @@ const NOT_IN_PLACE: &[Kind] = &[
     ),
 ];
 
-fn projects(kinds: &[Kind]) -> Project {
+pub(super) fn projects(kinds: &[Kind]) -> Project {
     let mut project = Project::empty();
     project.with_sandboxes_on_the_server();
     project.set("TZ", "UTC");
@@ -238,14 +238,14 @@ fn projects(kinds: &[Kind]) -> Project {
     project
 }
 
-fn allowing(project: &Project, more: &[&str]) -> Output {
+pub(super) fn allowing(project: &Project, more: &[&str]) -> Output {
     let mut arguments = vec!["start", "dev", "--allow", "all", "--reason", "a trial", "--json"];
     arguments.extend(more);
     project.dbd(&arguments)
 }
 
 /// How each step is taken back, in a word.
-fn undos(project: &Project) -> Vec<String> {
+pub(super) fn undos(project: &Project) -> Vec<String> {
     let word = |way: Value| {
         let rung = way["undo"]["in_place"]["rung"].as_str().or(way["undo"].as_str());
         rung.unwrap_or_default().to_owned()
@@ -254,7 +254,7 @@ fn undos(project: &Project) -> Vec<String> {
 }
 
 /// Each step's way back, as the rehearsal recorded it.
-fn ways(project: &Project) -> Vec<Value> {
+pub(super) fn ways(project: &Project) -> Vec<Value> {
     let events = project.events();
     let rehearsal = events.iter().rev().find(|event| event.body["outcome"]["of"] == "rehearsal");
     let rehearsal = rehearsal.expect("there was a rehearsal");
@@ -262,7 +262,7 @@ fn ways(project: &Project) -> Vec<Value> {
 }
 
 /// Whether the backup was restored by any run.
-fn restored(project: &Project) -> bool {
+pub(super) fn restored(project: &Project) -> bool {
     project.events().iter().any(|event| event.kind == "step.intended" && event.body["effect"]["do"] == "restore")
 }
 

@@ -21,6 +21,7 @@ mod pooler;
 mod refused;
 mod reverse;
 mod rolled_back;
+mod soft_drop;
 mod stopped;
 mod ways;
 mod zombies;

@@ -71,7 +71,7 @@ impl Backups for PgTools {
             bin: &bin,
             url: &order.url,
             snapshot: order.snapshot.clone(),
-            exclude_schemas: vec!["dbd".to_owned(), "dbd_keep".to_owned(), "dbd_capture".to_owned()],
+            exclude_schemas: ["dbd", "dbd_keep", "dbd_keep_*", "dbd_capture"].map(str::to_owned).to_vec(),
             final_path: order.path.clone(),
             effect: order.effect.clone(),
             record: Some(self.record(&order.effect)),

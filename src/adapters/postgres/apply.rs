@@ -232,11 +232,11 @@ async fn in_transaction<'a>(
         line.settle(trace).await?;
         added_ms = millis(opening);
     }
-    for span in &order.step.statements {
+    for (span, sql) in order.statements() {
         if observer.is_some() {
-            run_statement(order, session, span, true, &mut observer, trace).await?;
+            run_statement(order, session, (span, sql), true, &mut observer, trace).await?;
         } else {
-            line.send(Part::Statement(span), span.of(order.text), trace).await?;
+            line.send(Part::Statement(span), sql, trace).await?;
         }
     }
     let mut closing = None;
@@ -350,7 +350,7 @@ async fn alone(
             {
                 Ok(())
             }
-            _ => run_statement(order, session, span, false, &mut observer, trace).await,
+            _ => run_statement(order, session, (span, span.of(order.text)), false, &mut observer, trace).await,
         };
         if let Err(trouble) = ran {
             let certain = |failure: &Failure| failure.certainty != Certainty::InDoubt;
@@ -437,12 +437,11 @@ async fn in_batches(
 async fn run_statement(
     order: &ApplyOrder<'_>,
     session: &Session,
-    span: &Span,
+    (span, sql): (&Span, &str),
     transactional: bool,
     observer: &mut Option<Observer>,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<(), Trouble> {
-    let sql = span.of(order.text);
     (order.progress)(first_line(sql));
     let client = &session.client;
     if observer.is_some() {

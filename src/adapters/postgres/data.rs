@@ -81,7 +81,7 @@ impl<'a> Side<'a> {
                   JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n \
                   JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = u.fn)) \
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE k.contype = 'f' AND c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('dbd', 'dbd_keep') \
+             WHERE k.contype = 'f' AND c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'dbd' AND n.nspname !~ '^dbd_keep' \
              ORDER BY k.convalidated, 1, 2";
         let rows = self.session.client.query(sql, &[]).await;
         let rows = rows.map_err(|error| query_failed(self.url, "reading the foreign keys", &error))?;

@@ -11,7 +11,7 @@ BEGIN
     -- Whole schemas, where nothing in them belongs to an extension. `public` stays: a dump does not make it.
     FOR o IN
         SELECT n.oid, n.nspname FROM pg_namespace n
-        WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public', 'dbd', 'dbd_keep')
+        WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public', 'dbd') AND n.nspname !~ '^dbd_keep'
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e')
           AND NOT EXISTS (
               SELECT FROM pg_depend d JOIN pg_depend e ON e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e'
@@ -43,7 +43,7 @@ BEGIN
             UNION ALL SELECT 'pg_ts_parser'::regclass, oid, 13, prsnamespace FROM pg_ts_parser
             UNION ALL SELECT 'pg_ts_template'::regclass, oid, 13, tmplnamespace FROM pg_ts_template
         ) every
-        WHERE (space = 0 OR space IN (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'dbd', 'dbd_keep')))
+        WHERE (space = 0 OR space IN (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'dbd') AND nspname !~ '^dbd_keep'))
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = every.classid AND d.objid = every.objid AND d.deptype = 'e')
         ORDER BY rank, objid
     LOOP

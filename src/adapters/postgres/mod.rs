@@ -16,6 +16,7 @@ mod ledger;
 mod line;
 mod observe;
 mod restore;
+mod set_aside;
 mod trial;
 mod undo;
 mod weights;

@@ -2,12 +2,17 @@
 -- The same object under another name, in a later look, was renamed.
 with space as materialized (
   select oid, nspname from pg_catalog.pg_namespace
-   where nspname !~ '^pg_' and nspname not in ('information_schema', 'dbd') and nspname !~ '^dbd_'
+   where nspname !~ '^pg_' and nspname not in ('information_schema', 'dbd')
+     -- Tables that were set aside are the ones they were.
+     and (nspname !~ '^dbd_' or nspname ~ '^dbd_keep_')
 )
 select 'schema'::text, oid, 0, 0::oid, nspname::text, 'SCHEMA'::text from space
 union all
 select 'relation', c.oid, 0, c.relnamespace, c.relname::text,
-       case c.relkind when 'v' then 'VIEW' when 'm' then 'MATERIALIZED VIEW' when 'S' then 'SEQUENCE' when 'f' then 'FOREIGN TABLE'
+       case c.relkind when 'v' then 'VIEW' when 'm' then 'MATERIALIZED VIEW' when 'S' then case when exists (
+                           select from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid
+                              and d.refobjsubid > 0 and d.deptype in ('a', 'i')) then 'OWNED SEQUENCE' else 'SEQUENCE' end
+                      when 'f' then 'FOREIGN TABLE'
                       when 'i' then 'INDEX' when 'I' then 'INDEX' else 'TABLE' end
   from pg_catalog.pg_class c join space s on s.oid = c.relnamespace
  where c.relkind in ('r', 'p', 'v', 'm', 'S', 'f', 'i', 'I')

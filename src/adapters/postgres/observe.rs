@@ -21,7 +21,7 @@ const RELATIONS: &str = "SELECT c.oid, n.nspname, c.relname, pg_catalog.format('
        CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
          + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) ELSE 0 END \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd', 'dbd_keep')";
+     WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd') AND n.nspname !~ '^dbd_keep'";
 
 const REMEMBER: &str = "CREATE TABLE IF NOT EXISTS dbd.watched (oid oid PRIMARY KEY); TRUNCATE dbd.watched; \
      INSERT INTO dbd.watched SELECT oid FROM pg_catalog.pg_class";

@@ -6,15 +6,17 @@ use super::exclude;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
+use crate::domain::migration::DroppedTables;
 use crate::domain::rehearsal::strength;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::sql::summary;
 use crate::domain::way::names::{Class, Named, Names};
 use crate::domain::way::{Look, Writable, WritableColumn};
-use crate::ports::database::{Held, Trial, Written};
+use crate::ports::database::{Held, SetAside, Trial, Written};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 /// What shapes how values are printed, while they are looked at. The time zone is the session's: types are turned by it.
 const SAME_TEXT: &str = "SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = 'postgres'; SET LOCAL extra_float_digits = 1; \
@@ -58,6 +60,11 @@ impl Tried {
         };
         self.execute("ROLLBACK TO SAVEPOINT dbd_look; RELEASE SAVEPOINT dbd_look").await?;
         rows.map_err(|error| self.failed(&error))
+    }
+
+    /// A query under the session's own settings, by which names are looked up.
+    pub(super) async fn rows(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+        self.session.client.query(sql, values).await.map_err(|error| self.failed(&error))
     }
 
     /// Runs one statement if it can be; what it returned, or why it could not be.
@@ -268,6 +275,21 @@ impl Trial for Tried {
             false => notes.push(format!("no row of {} could be changed in the trial", table.before)),
         }
         Ok(written)
+    }
+
+    async fn set_aside(
+        &self,
+        dropped: &DroppedTables,
+        known: &Names,
+        room: &str,
+        first: usize,
+        about: &str,
+    ) -> Result<SetAside, Failure> {
+        self.put_aside(dropped, known, room, first, about).await
+    }
+
+    async fn ties(&self, rooms: &[String]) -> Result<Vec<String>, Failure> {
+        self.tied(rooms).await
     }
 
     async fn read(&self, written: &Written) -> Result<Option<String>, Failure> {

@@ -9,7 +9,7 @@ use crate::domain::event::StepReport;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
 use crate::domain::sql::summary;
-use crate::domain::way::{KEEP, NOT_EXPRESSIBLE};
+use crate::domain::way::{KEEP, NOT_EXPRESSIBLE, ROOM};
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::database::{MIGRATING, UndoOrder};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -161,6 +161,13 @@ pub(super) fn not_expressible(state: &str) -> bool {
     state == NOT_EXPRESSIBLE || state.starts_with("22") || state.starts_with("23")
 }
 
+/// What is kept: each table, what drops it, and what is said of it.
+const KEPT: &str = "SELECT pg_catalog.format('DROP TABLE %I.%I CASCADE', n.nspname, c.relname) AS drop, pg_catalog.obj_description(c.oid, 'pg_class') AS said \
+       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+      WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^k[0-9a-f]{8}_' \
+     UNION ALL SELECT pg_catalog.format('DROP SCHEMA %I CASCADE', n.nspname), pg_catalog.obj_description(n.oid, 'pg_namespace') \
+       FROM pg_catalog.pg_namespace n WHERE n.nspname ~ ('^' || $4 || 'k[0-9a-f]{8}_')";
+
 /// Removes the kept tables that are older than `before_ms`, those of runs that are `open` left out.
 ///
 /// A kept table has no time of its own, but its comment names the run, and the ledger knows when that run last changed the target. What no
@@ -169,28 +176,25 @@ pub async fn sweep_kept(url: &ConnectionUrl, before_ms: i64, open: &[String]) ->
     let session = connect(url, "dbd sweep").await?;
     let failed = |error: &Error| query_failed(url, "removing what is no longer kept", error);
     let client = &session.client;
-    let there =
-        "SELECT pg_catalog.to_regnamespace($1) IS NOT NULL AND pg_catalog.to_regclass('dbd.ledger') IS NOT NULL";
-    if !client.query_one(there, &[&KEEP]).await.map_err(|error| failed(&error))?.get::<_, bool>(0) {
+    let there = "SELECT pg_catalog.to_regclass('dbd.ledger') IS NOT NULL";
+    if !client.query_one(there, &[]).await.map_err(|error| failed(&error))?.get::<_, bool>(0) {
         return Ok(0);
     }
     client.batch_execute("BEGIN; SET LOCAL lock_timeout = '5s'").await.map_err(|error| failed(&error))?;
     let rows = client
         .query(
-            "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
-             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             LEFT JOIN (SELECT run_id, max(at) AS at FROM dbd.ledger GROUP BY run_id) l \
-               ON pg_catalog.obj_description(c.oid, 'pg_class') LIKE '%; ' || l.run_id || ', %' \
-             WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^k[0-9a-f]{8}_' \
-               AND (l.at IS NULL OR extract(epoch FROM l.at) * 1000 < $2::bigint) \
-               AND NOT EXISTS (SELECT FROM pg_catalog.unnest($3::text[]) o WHERE pg_catalog.obj_description(c.oid, 'pg_class') LIKE '%; ' || o || ', %')",
-            &[&KEEP, &before_ms, &open],
+            &format!(
+                "SELECT k.drop FROM ({KEPT}) k LEFT JOIN (SELECT run_id, max(at) AS at FROM dbd.ledger GROUP BY run_id) l \
+                   ON k.said LIKE '%; ' || l.run_id || ', %' \
+                 WHERE (l.at IS NULL OR extract(epoch FROM l.at) * 1000 < $2::bigint) \
+                   AND NOT EXISTS (SELECT FROM pg_catalog.unnest($3::text[]) o WHERE k.said LIKE '%; ' || o || ', %')"
+            ),
+            &[&KEEP, &before_ms, &open, &ROOM],
         )
         .await
         .map_err(|error| failed(&error))?;
     for row in &rows {
-        let table: String = row.get(0);
-        client.batch_execute(&format!("DROP TABLE {table} CASCADE")).await.map_err(|error| failed(&error))?;
+        client.batch_execute(row.get(0)).await.map_err(|error| failed(&error))?;
     }
     client.batch_execute("COMMIT").await.map_err(|error| failed(&error))?;
     session.close().await;

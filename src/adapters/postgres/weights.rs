@@ -14,7 +14,7 @@ pub async fn weights(url: &ConnectionUrl) -> Result<Weights, Failure> {
         .query(
             "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), COALESCE(pg_catalog.pg_table_size(c.oid), 0) \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd')",
+             WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd') AND n.nspname !~ '^dbd_keep'",
             &[],
         )
         .await

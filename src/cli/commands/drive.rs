@@ -72,6 +72,7 @@ pub(super) fn request(
             budget: Some(environment.budget.clone()).filter(|budget| *budget != Default::default()),
             rollback: RollbackSettings {
                 in_place: config.rollback.in_place,
+                soft_drop: config.rollback.soft_drop,
                 capture: config.rollback.capture.clone(),
                 window_ms: ms(environment.rollback_window),
                 required: environment.require_reverse,

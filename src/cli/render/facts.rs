@@ -8,7 +8,7 @@ use crate::domain::effect::Effect;
 use crate::domain::failure::Failure;
 use crate::domain::forecast::Forecast;
 use crate::domain::machine::{End, Flight, Position, State};
-use crate::domain::plan::UndoClass;
+use crate::domain::plan::{Plan, PlanStep, UndoClass};
 use crate::domain::run::Run;
 use std::collections::BTreeMap;
 
@@ -364,6 +364,17 @@ pub fn tests(report: &crate::domain::event::CommandReport) -> String {
         None => told.push("ended by a signal".to_owned()),
     }
     told.join(", ")
+}
+
+/// The statements of a step that are run in another form: file, line, and what is run there.
+pub fn other_forms<'a>(plan: &'a Plan, step: &'a PlanStep) -> impl Iterator<Item = (&'a str, u32, &'a str)> {
+    let file = plan.migrations.get(step.migration).map_or("", |one| one.file.as_str());
+    let instead = match &step.undo {
+        UndoClass::InPlace(way) => way.instead.as_slice(),
+        _ => &[],
+    };
+    let line = |place: usize| step.statements.get(place).map_or(1, |span| span.line);
+    instead.iter().map(move |one| (file, line(one.statement), one.sql.as_str()))
 }
 
 /// How the run goes back, or went back, in a sentence; nothing before there is a plan.

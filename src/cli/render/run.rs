@@ -10,7 +10,7 @@ use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::measured::measured;
 use crate::domain::migration::UnitMode;
-use crate::domain::plan::{Plan, UndoClass};
+use crate::domain::plan::{Plan, PlanStep, UndoClass};
 use crate::domain::run::{Decision, Run};
 use crate::domain::time::rfc3339;
 use crate::domain::way::Rung;
@@ -109,6 +109,12 @@ fn rollback_json(run: &Run) -> Value {
     })
 }
 
+/// The statements of a step that are run in another form.
+fn instead(plan: &Plan, step: &PlanStep) -> Vec<Value> {
+    let told = facts::other_forms(plan, step);
+    told.map(|(file, line, sql)| json!({"file": file, "line": line, "sql": sql})).collect()
+}
+
 /// A plan as `dbd.plan/1`: the migrations and the steps that will be carried out, in order.
 #[must_use]
 pub fn plan_json(plan: &Plan) -> Value {
@@ -140,6 +146,7 @@ pub fn plan_json(plan: &Plan) -> Value {
                 "lines": step.statements.iter().map(|span| span.line).collect::<Vec<_>>(),
                 "digest": step.digest,
                 "undo": undo,
+                "instead": instead(plan, step),
             })
         })
         .collect();
@@ -171,6 +178,7 @@ pub fn summary(run: &Run, color: bool, artifacts_dir: &str) -> String {
     page.list("What is known", facts::known(run));
     page.list("Loss", loss(run));
     page.migrations(run);
+    page.other_forms(run);
     page.findings(run, artifacts_dir);
     page.locks(run, artifacts_dir);
     page.proof(run, artifacts_dir);
@@ -291,6 +299,20 @@ impl Page {
         self.out += &columns(self.pen, 2, rows);
         if let Some(changes) = changes(run) {
             self.line(&format!("changes: {}", words::changes(&changes)));
+        }
+    }
+
+    fn other_forms(&mut self, run: &Run) {
+        let Some(plan) = &run.plan else { return };
+        let told = plan.steps.iter().flat_map(|step| facts::other_forms(plan, step));
+        for (at, (file, line, sql)) in told.enumerate() {
+            if at == 0 {
+                self.heading("Run in another form, so that it comes back by a rename");
+            }
+            self.line(&format!("{}:{}", clean(file), line));
+            for sql in sql.lines() {
+                self.line(&format!("  {}", one_line(sql)));
+            }
         }
     }
 

@@ -151,6 +151,35 @@ pub fn tables_of(sql: &str) -> Vec<String> {
     tables
 }
 
+/// What a `DROP TABLE` drops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedTables {
+    /// The tables, as SQL writes them.
+    pub tables: Vec<String>,
+    /// Whether what depends on them goes with them.
+    pub cascade: bool,
+}
+
+/// The tables that a statement drops; none if it is no `DROP TABLE`.
+#[must_use]
+pub fn dropped_tables(sql: &str) -> Option<DroppedTables> {
+    let Ok(NodeEnum::DropStmt(stmt)) = parse_one(sql) else { return None };
+    if stmt.remove_type() != pg_query::protobuf::ObjectType::ObjectTable {
+        return None;
+    }
+    let parts = |node: &Node| match &node.node {
+        Some(NodeEnum::List(list)) => Some(list.items.clone()),
+        _ => None,
+    };
+    let word = |node: &Node| match &node.node {
+        Some(NodeEnum::String(word)) => Some(quote_ident(&word.sval)),
+        _ => None,
+    };
+    let name = |node: &Node| Some(parts(node)?.iter().map(word).collect::<Option<Vec<_>>>()?.join("."));
+    let tables = stmt.objects.iter().map(name).collect::<Option<Vec<_>>>()?;
+    Some(DroppedTables { tables, cascade: stmt.behavior() == pg_query::protobuf::DropBehavior::DropCascade })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{UnitMode, split};
@@ -167,6 +196,21 @@ mod tests {
         assert_eq!(units[1].mode, UnitMode::Alone { probe });
         let plain = split("-- dbd: batch\nDELETE FROM a").unwrap();
         assert!(matches!(&plain[0].mode, UnitMode::Alone { probe: AloneProbe::Batch { size: SIZE, pause_ms: 0, .. } }));
+    }
+
+    #[test]
+    fn the_tables_of_a_drop_are_told_and_nothing_else_is_a_drop_of_tables() {
+        let told = |tables: &[&str], cascade| {
+            Some(DroppedTables { tables: tables.iter().map(|name| (*name).to_owned()).collect(), cascade })
+        };
+        assert_eq!(dropped_tables("drop table a"), told(&["a"], false));
+        assert_eq!(
+            dropped_tables("DROP TABLE IF EXISTS shop.\"Ord.ers\", b CASCADE"),
+            told(&["shop.\"Ord.ers\"", "b"], true)
+        );
+        for other in ["drop view a", "drop foreign table a", "alter table a drop b", "do $$ begin drop table a; end $$"] {
+            assert_eq!(dropped_tables(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod standing;
 mod statement;
 mod tokens;
 
-pub use batch::{batched, columns_set, tables_of};
+pub use batch::{DroppedTables, batched, columns_set, dropped_tables, tables_of};
 use split::is_transaction_control;
 pub use split::{SplitError, leaves_session_as_it_was, pieces, session_settings, split, split_at};
 pub use standing::{Checksum, Entry, standing};

@@ -79,8 +79,9 @@ impl<'a> Maker<'a> {
             return;
         }
         let kept = self.next();
-        let what = format!("the rows of {name}, which only the new shape had");
-        self.keeps.push(format!("the rows of {name}"));
+        let called = self.seen.renamed.table(name);
+        let what = format!("the rows of {called}, which only the new shape had");
+        self.keeps.push(format!("the rows of {called}"));
         // A moved table takes along what it is made of; what the undo drops must not be among it.
         let goes = |key: &ObjectKey| {
             matches!(
@@ -125,14 +126,26 @@ impl<'a> Maker<'a> {
         }
         let last = parts(name).last().copied().unwrap_or(name).to_owned();
         let bare = kept.rsplit('.').next().unwrap_or(&kept).to_owned();
-        // The name of another kept table must not be in the way.
+        // No name of another kept table's may be in the way, nor of what is its.
+        let named = quote_literal(name);
+        let all = format!(
+            "SELECT indexrelid AS oid, 'INDEX' AS kind FROM pg_catalog.pg_index WHERE indrelid = {named}::pg_catalog.regclass \
+             UNION SELECT s.oid, 'SEQUENCE' FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
+             WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = d.classid \
+               AND d.refobjid = {named}::pg_catalog.regclass AND d.deptype IN ('a', 'i')"
+        );
+        moves.push_str(&format!(
+            "    FOR o IN SELECT oid, kind, pg_catalog.row_number() OVER (ORDER BY oid) AS n FROM ({all}) every LOOP\n      \
+             EXECUTE pg_catalog.format('ALTER %s %s RENAME TO %I', o.kind, o.oid::pg_catalog.regclass, {} || o.n);\n    END LOOP;\n",
+            quote_literal(&format!("{bare}_"))
+        ));
         moves.push_str(&format!(
             "    ALTER TABLE {name} RENAME TO {bare};\n    ALTER TABLE {}.{bare} SET SCHEMA {KEEP};\n    COMMENT ON TABLE {kept} IS {};\n",
             name.strip_suffix(&last).and_then(|space| space.strip_suffix('.')).unwrap_or("public"),
             quote_literal(&format!("{what}; {}", self.seen.about)),
         ));
         let statement = format!(
-            "DO $dbd$ BEGIN\n  IF EXISTS (SELECT FROM {name}) THEN\n{moves}  ELSE\n    DROP TABLE {name};\n  END IF;\nEND $dbd$"
+            "DO $dbd$\nDECLARE o record;\nBEGIN\n  IF EXISTS (SELECT FROM {name}) THEN\n{moves}  ELSE\n    DROP TABLE {name};\n  END IF;\nEND $dbd$"
         );
         self.moves.insert(ObjectKey::new(Kind::Table, name), statement);
     }

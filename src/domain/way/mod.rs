@@ -32,6 +32,9 @@ use serde::{Deserialize, Serialize};
 /// The schema in a target where values are kept: dbd's own, in no catalog, no fingerprint and no dump that is compared.
 pub const KEEP: &str = "dbd_keep";
 
+/// What the names of schemas begin with in which one table each is set aside, whole. As [`KEEP`], they are in no catalog, fingerprint or dump.
+pub const ROOM: &str = "dbd_keep_";
+
 /// The SQLSTATE of an undo that stops by itself, as something written since cannot be expressed in the old shape.
 pub const NOT_EXPRESSIBLE: &str = "DBD01";
 
@@ -62,6 +65,15 @@ impl Rung {
     }
 }
 
+/// A statement of a step that is run in another form, so that taking it back is a rename.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instead {
+    /// Which of the step's statements, from 0.
+    pub statement: usize,
+    /// What is run, in the statement's place and transaction.
+    pub sql: String,
+}
+
 /// How one step is taken back in place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InPlace {
@@ -75,6 +87,9 @@ pub struct InPlace {
     /// What runs in the step's transaction after its statements.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<String>,
+    /// The statements of the step that are run in another form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instead: Vec<Instead>,
     /// What takes the step back, in one transaction.
     pub undo: Vec<String>,
     /// What is kept in [`KEEP`], for people.

@@ -5,6 +5,9 @@ use super::kept::qualified;
 use crate::domain::sql::{quote_ident, quote_literal};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What the names of schemas begin with in which waits what is new and in the way of an old name.
+const ASIDE: &str = "aside_by_dbd_";
+
 /// What kind of thing bears a name. The order is that in which names are given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
@@ -36,8 +39,20 @@ pub struct Named {
     pub within: u32,
     /// Its name, without quotes.
     pub name: String,
-    /// What ALTER calls it: `TABLE`, `VIEW`; for a routine its arguments follow, as `FUNCTION(integer)`.
+    /// What ALTER calls it: `TABLE`, `VIEW`, and `OWNED SEQUENCE` for one that moves with its table; for a routine its arguments follow, as `FUNCTION(integer)`.
     pub what: String,
+}
+
+impl Named {
+    /// What ALTER calls it, whoever it belongs to.
+    fn kind(&self) -> &str {
+        self.what.strip_prefix("OWNED ").unwrap_or(&self.what)
+    }
+
+    /// Whether it is where its table is, and moves with that.
+    fn follows(&self) -> bool {
+        self.what == "INDEX" || self.what.starts_with("OWNED ")
+    }
 }
 
 /// Everything of the user's that has a name.
@@ -66,7 +81,7 @@ impl Names {
     /// The relation as [`Named::what`] calls it.
     #[must_use]
     pub fn kind_of(&self, oid: u32) -> Option<&str> {
-        self.get(Class::Relation, oid).map(|relation| relation.what.as_str())
+        self.get(Class::Relation, oid).map(Named::kind)
     }
 }
 
@@ -110,7 +125,7 @@ pub fn renamed(before: &Names, after: &Names) -> Renamed {
         Class::EnumValue,
     ];
     for class in classes {
-        give_back(class, before, after, &mut found.back);
+        give_back(class, before, after, &mut found);
     }
     for (id, old) in before.all.iter().filter(|(id, _)| matches!(id.0, Class::Relation | Class::Column)) {
         let Some(new) = after.all.get(id) else { continue };
@@ -141,7 +156,7 @@ struct Turn<'a> {
 }
 
 /// The statements for one class: each when the name it wants is free, by way of a name in between where they want each other's.
-fn give_back(class: Class, before: &Names, after: &Names, made: &mut Vec<String>) {
+fn give_back(class: Class, before: &Names, after: &Names, found: &mut Renamed) {
     let of_class = |names: &Names| {
         let range = (class, u32::MIN, i32::MIN)..=(class, u32::MAX, i32::MAX);
         names.all.range(range).map(|(id, named)| (*id, named.clone())).collect::<Vec<_>>()
@@ -153,9 +168,16 @@ fn give_back(class: Class, before: &Names, after: &Names, made: &mut Vec<String>
         if let Some(old) = before.all.get(&id)
             && (old.within, &old.name) != (now.within, &now.name)
         {
-            turns.push(Turn { id, now: (now.within, now.name), old });
+            // By then its table is back.
+            let within = if now.follows() { old.within } else { now.within };
+            turns.push(Turn { id, now: (within, now.name), old });
         }
     }
+    // What goes with its table comes last, and has nothing to do where that brought it back.
+    turns.sort_by_key(|turn| turn.old.follows());
+    turns.retain(|turn| turn.now != (turn.old.within, turn.old.name.clone()));
+    make_way(class, before, after, &turns, &mut taken, found);
+    let made = &mut found.back;
     let mut aside = 0;
     while !turns.is_empty() {
         let free = turns.iter().position(|turn| !taken.contains(&(turn.old.within, turn.old.name.clone())));
@@ -173,11 +195,37 @@ fn give_back(class: Class, before: &Names, after: &Names, made: &mut Vec<String>
             }
             continue;
         };
-        let turn = turns.swap_remove(at);
+        let turn = turns.remove(at);
         let wanted = (turn.old.within, turn.old.name.clone());
         made.extend(rename(before, after, turn.id, turn.old, &turn.now, &wanted));
         taken.remove(&turn.now);
         taken.insert(wanted);
+    }
+}
+
+/// What is new under a name that is wanted back goes into a schema of their own, with all that is theirs.
+fn make_way(
+    class: Class,
+    before: &Names,
+    after: &Names,
+    turns: &[Turn<'_>],
+    taken: &mut BTreeSet<(u32, String)>,
+    found: &mut Renamed,
+) {
+    if class != Class::Relation {
+        return;
+    }
+    let wanted: BTreeSet<(u32, &str)> = turns.iter().map(|turn| (turn.old.within, turn.old.name.as_str())).collect();
+    let new = after.all.iter().filter(|(id, named)| {
+        id.0 == class && !named.follows() && !before.all.contains_key(*id)
+    });
+    for (id, named) in new.filter(|(_, named)| wanted.contains(&(named.within, named.name.as_str()))) {
+        let Some(is) = after.relation(id.1) else { continue };
+        let room = format!("{ASIDE}{}", found.tables.len() + 1);
+        found.back.push(format!("CREATE SCHEMA {room}"));
+        found.back.push(format!("ALTER {} {is} SET SCHEMA {room}", named.kind()));
+        found.tables.insert(qualified(&room, &named.name), is);
+        taken.remove(&(named.within, named.name.clone()));
     }
 }
 
@@ -198,7 +246,7 @@ fn rename(
         Class::Relation | Class::Type | Class::Routine => {
             let (what, arguments) = match old.what.split_once('(') {
                 Some((what, arguments)) => (what, format!("({arguments}")),
-                None => (old.what.as_str(), String::new()),
+                None => (old.kind(), String::new()),
             };
             let mut made = Vec::new();
             let mut at = now.0;
