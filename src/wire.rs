@@ -8,7 +8,7 @@ use crate::adapters::http_health::HttpHealth;
 use crate::adapters::journal::SqliteJournal;
 use crate::adapters::pg_tools::PgTools;
 use crate::adapters::postgres::Postgres;
-use crate::adapters::postgres::capture::PostgresCaptures;
+use crate::adapters::postgres::capture::{Pooler, PostgresCaptures};
 use crate::adapters::sandbox::SandboxPlace;
 use crate::adapters::support::pg_bin::{Need, Programs, Search, Version, find, known_places};
 use crate::adapters::system::{SystemClock, host, user};
@@ -217,8 +217,12 @@ pub fn backups(config: &Config, run: &str) -> PgTools {
 
 /// Captures of writes.
 #[must_use]
-pub fn captures(config: &Config, run: &str) -> Box<dyn Captures> {
-    Box::new(PostgresCaptures { backups: Box::new(backups(config, run)), search: programs(config) })
+pub fn captures(config: &Config, environment: &Environment, run: &str) -> Box<dyn Captures> {
+    let pooler = environment.pooler.as_ref().map(|pooler| Pooler {
+        admin: pooler.admin_url.clone(),
+        database: pooler.database.clone().unwrap_or_else(|| environment.database_url.database()),
+    });
+    Box::new(PostgresCaptures { backups: Box::new(backups(config, run)), search: programs(config), pooler })
 }
 
 /// Everything outside, for one run against one environment.
@@ -231,7 +235,7 @@ pub fn world(config: &Config, environment: &Environment, run: &str) -> Result<Wo
     Ok(World {
         database: database(),
         backups: Box::new(backups(config, run)),
-        captures: captures(config, run),
+        captures: captures(config, environment, run),
         sandboxes: sandboxes(config)?,
         commands: Box::new(UserShell { root: config.root.clone(), work_dir, secrets: config.secrets() }),
         health: Box::new(HttpHealth),

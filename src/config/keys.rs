@@ -144,6 +144,10 @@ pub const SECTIONS: &[Section] = &[
         "environments.*.budget",
         "How long a deployment may keep others waiting; a forecast over it refuses the run, unless it is allowed.",
     ),
+    section(
+        "environments.*.pooler",
+        "The PgBouncer that the application comes through: its clients wait while a rollback changes names, instead of being turned away.",
+    ),
     section("tests", "Run in the sandbox, after the migrations; any failure refuses the run."),
     section("check", "What `dbd check` and the rehearsal find about migrations."),
     section("sandbox", "The throw-away copy of the target on which a run is rehearsed."),
@@ -345,6 +349,20 @@ pub const KEYS: &[Key] = &[
         Default::None("no limit"),
         "\"5m\"",
         "How long all migrations may take together, by the forecast.",
+    ),
+    key(
+        "environments.*.pooler.admin_url",
+        Kind::DatabaseUrl,
+        Default::None("none; clients of a pooler are turned away for a moment"),
+        "{ env = \"PROD_POOLER_URL\" }",
+        "PgBouncer's console, `postgres://admin:password@host:6432/pgbouncer`, as one of its `admin_users`. `database_url` goes past the pooler all the same.",
+    ),
+    key(
+        "environments.*.pooler.database",
+        Kind::Text,
+        Default::None("the name of the target's database"),
+        "\"shop\"",
+        "What the application calls the target at the pooler.",
     ),
     key(
         "tests.command",

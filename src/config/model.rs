@@ -219,6 +219,17 @@ pub struct Environment {
     pub health: Option<Health>,
     /// How long others may be kept waiting.
     pub budget: Budget,
+    /// The pooler that clients come through, if dbd may hold them back there.
+    pub pooler: Option<Pooler>,
+}
+
+/// A PgBouncer before the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pooler {
+    /// Its console.
+    pub admin_url: ConnectionUrl,
+    /// What clients call the target there, if not as the server does.
+    pub database: Option<String>,
 }
 
 /// How the application is asked whether it is well.
@@ -364,6 +375,10 @@ impl Config {
             rollback_window: duration("rollback_window")?,
             verify: read.command(&key("verify"))?,
             health,
+            pooler: match read.url(&key("pooler.admin_url"))? {
+                Some(admin_url) => Some(Pooler { admin_url, database: read.text(&key("pooler.database"))? }),
+                None => None,
+            },
             budget: {
                 let limit = |path: &str| {
                     let limit = read.duration(&key(path))?;
@@ -523,7 +538,7 @@ impl Config {
         let paths = self
             .environments()
             .into_iter()
-            .flat_map(|name| ["database_url", "app_url", "health.url"].map(|key| format!("environments.{name}.{key}")));
+            .flat_map(|name| ["database_url", "app_url", "health.url", "pooler.admin_url"].map(|key| format!("environments.{name}.{key}")));
         for path in paths.chain(keys::KEYS.iter().filter(|key| !key.path.contains('*')).map(|key| key.path.to_owned()))
         {
             let Some(key) = keys::find(&path).filter(|key| key.kind.is_secret()) else { continue };

@@ -444,6 +444,9 @@ pub struct Swapped {
     pub kept: String,
     /// Rows compared one by one on both sides before the names changed.
     pub rows_compared: u64,
+    /// What became of the clients of a pooler, if one was configured, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooler: Option<String>,
 }
 
 /// One step's way back, as the rehearsal found it.

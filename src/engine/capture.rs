@@ -290,6 +290,7 @@ impl Runner<'_> {
             fence_ms: Some(swapped.fence_ms),
             kept: swapped.failed,
             rows_compared: swapped.proven,
+            pooler: swapped.pooler,
         }))
     }
 
@@ -333,7 +334,12 @@ impl Runner<'_> {
         Ok(match self.world.captures.standing(&order, fenced).await? {
             SwapStanding::NotSwapped { evidence } => (None, evidence),
             SwapStanding::Swapped { swapped, evidence } => {
-                let swapped = Swapped { fence_ms: None, kept: swapped.failed, rows_compared: swapped.proven };
+                let swapped = Swapped {
+                    fence_ms: None,
+                    kept: swapped.failed,
+                    rows_compared: swapped.proven,
+                    pooler: swapped.pooler,
+                };
                 (Some(swapped), evidence)
             }
         })

@@ -237,6 +237,9 @@ pub struct Swapped {
     pub touched: u64,
     /// The name of the database that was gone back from.
     pub failed: String,
+    /// What became of the clients of a pooler, if there is one, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooler: Option<String>,
 }
 
 /// How a swap that was cut off stands.

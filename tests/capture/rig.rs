@@ -89,6 +89,7 @@ impl Rig {
             captures: PostgresCaptures {
                 backups: Box::new(tools(folder.path().join("shadow"))),
                 search: tools(folder.path().to_owned()).search,
+                pooler: None,
             },
             tools: tools(folder.path().join("work")),
             capture,

@@ -9,6 +9,7 @@ mod foretold;
 mod formats;
 mod good;
 mod histories;
+mod held_back;
 mod hurt;
 mod in_place;
 mod journal;

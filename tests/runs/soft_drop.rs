@@ -188,6 +188,43 @@ fn nobody_sees_or_feels_what_was_set_aside_until_it_comes_back_or_is_dropped_for
     project.assert_sound();
 }
 
+#[test]
+fn killed_on_the_way_there_or_back_the_table_comes_back_whole() {
+    let project = || {
+        let mut project = Project::empty();
+        project.with_sandboxes_on_the_server();
+        project.sql("create table a (id serial primary key, b int references a); insert into a (b) values (null), (1); create table c (id int primary key, a int references a)");
+        project.migration("0001_less", "drop table a cascade; create table a (other int);");
+        project.config(&format!("{SOFT}[environments.dev]\nverify.command = \"exit 1\"\n"));
+        project
+    };
+    let start = ["start", "dev", "--allow", "all", "--reason", "a trial", "--json"];
+    let (_, gaps) = project().drill(None, &start);
+    let of = |name: &str| -> Vec<usize> {
+        let places = gaps.iter().enumerate().filter(|(_, gap)| (gap.0.as_str(), gap.1.as_str()) == (name, "target"));
+        places.map(|(place, _)| place + 1).collect()
+    };
+    let (rows, ran, committed) = (of("ledger row written"), of("statement ran"), of("after commit"));
+    assert_eq!((rows.len(), committed.len()), (2, 2), "there and back: {gaps:?}");
+    // In the middle of the way there, at its end; at the beginning of the way back, after its third statement and its last, at its end.
+    let back = ran.iter().position(|place| *place > rows[1]).unwrap();
+    for at in [ran[0], committed[0], rows[1], ran[back + 2], *ran.last().unwrap(), committed[1]] {
+        let project = project();
+        let before = project.snapshot();
+        let (killed, _) = project.drill(Some(at), &start);
+        assert!(killed.code.is_none(), "{killed:?}");
+        let mut output = project.dbd(&["resume", "--last", "--json"]);
+        while output.code == Some(75) {
+            output = project.dbd(&["resume", "--last", "--json"]);
+        }
+        output.expect(4).outcome("rolled_back");
+        assert_eq!(project.snapshot(), before, "killed at gap {at}");
+        assert!(!restored(&project), "killed at gap {at}");
+        assert!(!project.finds("select from pg_namespace where nspname ~ '^(dbd_keep_|aside)'"));
+        project.assert_sound();
+    }
+}
+
 /// As if a month had passed since anything was done to the target.
 fn age_the_ledger(project: &Project) {
     project.sql(
@@ -236,4 +273,39 @@ fn what_is_kept_goes_with_prune_once_it_is_old_and_not_while_its_run_is_open() {
     assert!(project.finds("select from pg_namespace where nspname ~ '^dbd_keep_'"));
     open_gate(&project, "verify");
     running.wait().expect(0);
+}
+
+#[test]
+fn a_table_that_is_set_aside_while_writes_are_captured_is_back_after_a_swap_and_captured_no_more() {
+    let project = Project::new();
+    project.sql("create table old (id serial primary key, note text); insert into old (note) values ('a'), ('b')");
+    // The second migration goes back by a swap alone, and the whole run with it.
+    project
+        .migration("0001_no_old", "drop table old;")
+        .migration("0002_batches", "alter table orders add column twice numeric;\n-- dbd: batch\nupdate orders set twice = price * 2;\n");
+    project.config(&format!("{SOFT}[environments.dev]\nverify.command = \"{}\"\n", gate("verify", 1)));
+    let before = project.snapshot();
+    project.quiet();
+    let mut running = project.spawn(&["start", "dev", "--allow", "all", "--reason", "a trial", "--json"]);
+    until_at_gate(&mut running, &project, "verify");
+    assert_eq!(project.value("select count(*) from pg_namespace where nspname ~ '^dbd_keep_'"), "1");
+    let other = project.session();
+    other.sql("update orders set price = 4711 where id = 3");
+    drop(other);
+    open_gate(&project, "verify");
+    let output = running.wait().expect(4).outcome("rolled_back");
+    assert!(project.events().iter().any(|event| event.body["outcome"]["of"] == "swapped"), "{output:?}");
+    assert_eq!(project.snapshot().schema, before.schema);
+    assert_eq!(project.rows("select * from old order by 1"), ["1|a", "2|b"]);
+    assert_eq!(project.value("select price from orders where id = 3"), "4711.00");
+    project.assert_sound();
+    // And where it succeeds, nothing of the capture stays on what was set aside.
+    project.write("verify-go", "");
+    project.config(SOFT);
+    project.quiet();
+    allowing(&project, &[]).expect(0);
+    let room = project.value("select nspname from pg_namespace where nspname ~ '^dbd_keep_'");
+    assert_eq!(project.value(&format!("select count(*) from {room}.old")), "2");
+    assert!(!project.finds("select from pg_trigger where tgname ~ '^!dbd_'"));
+    project.assert_sound();
 }

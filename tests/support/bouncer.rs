@@ -28,7 +28,7 @@ impl Bouncer {
         let at = folder.path().display();
         let settings = format!(
             "[databases]\n* = host={}\n[pgbouncer]\nlisten_addr =\nunix_socket_dir = {at}\nlisten_port = 6432\nauth_type = trust\n\
-             auth_file = {at}/users\npool_mode = transaction\nignore_startup_parameters = extra_float_digits,options\n",
+             auth_file = {at}/users\npool_mode = transaction\nadmin_users = {USER}\nlogfile = {at}/log\nserver_login_retry = 1\nignore_startup_parameters = extra_float_digits,options\n",
             server.socket.display()
         );
         fs_err::write(folder.path().join("settings"), settings).unwrap();
@@ -49,6 +49,50 @@ impl Bouncer {
             std::thread::sleep(Duration::from_millis(2));
         }
         Some(bouncer)
+    }
+
+    /// Its console.
+    pub fn admin_url(&self) -> String {
+        format!("postgres://{USER}:pooler_password@localhost:6432/pgbouncer?host={}", self.socket().display())
+    }
+
+    /// How to connect through it: to a database as the deployer, who may end such sessions, to the console as its administrator.
+    pub fn config(&self, database: &str) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        let user = if database == "pgbouncer" { USER } else { DEPLOYER };
+        config.host_path(self.socket()).port(6432).user(user).password(PASSWORD).dbname(database);
+        config
+    }
+
+    /// Runs a command in its console; the rows of what it answers, by column.
+    pub fn console(&self, command: &str) -> Vec<tokio_postgres::SimpleQueryRow> {
+        self.sql("pgbouncer", command)
+    }
+
+    /// Runs a statement through it.
+    pub fn sql(&self, database: &str, sql: &str) -> Vec<tokio_postgres::SimpleQueryRow> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let config = self.config(database);
+        runtime.block_on(async {
+            let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            let rows = messages.into_iter().filter_map(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            });
+            rows.collect()
+        })
+    }
+
+    /// Its log.
+    pub fn said(&self) -> String {
+        fs_err::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Whether it holds the clients of `database` back.
+    pub fn is_paused(&self, database: &str) -> bool {
+        self.console("SHOW DATABASES").iter().any(|row| row.get("name") == Some(database) && row.get("paused") == Some("1"))
     }
 
     /// The folder of its socket; its port is 6432.

@@ -57,8 +57,9 @@ pub fn readiness(found: &Readiness) -> String {
 #[must_use]
 pub fn swapped(swap: &Swapped) -> String {
     let fence = swap.fence_ms.map_or_else(String::new, |ms| format!("closed for {ms} ms, "));
+    let pooler = swap.pooler.as_ref().map_or_else(String::new, |told| format!(", {told}"));
     format!(
-        "{fence}{} compared, the deployed database is kept as {}",
+        "{fence}{} compared, the deployed database is kept as {}{pooler}",
         plural(swap.rows_compared, "row", "rows"),
         swap.kept
     )

@@ -33,13 +33,13 @@ const LIMITS: &[&str] = &[
     "SELECT pg_catalog.format('%s large objects: their changes can be captured by nothing', count(*)) \
      FROM pg_catalog.pg_largeobject_metadata HAVING count(*) > 0",
     "SELECT pg_catalog.format('unlogged table %s: its rows are in no backup', c.oid::regclass) FROM pg_catalog.pg_class c \
-     WHERE c.relkind = 'r' AND c.relpersistence = 'u'",
+     WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND c.relnamespace::regnamespace::text !~ '^dbd_'",
     "SELECT pg_catalog.format('prepared transaction %L of %s is open', gid, owner) FROM pg_catalog.pg_prepared_xacts \
      WHERE database = pg_catalog.current_database()",
     "SELECT pg_catalog.format('replication slot %I reads this database and would be left behind', slot_name) \
      FROM pg_catalog.pg_replication_slots WHERE database = pg_catalog.current_database() AND slot_name !~ '^dbd_'",
     "SELECT pg_catalog.format('table %s has FORCE ROW LEVEL SECURITY, which hides rows from its owner', c.oid::regclass) \
-     FROM pg_catalog.pg_class c WHERE c.relforcerowsecurity \
+     FROM pg_catalog.pg_class c WHERE c.relforcerowsecurity AND c.relnamespace::regnamespace::text !~ '^dbd_' \
      AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user)",
     "SELECT pg_catalog.format('%s is owned by %I, whose triggers and names %I may not change', c.oid::regclass, c.relowner::regrole::text, current_user) \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \

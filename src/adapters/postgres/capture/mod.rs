@@ -3,12 +3,13 @@
 //! `facts` says what a target allows; `install` begins to capture (`install.sql` is what stands in the target meanwhile) and takes the
 //! snapshot the dump is made at; `shadow` makes the second copy and proves it; `catch_up` reads what was captured, from triggers or from a
 //! slot (`pgoutput`), and `replay` writes it in its old `shape`; `swap` closes, drains, compares (`proof`) and renames, while a
-//! `watchman` stands by in case this process dies; `tidy` takes it all away.
+//! `watchman` stands by in case this process dies, and a `pooler` may hold clients back; `tidy` takes it all away.
 
 mod catch_up;
 mod facts;
 mod install;
 mod pgoutput;
+mod pooler;
 mod proof;
 mod replay;
 mod shadow;
@@ -16,6 +17,8 @@ mod shape;
 mod swap;
 mod tidy;
 mod watchman;
+
+pub use pooler::Pooler;
 
 use super::exclude;
 use crate::adapters::support::pg_bin::Search;
@@ -36,12 +39,18 @@ pub struct PostgresCaptures {
     pub backups: Box<dyn Backups>,
     /// Where psql is looked for, by which a target is opened again when this process dies while it is closed.
     pub search: Search,
+    /// The pooler that clients come through, if dbd may hold them back there.
+    pub pooler: Option<Pooler>,
 }
 
 #[async_trait(?Send)]
 impl Captures for PostgresCaptures {
     async fn look(&self, url: &ConnectionUrl) -> Result<CaptureFacts, Failure> {
-        facts::facts(url).await
+        let mut facts = facts::facts(url).await?;
+        if let (Some(pooler), true) = (&self.pooler, facts.refused.is_empty()) {
+            facts.notes.push(pooler.look().await);
+        }
+        Ok(facts)
     }
 
     async fn start(&self, order: &CaptureOrder<'_>) -> Result<Started, Failure> {
@@ -75,7 +84,8 @@ impl Captures for PostgresCaptures {
     }
 
     async fn swap(&self, order: &SwapOrder<'_>) -> Result<Swapped, Failure> {
-        swap::swap(order, &exclude(order.tracking.map_or("", |tracking| &*tracking.table)), &self.search).await
+        let exclude = exclude(order.tracking.map_or("", |tracking| &*tracking.table));
+        swap::swap(order, &exclude, &self.search, self.pooler.as_ref()).await
     }
 
     async fn fence(&self, url: &ConnectionUrl, capture: &Capture, effect: &EffectId) -> Result<Fenced, Failure> {
@@ -83,7 +93,7 @@ impl Captures for PostgresCaptures {
     }
 
     async fn standing(&self, order: &CaptureOrder<'_>, fenced: &Fenced) -> Result<SwapStanding, Failure> {
-        swap::standing(order, fenced).await
+        swap::standing(order, fenced, self.pooler.as_ref()).await
     }
 
     async fn settle(&self, order: &CaptureOrder<'_>) -> Result<Vec<String>, Failure> {

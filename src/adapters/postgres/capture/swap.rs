@@ -5,6 +5,7 @@ use super::super::connect::{Session, connect, query_failed};
 use super::super::ledger::{LEDGER, identifier, ledger_insert, literal, superseded};
 use super::catch_up::Pair;
 use super::replay::Stop;
+use super::pooler::Pooler;
 use super::watchman::Watchman;
 use super::{proof, shadow};
 use crate::adapters::support::pg_bin::Search;
@@ -59,15 +60,21 @@ impl Names {
 }
 
 /// Swaps.
-pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude, search: &Search) -> Result<Swapped, Failure> {
+pub(super) async fn swap(
+    order: &SwapOrder<'_>,
+    exclude: &Exclude,
+    search: &Search,
+    pooler: Option<&Pooler>,
+) -> Result<Swapped, Failure> {
     let (url, capture) = (order.url, order.capture);
     let name = order.effect.application_name();
     let office = connect(&url.with_database(&capture.maintenance), &name).await?;
     let failed = |error: tokio_postgres::Error| query_failed(url, "looking at the names of the databases", &error);
     let names = Names::read(&office.client, capture).await.map_err(failed)?;
     if names.swapped() {
+        let told = go_on(pooler).await;
         validate(url, &name).await?;
-        return Ok(Swapped { failed: capture.failed(), ..Swapped::default() });
+        return Ok(Swapped { failed: capture.failed(), pooler: told, ..Swapped::default() });
     }
     if names.target && !names.open {
         open(url, &office.client, capture).await?;
@@ -83,7 +90,8 @@ pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude, search: &Sear
     let prepared = proof::prepare(order, &pair).await?;
     let oid = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
     let oid = office.client.query_one(oid, &[&capture.database]).await.map_err(failed)?.get(0);
-    let watchman = Watchman::stand(search, url, capture, oid).await;
+    let watchman = Watchman::stand(search, url, capture, oid, pooler).await;
+    let mut held_back = hold_back(order, pooler).await;
     let begun = Instant::now();
     (order.progress)("closing the target");
     let result = closed(order, &office, pair, exclude, &dressing, prepared).await;
@@ -91,17 +99,82 @@ pub(super) async fn swap(order: &SwapOrder<'_>, exclude: &Exclude, search: &Sear
         Ok(mut swapped) => {
             swapped.fence_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             passed(Boundary::Swapped, "");
+            held_back.end(order).await;
+            swapped.pooler = held_back.told();
             office.close().await;
             // The swap has happened: what does not hold is told when it is settled.
             let _ = validate(url, &name).await;
             Ok(swapped)
         }
-        Err(failure) => Err(reopened(order, &office, failure).await),
+        Err(failure) => {
+            let failure = reopened(order, &office, failure).await;
+            held_back.end(order).await;
+            Err(failure)
+        }
     };
-    if let Some(watchman) = watchman {
-        watchman.leave();
+    match watchman {
+        // Somebody still has to let them go on.
+        Some(watchman) if held_back.stuck => watchman.act(),
+        Some(watchman) => watchman.leave(),
+        None => {}
     }
     result
+}
+
+/// Clients that are held back at a pooler while the target is closed.
+struct HeldBack<'a> {
+    pooler: Option<&'a Pooler>,
+    since: Instant,
+    /// What became of it, in words.
+    told: Option<String>,
+    /// Whether they may still be waiting.
+    stuck: bool,
+}
+
+/// Holds the pooler's clients back, if there is one that can.
+async fn hold_back<'a>(order: &SwapOrder<'_>, pooler: Option<&'a Pooler>) -> HeldBack<'a> {
+    let mut held = HeldBack { pooler: None, since: Instant::now(), told: None, stuck: false };
+    let Some(pooler) = pooler else { return held };
+    match pooler.pause().await {
+        Ok(()) => {
+            (order.progress)("clients wait at the pooler");
+            held.pooler = Some(pooler);
+        }
+        Err(why) => {
+            let told = format!("clients were not held back at the pooler: {why}");
+            (order.progress)(&told);
+            held.told = Some(told);
+        }
+    }
+    held
+}
+
+impl HeldBack<'_> {
+    /// Lets them go on.
+    async fn end(&mut self, order: &SwapOrder<'_>) {
+        let Some(pooler) = self.pooler.take() else { return };
+        let told = match pooler.resume().await {
+            Ok(()) => format!("clients waited at the pooler for {} ms", self.since.elapsed().as_millis()),
+            Err(why) => {
+                self.stuck = true;
+                why
+            }
+        };
+        (order.progress)(&told);
+        self.told = Some(told);
+    }
+
+    fn told(&mut self) -> Option<String> {
+        self.told.take()
+    }
+}
+
+/// Lets clients go on whom a process that died may have held back; what is to be said of it.
+async fn go_on(pooler: Option<&Pooler>) -> Option<String> {
+    match pooler?.resume().await {
+        Ok(()) => None,
+        Err(why) => Some(why),
+    }
 }
 
 /// Opens the target after a swap that came to nothing, and says so.
@@ -268,7 +341,7 @@ async fn closed(
     empty(order, &office.client, &capture.shadow(), &[]).await?;
     (order.progress)("swapping the names");
     rename(order, &office.client).await?;
-    Ok(Swapped { fence_ms: 0, ended, proven: proven.0, touched: proven.1, failed: capture.failed() })
+    Ok(Swapped { ended, proven: proven.0, touched: proven.1, failed: capture.failed(), ..Swapped::default() })
 }
 
 async fn pids(pair: &Pair<'_>) -> Result<Vec<i32>, tokio_postgres::Error> {
@@ -444,14 +517,19 @@ async fn rename(order: &SwapOrder<'_>, office: &Client) -> Result<(), Failure> {
 }
 
 /// How a swap that was cut off stands: the server's list of databases tells.
-pub(super) async fn standing(order: &CaptureOrder<'_>, fenced: &Fenced) -> Result<SwapStanding, Failure> {
+pub(super) async fn standing(
+    order: &CaptureOrder<'_>,
+    fenced: &Fenced,
+    pooler: Option<&Pooler>,
+) -> Result<SwapStanding, Failure> {
     let (url, capture) = (order.url, order.capture);
     let office = connect(&url.with_database(&capture.maintenance), "dbd probe").await?;
     let names = settle_names(url, &office.client, capture).await?;
     office.close().await;
+    let told = go_on(pooler).await;
     if names.swapped() {
         validate(url, "dbd probe").await?;
-        let swapped = Swapped { failed: capture.failed(), ..Swapped::default() };
+        let swapped = Swapped { failed: capture.failed(), pooler: told, ..Swapped::default() };
         let evidence = format!("{}; the database gone back from is {}", fenced.evidence(), capture.failed());
         return Ok(SwapStanding::Swapped { swapped, evidence });
     }
@@ -463,10 +541,13 @@ pub(super) async fn standing(order: &CaptureOrder<'_>, fenced: &Fenced) -> Resul
         .cause(format!("{} is {}there", capture.shadow(), if names.shadow { "" } else { "not " }))
         .hint("somebody renamed or dropped databases: ask them"));
     }
-    let evidence = match names.open {
+    let mut evidence = match names.open {
         true => format!("{}; the target has its name and is open", fenced.evidence()),
         false => format!("{}; the target had its name and was closed: it is open again", fenced.evidence()),
     };
+    if let Some(told) = told {
+        evidence = format!("{evidence}; {told}");
+    }
     Ok(SwapStanding::NotSwapped { evidence })
 }
 
