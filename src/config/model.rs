@@ -535,10 +535,10 @@ impl Config {
     #[must_use]
     pub fn secrets(&self) -> Vec<Secret> {
         let mut texts = Vec::new();
-        let paths = self
-            .environments()
-            .into_iter()
-            .flat_map(|name| ["database_url", "app_url", "health.url", "pooler.admin_url"].map(|key| format!("environments.{name}.{key}")));
+        let paths = self.environments().into_iter().flat_map(|name| {
+            ["database_url", "app_url", "health.url", "pooler.admin_url"]
+                .map(|key| format!("environments.{name}.{key}"))
+        });
         for path in paths.chain(keys::KEYS.iter().filter(|key| !key.path.contains('*')).map(|key| key.path.to_owned()))
         {
             let Some(key) = keys::find(&path).filter(|key| key.kind.is_secret()) else { continue };

@@ -32,7 +32,10 @@ impl Softened {
 impl Runner<'_> {
     /// Whether what steps drop is to be set aside.
     fn sets_aside(&self) -> bool {
-        self.run.request.as_ref().is_some_and(|request| request.settings.rollback.in_place && request.settings.rollback.soft_drop)
+        self.run
+            .request
+            .as_ref()
+            .is_some_and(|request| request.settings.rollback.in_place && request.settings.rollback.soft_drop)
     }
 
     /// The step with what it drops set aside; none if it drops no table that was there before, why not if that cannot be. The trial is where

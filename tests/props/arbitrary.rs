@@ -340,11 +340,10 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         (json(), text()).prop_map(|(record, place)| Outcome::Capture { record, place }),
         readiness.prop_map(Outcome::Readiness),
-        (of(any::<u64>()), text(), any::<u64>())
-            .prop_map(|(fence_ms, kept, rows_compared)| {
-                let pooler = fence_ms.map(|ms| format!("clients waited at the pooler for {ms} ms"));
-                Outcome::Swapped(Swapped { fence_ms, kept, rows_compared, pooler })
-            }),
+        (of(any::<u64>()), text(), any::<u64>()).prop_map(|(fence_ms, kept, rows_compared)| {
+            let pooler = fence_ms.map(|ms| format!("clients waited at the pooler for {ms} ms"));
+            Outcome::Swapped(Swapped { fence_ms, kept, rows_compared, pooler })
+        }),
         preflight().prop_map(|one| Outcome::Preflight(Box::new(one))),
         vec(check(), 0..3).prop_map(Outcome::Checks),
         backup.prop_map(|backup| Outcome::Dump(Box::new(backup))),

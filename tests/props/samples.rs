@@ -289,9 +289,12 @@ pub fn outcome(effect: Effect, case: &Case, lost: i64) -> Outcome {
         Effect::Migrate { .. } | Effect::UndoStep { .. } | Effect::Restore => Outcome::Step(step()),
         Effect::StartCapture => Outcome::Capture { record: capture(), place: "triggers on 1 table".into() },
         Effect::CheckWay | Effect::CatchUp => Outcome::Readiness(readiness()),
-        Effect::Swap => {
-            Outcome::Swapped(Swapped { fence_ms: Some(41), kept: "shop__dbd_x_a1b2c3d4e5".into(), rows_compared: 7, pooler: None })
-        }
+        Effect::Swap => Outcome::Swapped(Swapped {
+            fence_ms: Some(41),
+            kept: "shop__dbd_x_a1b2c3d4e5".into(),
+            rows_compared: 7,
+            pooler: None,
+        }),
         Effect::CheckSchema => Outcome::Fingerprint { fingerprint: after(), xid: "7460".into() },
         Effect::CheckRestored => Outcome::Fingerprint { fingerprint: before(), xid: "7470".into() },
         Effect::AssessLoss => Outcome::Loss(loss(lost)),

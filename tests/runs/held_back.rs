@@ -174,7 +174,10 @@ fn a_pooler_that_cannot_hold_its_clients_back_in_time_holds_nothing_up() {
     until_at_gate(&mut running, &it, "verify");
     open_gate(&it, "verify");
     running.wait().expect(4).outcome("rolled_back");
-    assert!(it.said().contains("does not answer") || it.events().iter().any(|event| event.body.to_string().contains("does not answer")));
+    assert!(
+        it.said().contains("does not answer")
+            || it.events().iter().any(|event| event.body.to_string().contains("does not answer"))
+    );
     assert!(swapped(&it)["pooler"].as_str().unwrap().starts_with("clients were not held back"), "{:#}", swapped(&it));
 }
 

@@ -248,7 +248,8 @@ fn what_is_kept_goes_with_prune_once_it_is_old_and_not_while_its_run_is_open() {
     let output = project.dbd(&["backup", "prune", "--json"]).expect(0).json();
     assert_eq!((&output["kept_tables_removed"], project.value(kept).as_str()), (&serde_json::json!([]), "1 1"));
     // Old, by the ledger: both go, and what others keep under like names does not.
-    project.sql("create schema dbd_keep_mine; create table dbd_keep_mine.t (id int); create table dbd_keep.mine (id int)");
+    project
+        .sql("create schema dbd_keep_mine; create table dbd_keep_mine.t (id int); create table dbd_keep.mine (id int)");
     age_the_ledger(&project);
     let output = project.dbd(&["backup", "prune", "--json"]).expect(0).json();
     assert_eq!(output["kept_tables_removed"][0]["tables"], 2, "{output:#}");
@@ -280,9 +281,10 @@ fn a_table_that_is_set_aside_while_writes_are_captured_is_back_after_a_swap_and_
     let project = Project::new();
     project.sql("create table old (id serial primary key, note text); insert into old (note) values ('a'), ('b')");
     // The second migration goes back by a swap alone, and the whole run with it.
-    project
-        .migration("0001_no_old", "drop table old;")
-        .migration("0002_batches", "alter table orders add column twice numeric;\n-- dbd: batch\nupdate orders set twice = price * 2;\n");
+    project.migration("0001_no_old", "drop table old;").migration(
+        "0002_batches",
+        "alter table orders add column twice numeric;\n-- dbd: batch\nupdate orders set twice = price * 2;\n",
+    );
     project.config(&format!("{SOFT}[environments.dev]\nverify.command = \"{}\"\n", gate("verify", 1)));
     let before = project.snapshot();
     project.quiet();

@@ -92,7 +92,9 @@ impl Bouncer {
 
     /// Whether it holds the clients of `database` back.
     pub fn is_paused(&self, database: &str) -> bool {
-        self.console("SHOW DATABASES").iter().any(|row| row.get("name") == Some(database) && row.get("paused") == Some("1"))
+        self.console("SHOW DATABASES")
+            .iter()
+            .any(|row| row.get("name") == Some(database) && row.get("paused") == Some("1"))
     }
 
     /// The folder of its socket; its port is 6432.

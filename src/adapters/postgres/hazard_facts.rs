@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use tokio_postgres::{Client, Error};
 
 /// Schemas of the user's.
-const OURS: &str = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd') AND n.nspname !~ '^dbd_keep'";
+const OURS: &str =
+    "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbd') AND n.nspname !~ '^dbd_keep'";
 
 /// Reads everything hazards ask about.
 ///

@@ -26,7 +26,9 @@ impl Tried {
         let mut by = Vec::new();
         let (mut there, mut new) = (0, 0);
         for table in &dropped.tables {
-            let row = self.rows("SELECT pg_catalog.to_regclass($1)::oid, pg_catalog.to_regclass($1)::text", &[&table]).await?;
+            let row = self
+                .rows("SELECT pg_catalog.to_regclass($1)::oid, pg_catalog.to_regclass($1)::text", &[&table])
+                .await?;
             let Some(oid) = row.first().and_then(|row| row.get::<_, Option<u32>>(0)) else { continue };
             there += 1;
             if !known.all.contains_key(&(Class::Relation, oid, 0)) {
@@ -50,7 +52,7 @@ impl Tried {
                 quote_ident(&room),
                 statements.join(";\n")
             );
-            self.run(&[sql.clone()]).await?;
+            self.run(std::slice::from_ref(&sql)).await?;
             by.push((sql, room));
         }
         Ok(match (there, new) {

@@ -193,6 +193,15 @@ fn migrations_told(run: &Run) -> Vec<Block> {
         let format = preflight.format.reader().name();
         blocks.push(Block::Text(text(format!("{applied} applied before; the folder is {} ({format})", preflight.dir))));
     }
+    let other = run.plan.iter().flat_map(|plan| plan.steps.iter().flat_map(|step| facts::other_forms(plan, step)));
+    let other: Vec<Line> = other
+        .map(|(file, line, sql)| {
+            text(format!("{file}:{line} is run in another form, so that it comes back by a rename: {sql}"))
+        })
+        .collect();
+    if !other.is_empty() {
+        blocks.push(Block::List(other));
+    }
     blocks
 }
 

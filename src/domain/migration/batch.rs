@@ -208,7 +208,8 @@ mod tests {
             dropped_tables("DROP TABLE IF EXISTS shop.\"Ord.ers\", b CASCADE"),
             told(&["shop.\"Ord.ers\"", "b"], true)
         );
-        for other in ["drop view a", "drop foreign table a", "alter table a drop b", "do $$ begin drop table a; end $$"] {
+        for other in ["drop view a", "drop foreign table a", "alter table a drop b", "do $$ begin drop table a; end $$"]
+        {
             assert_eq!(dropped_tables(other), None, "{other}");
         }
     }

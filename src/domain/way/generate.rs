@@ -84,7 +84,16 @@ pub fn generate(seen: &Seen<'_>) -> Result<InPlace, String> {
     let rung = if maker.before.is_empty() { Rung::Reverse } else { Rung::PreImages };
     let after = maker.afterwards();
     let (before, keeps) = (maker.beforehand(), maker.keeps);
-    Ok(InPlace { rung, method: "generated".to_owned(), before, after, instead: Vec::new(), undo, keeps, loses: Vec::new() })
+    Ok(InPlace {
+        rung,
+        method: "generated".to_owned(),
+        before,
+        after,
+        instead: Vec::new(),
+        undo,
+        keeps,
+        loses: Vec::new(),
+    })
 }
 
 /// The way back that the migration's author wrote: `down`, and before it what keeps it from destroying what only the new shape holds.
@@ -109,7 +118,16 @@ pub fn supplied(seen: &Seen<'_>, down: &[String]) -> Result<InPlace, String> {
     undo.extend(down.iter().cloned());
     undo.extend(seen.forget.iter().cloned());
     let (before, after, keeps) = (Vec::new(), Vec::new(), maker.keeps);
-    Ok(InPlace { rung: Rung::Reverse, method: "supplied".to_owned(), before, after, instead: Vec::new(), undo, keeps, loses: Vec::new() })
+    Ok(InPlace {
+        rung: Rung::Reverse,
+        method: "supplied".to_owned(),
+        before,
+        after,
+        instead: Vec::new(),
+        undo,
+        keeps,
+        loses: Vec::new(),
+    })
 }
 
 /// The catalog to go back to, but for columns that have to take NULL until their values are back.

@@ -216,9 +216,7 @@ fn make_way(
         return;
     }
     let wanted: BTreeSet<(u32, &str)> = turns.iter().map(|turn| (turn.old.within, turn.old.name.as_str())).collect();
-    let new = after.all.iter().filter(|(id, named)| {
-        id.0 == class && !named.follows() && !before.all.contains_key(*id)
-    });
+    let new = after.all.iter().filter(|(id, named)| id.0 == class && !named.follows() && !before.all.contains_key(*id));
     for (id, named) in new.filter(|(_, named)| wanted.contains(&(named.within, named.name.as_str()))) {
         let Some(is) = after.relation(id.1) else { continue };
         let room = format!("{ASIDE}{}", found.tables.len() + 1);
@@ -366,5 +364,44 @@ mod tests {
             ]
         );
         assert_eq!(found.table("public.t"), "store.t");
+    }
+
+    #[test]
+    fn what_goes_with_its_table_is_not_moved_by_itself_and_what_is_new_under_its_name_makes_way() {
+        let mut before = vec![
+            PUBLIC,
+            (Class::Relation, 10, 0, 1, "t", "TABLE"),
+            (Class::Relation, 11, 0, 1, "t_a", "INDEX"),
+            (Class::Relation, 12, 0, 1, "t_id_seq", "OWNED SEQUENCE"),
+        ];
+        let now = vec![
+            PUBLIC,
+            (Class::Schema, 2, 0, 0, "dbd_keep_k_1", "SCHEMA"),
+            (Class::Relation, 10, 0, 2, "t", "TABLE"),
+            (Class::Relation, 11, 0, 2, "t_b", "INDEX"),
+            (Class::Relation, 12, 0, 2, "t_id_seq", "OWNED SEQUENCE"),
+        ];
+        let found = renamed(&names(&before), &names(&now));
+        assert_eq!(
+            found.back,
+            ["ALTER TABLE dbd_keep_k_1.t SET SCHEMA public", "ALTER INDEX public.t_b RENAME TO t_a"]
+        );
+        // A table or a view that took the name; what took another name stays.
+        for (what, kind) in [("TABLE", "TABLE"), ("VIEW", "VIEW")] {
+            let new = [(Class::Relation, 20, 0, 1, "t", what), (Class::Relation, 21, 0, 1, "other", "TABLE")];
+            let found = renamed(&names(&before), &names(&[now.as_slice(), &new].concat()));
+            assert_eq!(
+                found.back[..3],
+                [
+                    "CREATE SCHEMA aside_by_dbd_1".to_owned(),
+                    format!("ALTER {kind} public.t SET SCHEMA aside_by_dbd_1"),
+                    "ALTER TABLE dbd_keep_k_1.t SET SCHEMA public".to_owned(),
+                ]
+            );
+            assert_eq!(found.table("aside_by_dbd_1.t"), "public.t");
+        }
+        // Nothing moved, nothing to be said.
+        before.truncate(2);
+        assert_eq!(renamed(&names(&before), &names(&before)), Renamed::default());
     }
 }

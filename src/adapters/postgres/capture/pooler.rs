@@ -45,16 +45,28 @@ impl Pooler {
         };
         let (databases, config) = match asked.await {
             Ok(found) => found,
-            Err(why) => return format!("the pooler at {place} does not answer, so clients would be turned away for a moment: {why}"),
+            Err(why) => {
+                return format!(
+                    "the pooler at {place} does not answer, so clients would be turned away for a moment: {why}"
+                );
+            }
         };
-        let text = |row: &tokio_postgres::SimpleQueryRow, column: &str| row.try_get(column).ok().flatten().unwrap_or_default().to_owned();
+        let text = |row: &tokio_postgres::SimpleQueryRow, column: &str| {
+            row.try_get(column).ok().flatten().unwrap_or_default().to_owned()
+        };
         let admins = config.iter().find(|row| text(row, "key") == "admin_users").map(|row| text(row, "value"));
         let user = self.admin.user();
         if !admins.unwrap_or_default().split(',').any(|admin| admin.trim() == user) && user != "pgbouncer" {
-            return format!("{user} is not among the admin_users of the pooler at {place}, so clients would be turned away for a moment");
+            return format!(
+                "{user} is not among the admin_users of the pooler at {place}, so clients would be turned away for a moment"
+            );
         }
         if databases.iter().any(|row| text(row, "name") == self.database && text(row, "paused") == "1") {
-            return format!("the pooler at {place} holds the clients of {} back: somebody paused it ({})", self.database, self.resume_command());
+            return format!(
+                "the pooler at {place} holds the clients of {} back: somebody paused it ({})",
+                self.database,
+                self.resume_command()
+            );
         }
         format!("clients wait at the pooler {place} meanwhile")
     }
@@ -111,7 +123,9 @@ impl Pooler {
     async fn console(&self) -> Result<Session, String> {
         match tokio::time::timeout(ANSWER, connect(&self.admin, "dbd")).await {
             Ok(Ok(session)) => Ok(session),
-            Ok(Err(failure)) => Err(std::iter::once(failure.message).chain(failure.causes).collect::<Vec<_>>().join("; ")),
+            Ok(Err(failure)) => {
+                Err(std::iter::once(failure.message).chain(failure.causes).collect::<Vec<_>>().join("; "))
+            }
             Err(_) => Err(format!("no connection within {ANSWER:?}")),
         }
     }

@@ -4,8 +4,8 @@ use super::super::catalog::{Exclude, read_catalog};
 use super::super::connect::{Session, connect, query_failed};
 use super::super::ledger::{LEDGER, identifier, ledger_insert, literal, superseded};
 use super::catch_up::Pair;
-use super::replay::Stop;
 use super::pooler::Pooler;
+use super::replay::Stop;
 use super::watchman::Watchman;
 use super::{proof, shadow};
 use crate::adapters::support::pg_bin::Search;
@@ -171,10 +171,7 @@ impl HeldBack<'_> {
 
 /// Lets clients go on whom a process that died may have held back; what is to be said of it.
 async fn go_on(pooler: Option<&Pooler>) -> Option<String> {
-    match pooler?.resume().await {
-        Ok(()) => None,
-        Err(why) => Some(why),
-    }
+    pooler?.resume().await.err()
 }
 
 /// Opens the target after a swap that came to nothing, and says so.

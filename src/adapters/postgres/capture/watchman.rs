@@ -59,7 +59,12 @@ impl Watchman {
         command
             .args(["-c", &watch(pooler)])
             .envs(url.with_database(&capture.maintenance).libpq_environment())
-            .envs(pooler.iter().flat_map(|pooler| pooler.admin.libpq_environment()).map(|(name, value)| (at_pooler(&name), value)))
+            .envs(
+                pooler
+                    .iter()
+                    .flat_map(|pooler| pooler.admin.libpq_environment())
+                    .map(|(name, value)| (at_pooler(&name), value)),
+            )
             .env("DBD_RESUME", pooler.map_or_else(String::new, Pooler::resume_command))
             .env("PGAPPNAME", "dbd watchman")
             .env("DBD_PSQL", psql)
