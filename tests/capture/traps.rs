@@ -337,6 +337,54 @@ async fn what_a_target_does_not_allow_is_said_before() {
 }
 
 #[tokio::test]
+async fn what_is_bound_to_the_database_and_would_stay_behind_is_said_before() {
+    for who in [Who::Owner, Who::Superuser] {
+        let rig = Rig::new(Way::Triggers, who, "create table t (id int primary key)").await;
+        // Each with what takes it away again; `pg_extension` is the database's own, and no such extension is at hand.
+        let limits = [
+            (
+                "select pg_create_logical_replication_slot('theirs_' || current_database(), 'pgoutput')",
+                "replication slot theirs_",
+                "select pg_drop_replication_slot('theirs_' || current_database())",
+            ),
+            (
+                "do $$ begin execute format('create subscription %I connection ''dbname=nowhere'' publication p with (connect = false, slot_name = none)', 'sub_' || current_database()); end $$",
+                "subscribes to another one",
+                "do $$ begin execute format('drop subscription %I', 'sub_' || current_database()); end $$",
+            ),
+            (
+                "set allow_system_table_mods = on; update pg_extension set extname = 'pg_cron' where extname = 'plpgsql'",
+                "extension pg_cron keeps state of its own",
+                "set allow_system_table_mods = on; update pg_extension set extname = 'plpgsql' where extname = 'pg_cron'",
+            ),
+            (
+                "create table hidden (id int primary key); do $$ begin execute format('alter table hidden owner to %I', (select datdba::regrole::text from pg_database where datname = current_database())); end $$; \
+                 alter table hidden enable row level security, force row level security",
+                "hidden has FORCE ROW LEVEL SECURITY",
+                "drop table hidden",
+            ),
+        ];
+        for (make, said, unmake) in limits {
+            // Who is above the rows sees all of them.
+            if who == Who::Superuser && said.contains("FORCE") {
+                continue;
+            }
+            rig.admin(&rig.capture.database).await.batch_execute(make).await.unwrap();
+            let facts = rig.captures.look(&rig.url).await.unwrap();
+            assert!(facts.refused.iter().any(|why| why.contains(said)), "{who:?}, {said}: {:?}", facts.refused);
+            assert!(facts.ways.is_empty(), "{facts:?}");
+            rig.admin(&rig.capture.database).await.batch_execute(unmake).await.unwrap();
+        }
+        // What dbd itself keeps is nothing of that kind.
+        let client = rig.client().await;
+        client.batch_execute("create schema dbd_keep_k1; create unlogged table dbd_keep_k1.t (id int); alter table dbd_keep_k1.t force row level security").await.unwrap();
+        let refused = rig.captures.look(&rig.url).await.unwrap().refused;
+        let of_sessions = |why: &String| why.contains("sessions of");
+        assert!(refused.iter().all(of_sessions), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_another_run_left_is_found_and_taken_away() {
     for way in BOTH {
         let rig = captured(way, "create table t (id int primary key); create table keyless (id int); alter table keyless replica identity nothing").await;
