@@ -298,6 +298,7 @@ impl Runner<'_> {
             }
             way.instead.clone_from(&softened.instead);
             way.undo.extend(softened.leave());
+            way.keeps.extend(softened.rooms.iter().map(|room| format!("a table that is set aside whole, in {room}")));
             way
         });
         let proof = Proof { runner: self, trial, tried, statements, before: others.last, deed: &deed };
