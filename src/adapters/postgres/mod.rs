@@ -71,7 +71,7 @@ impl Database for Postgres {
     }
 
     async fn catalog(&self, url: &ConnectionUrl, tracking: &[&str]) -> Result<Catalog, Failure> {
-        let session = look(url, "dbd").await?;
+        let session = look_at_one_moment(url, "dbd").await?;
         let catalog = catalog::read_catalog(&session.client, &every_table_of(tracking))
             .await
             .map_err(|error| query_failed(url, "reading the catalog", &error))?;
