@@ -156,14 +156,15 @@ async fn unpin<C: GenericClient>(client: &C, settings: &[(String, String)]) -> R
 
 async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result<Catalog, Error> {
     let version = client.query_one("select current_setting('server_version_num')::int", &[]).await?.try_get(0)?;
-    let mut catalog = Catalog::default();
+    // Sorted once, at the end: names of one schema begin alike, so that comparing them is what takes the time.
+    let mut found = Vec::new();
     let mut relations = HashMap::new();
     let (tables, left_out): (String, &[&(dyn ToSql + Sync)]) = (queries::tables(), &[&exclude.tables]);
     let tables = read_each(client, &tables, left_out, |row| {
         let kind: KindColumn = row.get("kind")?;
         let key = ObjectKey::new(kind.0, row.get::<String>("name")?);
         if row.get("attributes")? {
-            row.insert(key.clone(), None, &mut catalog)?;
+            row.tell(key.clone(), None, &mut found)?;
         }
         relations.insert(row.get::<u32>("relation")?, key);
         Ok(())
@@ -174,29 +175,29 @@ async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result
     let part = |row: &Read<'_>, of: &ObjectKey| -> Result<String, Error> {
         Ok(format!("{}.{}", of.name, row.get::<&str>("part")?))
     };
-    let catalog = RefCell::new(catalog);
+    let found = RefCell::new(found);
     // All of them are sent at once; the server answers one after the other, and each answer is read while the next is worked out.
     let columns = queries::columns(version);
     let columns = read_each(client, &columns, &[], |row| {
         let Some(of) = of(row)? else { return Ok(()) };
         let kind = if of.kind.is_table() { Kind::Column } else { Kind::ViewColumn };
         let key = ObjectKey::new(kind, part(row, of)?);
-        let catalog = &mut catalog.borrow_mut();
+        let found = &mut found.borrow_mut();
         if let Some(default) = row.get::<Option<String>>("default")? {
             let attributes = BTreeMap::from([("expr".to_owned(), Value::String(default))]);
             let object = Object { parent: Some(key.clone()), inherited: false, position: 0, attributes };
-            catalog.insert(ObjectKey::new(Kind::Default, key.name.clone()), object);
+            found.push((ObjectKey::new(Kind::Default, key.name.clone()), object));
         }
-        row.insert(key, Some(of.clone()), catalog)
+        row.tell(key, Some(of.clone()), found)
     });
     let constraints = read_each(client, queries::CONSTRAINTS, &[], |row| {
         let Some(of) = of(row)? else { return Ok(()) };
-        row.insert(ObjectKey::new(Kind::Constraint, part(row, of)?), Some(of.clone()), &mut catalog.borrow_mut())
+        row.tell(ObjectKey::new(Kind::Constraint, part(row, of)?), Some(of.clone()), &mut found.borrow_mut())
     });
     let indexes = read_each(client, queries::INDEXES, &[], |row| {
         let Some(of) = of(row)? else { return Ok(()) };
         let key = ObjectKey::new(Kind::Index, row.get::<String>("name")?);
-        row.insert(key, Some(of.clone()), &mut catalog.borrow_mut())
+        row.tell(key, Some(of.clone()), &mut found.borrow_mut())
     });
     let objects = queries::objects(version);
     let others = read_each(client, &objects, left_out, |row| {
@@ -205,11 +206,11 @@ async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result
         let Json(attributes) = row.get::<Json<BTreeMap<String, Value>>>("attributes")?;
         let parent = parent.map(|KeyColumn(key)| key);
         let object = Object { parent, inherited: row.get("inherited")?, position: 0, attributes };
-        catalog.borrow_mut().insert(ObjectKey::new(kind, row.get::<String>("name")?), object);
+        found.borrow_mut().push((ObjectKey::new(kind, row.get::<String>("name")?), object));
         Ok(())
     });
     futures_util::try_join!(columns, constraints, indexes, others)?;
-    let mut catalog = catalog.into_inner();
+    let mut catalog = Catalog { objects: found.into_inner().into_iter().collect() };
     as_without_capture(client, &mut catalog).await?;
     Ok(catalog)
 }
@@ -255,12 +256,17 @@ impl Read<'_> {
         }
     }
 
-    /// Puts the object into the catalog, and the comment on it.
-    fn insert(&self, key: ObjectKey, parent: Option<ObjectKey>, catalog: &mut Catalog) -> Result<(), Error> {
+    /// Adds the object to those that were found, and the comment on it.
+    fn tell(
+        &self,
+        key: ObjectKey,
+        parent: Option<ObjectKey>,
+        found: &mut Vec<(ObjectKey, Object)>,
+    ) -> Result<(), Error> {
         if let Some(comment) = self.find::<String>("comment")? {
             let attributes = BTreeMap::from([("text".to_owned(), Value::String(comment))]);
             let object = Object { parent: Some(key.clone()), inherited: false, position: 0, attributes };
-            catalog.insert(ObjectKey::new(Kind::Comment, key.to_string()), object);
+            found.push((ObjectKey::new(Kind::Comment, key.to_string()), object));
         }
         let mut attributes = BTreeMap::new();
         for (place, (name, kind)) in self.columns.iter().enumerate() {
@@ -276,7 +282,7 @@ impl Read<'_> {
             position: self.find::<i16>("position")?.map_or(0, i32::from),
             attributes,
         };
-        catalog.insert(key, object);
+        found.push((key, object));
         Ok(())
     }
 
@@ -286,7 +292,9 @@ impl Read<'_> {
             Type::BOOL => self.row.try_get::<_, Option<bool>>(place)?.map(Value::Bool),
             Type::INT2 => self.row.try_get::<_, Option<i16>>(place)?.map(Value::from),
             Type::INT4 => self.row.try_get::<_, Option<i32>>(place)?.map(Value::from),
-            Type::CHAR => self.row.try_get::<_, Option<i8>>(place)?.map(|byte| (byte.cast_unsigned() as char).to_string().into()),
+            Type::CHAR => {
+                self.row.try_get::<_, Option<i8>>(place)?.map(|byte| (byte.cast_unsigned() as char).to_string().into())
+            }
             Type::TEXT_ARRAY => self.row.try_get::<_, Option<Vec<String>>>(place)?.map(Value::from),
             Type::JSONB => self.row.try_get(place)?,
             _ => self.row.try_get::<_, Option<String>>(place)?.map(Value::String),
