@@ -93,7 +93,7 @@ impl Runner<'_> {
         let comparison = Comparison::new("after the migrations", &after, "before", &before);
         artifacts.push(self.write_json("schema-comparison.json", &(world.comparison_json)(&comparison))?);
         artifacts.push(self.write_json(CATALOG_AFTER, &serde_json::to_value(&after).unwrap_or_default())?);
-        let mut findings = self.findings(&comparison, &before, &rows_before, &rows_after).await?;
+        let mut findings = self.findings(&comparison, &before, (&rows_before, &rows_after), &trace.ways).await?;
         findings.extend(self.hazards(facts, &trace.migrations)?);
         findings.extend(foretold.findings);
         if let Some(request) = &self.run.request {
@@ -286,13 +286,13 @@ impl Runner<'_> {
         &self,
         comparison: &Comparison,
         before: &Catalog,
-        rows_before: &BTreeMap<String, i64>,
-        rows_after: &BTreeMap<String, i64>,
+        (rows_before, rows_after): (&BTreeMap<String, i64>, &BTreeMap<String, i64>),
+        ways: &Ways,
     ) -> Result<Vec<Finding>, Failure> {
         let mut findings = Vec::new();
         for judged in comparison.changes.iter().filter(|judged| judged.breaking > Breaking::No && !judged.change.nested)
         {
-            let losing = self.loses_data(judged, before, rows_before).await?;
+            let losing = self.loses_data(judged, before, rows_before, ways).await?;
             for verdict in judged.verdicts.iter().filter(|verdict| verdict.breaking > Breaking::No) {
                 let about_data = verdict.code.ends_with("removed") || judged.lossy;
                 let severity = if losing.is_some() && about_data { Severity::Error } else { Severity::Warning };
@@ -353,12 +353,16 @@ impl Runner<'_> {
         judged: &Judged,
         before: &Catalog,
         rows: &BTreeMap<String, i64>,
+        ways: &Ways,
     ) -> Result<Option<String>, Failure> {
         let change = &judged.change;
         let count = |table: &str| rows.get(table).copied().unwrap_or(0);
         match (change.kind, change.change) {
             // A removed table refuses the run even when it is empty here: it may not be when the run reaches it.
             (Kind::Table, ChangeKind::Removed) => Ok(Some(match count(&change.object) {
+                rows if ways.sets_aside(&change.object) => {
+                    format!("it is set aside with its {rows} row(s), until they are pruned")
+                }
                 1 => "its 1 row goes with it".to_owned(),
                 rows => format!("its {rows} rows go with it"),
             })),

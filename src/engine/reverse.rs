@@ -113,6 +113,15 @@ impl Ways {
         self.found.get(place).map_or_else(Around::default, |way| around(&way.undo))
     }
 
+    /// Whether a step sets the table aside that it drops.
+    pub(super) fn sets_aside(&self, table: &str) -> bool {
+        let moved = format!("ALTER TABLE {table} SET SCHEMA {ROOM}");
+        self.found.iter().any(|way| match &way.undo {
+            UndoClass::InPlace(way) => way.instead.iter().any(|one| one.sql.contains(&moved)),
+            _ => false,
+        })
+    }
+
     fn say(&mut self, undo: UndoClass, why_not: Vec<String>, notes: Vec<String>) {
         self.found.push(StepWay { undo, why_not, notes, writes: std::mem::take(&mut self.writes) });
     }

@@ -147,6 +147,7 @@ fn nobody_sees_or_feels_what_was_set_aside_until_it_comes_back_or_is_dropped_for
     project.migration("0001_no_notes", "drop table notes;");
     // The plan says in which other form the statement is run, and binds it.
     let dry = allowing(&project, &["--dry-run"]).expect(0).json();
+    assert!(dry["findings"].to_string().contains("it is set aside with its 9 row(s)"), "{dry:#}");
     let instead = &dry["plan"]["steps"][0]["instead"][0];
     assert_eq!((&instead["file"], &instead["line"]), (&"migrations/0001_no_notes.sql".into(), &1.into()), "{dry:#}");
     assert!(instead["sql"].as_str().unwrap().contains("ALTER TABLE public.notes SET SCHEMA dbd_keep_"), "{instead:#}");
