@@ -6,7 +6,6 @@
 //! what they were; then once more, after writes as an application would make them, which must survive.
 
 use super::runner::Runner;
-use super::soften::Softened;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
@@ -19,7 +18,7 @@ use crate::domain::rehearsal::Reverse;
 use crate::domain::schema::catalog::{Catalog, Kind};
 use crate::domain::schema::diff::diff;
 use crate::domain::way::names::{Renamed, renamed};
-use crate::domain::way::{Changed, InPlace, Look, ROOM, Rung, Seen, generate, look, moved, stored, supplied, writable};
+use crate::domain::way::{Changed, InPlace, Look, ROOM, Seen, generate, look, moved, stored, supplied, writable};
 use crate::ports::database::{Around, Held, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,16 +62,16 @@ pub(super) struct Tried<'a> {
 }
 
 /// What is known of a step beside what it does.
-struct Others<'a> {
-    name: &'a str,
-    about: &'a str,
-    last: &'a Catalog,
-    writes: Option<&'a [&'a str]>,
-    forget: &'a [String],
+pub(super) struct Others<'a> {
+    pub name: &'a str,
+    pub about: &'a str,
+    pub last: &'a Catalog,
+    pub writes: Option<&'a [&'a str]>,
+    pub forget: &'a [String],
 }
 
 impl Others<'_> {
-    fn seen<'a>(&'a self, deed: &'a Deed) -> Seen<'a> {
+    pub(super) fn seen<'a>(&'a self, deed: &'a Deed) -> Seen<'a> {
         Seen {
             name: self.name,
             about: self.about,
@@ -89,7 +88,7 @@ impl Others<'_> {
 }
 
 /// What a step does, as the first trial showed it.
-struct Deed {
+pub(super) struct Deed {
     after: Catalog,
     renamed: Renamed,
     locks: BTreeMap<String, String>,
@@ -283,37 +282,6 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// The way back of a step that sets aside what it drops: it is a step as any other, in which tables were given another place.
-    async fn way_of_softened(
-        &self,
-        trial: &dyn Trial,
-        tried: Tried<'_>,
-        softened: &Softened,
-        others: &Others<'_>,
-    ) -> Result<Result<(InPlace, Vec<String>), String>, Failure> {
-        let statements = &softened.statements;
-        let deed = match self.look_at(trial, others.last, statements).await {
-            Ok(deed) => deed,
-            // The trial is in a transaction that failed.
-            Err(failure) => {
-                trial.back().await?;
-                trial.mark().await?;
-                return Ok(Err(told(&failure)));
-            }
-        };
-        let way = generate(&others.seen(&deed)).map(|mut way| {
-            if way.rung == Rung::Reverse {
-                way.rung = Rung::SoftDrop;
-            }
-            way.instead.clone_from(&softened.instead);
-            way.undo.extend(softened.leave());
-            way.keeps.extend(softened.rooms.iter().map(|room| format!("a table that is set aside whole, in {room}")));
-            way
-        });
-        let proof = Proof { runner: self, trial, tried, statements, before: others.last, deed: &deed };
-        proof.of(way).await
-    }
-
     /// Tries the way back of a step that ran alone, now that it did.
     pub(super) async fn way_of_alone(
         &self,
@@ -383,7 +351,12 @@ impl Runner<'_> {
     }
 
     /// Runs the step for the first time: what it does. The trial is back where it was afterwards, and its place remembered.
-    async fn look_at(&self, trial: &dyn Trial, before: &Catalog, statements: &[String]) -> Result<Deed, Failure> {
+    pub(super) async fn look_at(
+        &self,
+        trial: &dyn Trial,
+        before: &Catalog,
+        statements: &[String],
+    ) -> Result<Deed, Failure> {
         let tracking = self.tracking_table();
         let names = trial.names().await?;
         run_step(trial, statements).await?;
@@ -537,18 +510,21 @@ impl Runner<'_> {
 }
 
 /// Everything a way is proven by.
-struct Proof<'a, 'r> {
-    runner: &'a Runner<'r>,
-    trial: &'a dyn Trial,
-    tried: Tried<'a>,
-    statements: &'a [String],
-    before: &'a Catalog,
-    deed: &'a Deed,
+pub(super) struct Proof<'a, 'r> {
+    pub runner: &'a Runner<'r>,
+    pub trial: &'a dyn Trial,
+    pub tried: Tried<'a>,
+    pub statements: &'a [String],
+    pub before: &'a Catalog,
+    pub deed: &'a Deed,
 }
 
 impl Proof<'_, '_> {
     /// The way, if it leads back exactly, with notes; else why it does not.
-    async fn of(&self, way: Result<InPlace, String>) -> Result<Result<(InPlace, Vec<String>), String>, Failure> {
+    pub(super) async fn of(
+        &self,
+        way: Result<InPlace, String>,
+    ) -> Result<Result<(InPlace, Vec<String>), String>, Failure> {
         let way = match way {
             Ok(way) => way,
             Err(why) => return Ok(Err(why)),
@@ -692,7 +668,7 @@ async fn run_step(trial: &dyn Trial, statements: &[String]) -> Result<(), Failur
 }
 
 /// A failure in one line.
-fn told(failure: &Failure) -> String {
+pub(super) fn told(failure: &Failure) -> String {
     std::iter::once(&failure.message).chain(&failure.causes).cloned().collect::<Vec<_>>().join("; ")
 }
 

@@ -4,12 +4,13 @@
 //! is taken only if everybody sees the same afterwards as after the step in its own words, and if what was set aside has nothing to do with
 //! anything that is left: dropping it later is then nobody's concern.
 
+use super::reverse::{Others, Proof, Tried, told};
 use super::runner::Runner;
 use crate::domain::failure::Failure;
 use crate::domain::migration::dropped_tables;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::diff::diff;
-use crate::domain::way::{Instead, ROOM};
+use crate::domain::way::{InPlace, Instead, ROOM, Rung, generate};
 use crate::ports::database::{SetAside, Trial};
 
 /// A step in another form.
@@ -55,10 +56,42 @@ impl Runner<'_> {
         let found = self.softened(trial, statements, (name, about), left).await;
         trial.back().await?;
         trial.mark().await?;
-        Ok(match found? {
-            Ok(one) if one.instead.is_empty() => None,
-            found => Some(found),
+        Ok(match found {
+            Ok(Ok(one)) if one.instead.is_empty() => None,
+            Ok(found) => Some(found),
+            Err(failure) => Some(Err(told(&failure))),
         })
+    }
+
+    /// The way back of a step that sets aside what it drops: it is a step as any other, in which tables were given another place.
+    pub(super) async fn way_of_softened(
+        &self,
+        trial: &dyn Trial,
+        tried: Tried<'_>,
+        softened: &Softened,
+        others: &Others<'_>,
+    ) -> Result<Result<(InPlace, Vec<String>), String>, Failure> {
+        let statements = &softened.statements;
+        let deed = match self.look_at(trial, others.last, statements).await {
+            Ok(deed) => deed,
+            // The trial is in a transaction that failed.
+            Err(failure) => {
+                trial.back().await?;
+                trial.mark().await?;
+                return Ok(Err(told(&failure)));
+            }
+        };
+        let way = generate(&others.seen(&deed)).map(|mut way| {
+            if way.rung == Rung::Reverse {
+                way.rung = Rung::SoftDrop;
+            }
+            way.instead.clone_from(&softened.instead);
+            way.undo.extend(softened.leave());
+            way.keeps.extend(softened.rooms.iter().map(|room| format!("a table that is set aside whole, in {room}")));
+            way
+        });
+        let proof = Proof { runner: self, trial, tried, statements, before: others.last, deed: &deed };
+        proof.of(way).await
     }
 
     async fn softened(

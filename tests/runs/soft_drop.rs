@@ -61,6 +61,19 @@ const SOFTLY: &[Kind] = &[
         "soft_drop",
     ),
     kind(
+        "with_its_schema",
+        "create schema \"S 8\"; grant usage on schema \"S 8\" to public; comment on schema \"S 8\" is 'eight'; create table \"S 8\".a8 (id serial primary key); insert into \"S 8\".a8 default values",
+        "drop table \"S 8\".a8; drop schema \"S 8\"",
+        "soft_drop",
+    ),
+    kind(
+        "seen_through",
+        "create table a9 (id int primary key, a text); insert into a9 values (1, 'a'); create view v9 as select id from a9; create view w9 as select * from v9; \
+         create materialized view m9 as select count(*) from a9; create index m9_i on m9 (count); grant select on v9 to public",
+        "drop table a9 cascade",
+        "soft_drop",
+    ),
+    kind(
         "with_rows_elsewhere",
         "create table a7 (id int primary key, a text); insert into a7 values (1, 'a'); create table b7 (id int primary key, a text); insert into b7 values (1, 'b')",
         "update b7 set a = (select a7.a from a7 where a7.id = b7.id); drop table a7",
@@ -89,8 +102,8 @@ const AS_THEY_STAND: &[Kind] = &[
         "it is published by p3",
     ),
     kind(
-        "seen_through",
-        "create table t4 (id int primary key); create view v4 as select * from t4",
+        "told_by_a_function",
+        "create table t4 (id int primary key); create function f4() returns setof t4 language sql as 'select * from t4'",
         "drop table t4 cascade",
         "would not be as the step leaves it",
     ),

@@ -28,6 +28,14 @@ union all
 select 0, 'the event trigger ' || e.evtname || ' is told of what is dropped'
   from t, pg_catalog.pg_event_trigger e where e.evtevent = 'sql_drop' and e.evtenabled <> 'D' and e.evtname !~ '^dbd_'
 union all
+-- Views go with it, and what is made of them.
+select distinct 1, pg_catalog.format('DROP %s IF EXISTS %I.%I CASCADE', case v.relkind when 'm' then 'MATERIALIZED VIEW' else 'VIEW' end, n.nspname, v.relname)
+  from t join pg_catalog.pg_depend d on d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = t.oid
+     and d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+    join pg_catalog.pg_rewrite r on r.oid = d.objid join pg_catalog.pg_class v on v.oid = r.ev_class and v.relkind in ('v', 'm')
+    join pg_catalog.pg_namespace n on n.oid = v.relnamespace
+ where $2
+union all
 select 1, pg_catalog.format('ALTER TABLE %I.%I DROP CONSTRAINT %I', n.nspname, c.relname, k.conname)
   from t join pg_catalog.pg_constraint k on k.contype = 'f' and k.conrelid <> k.confrelid and k.conparentid = 0
      and (k.conrelid = t.oid or k.confrelid = t.oid and $2)

@@ -203,7 +203,7 @@ fn give_back(class: Class, before: &Names, after: &Names, found: &mut Renamed) {
     }
 }
 
-/// What is new under a name that is wanted back goes into a schema of their own, with all that is theirs.
+/// What names are wanted back into is there again, and what is new under one of them goes into a schema of their own, with all that is theirs.
 fn make_way(
     class: Class,
     before: &Names,
@@ -214,6 +214,14 @@ fn make_way(
 ) {
     if class != Class::Relation {
         return;
+    }
+    // A schema that went with what lay in it, unless there is one of that name again.
+    let gone = turns.iter().map(|turn| turn.old.within).filter(|space| after.get(Class::Schema, *space).is_none());
+    for space in gone.collect::<BTreeSet<_>>() {
+        let Some(name) = before.schema(space) else { continue };
+        if !after.all.iter().any(|(id, named)| id.0 == Class::Schema && named.name == name) {
+            found.back.push(format!("CREATE SCHEMA {}", quote_ident(name)));
+        }
     }
     let wanted: BTreeSet<(u32, &str)> = turns.iter().map(|turn| (turn.old.within, turn.old.name.as_str())).collect();
     let new = after.all.iter().filter(|(id, named)| id.0 == class && !named.follows() && !before.all.contains_key(*id));
