@@ -4,7 +4,9 @@ use crate::domain::code::Code;
 use crate::domain::digest::Digest;
 use crate::domain::event::Artifact;
 use crate::domain::failure::Failure;
-use crate::domain::migration::{Folder, Format, FormatChoice, MigrationSet, NewFile, NewName, read_folder, reader_of};
+use crate::domain::migration::{
+    Folder, Format, FormatChoice, MigrationSet, NewFile, NewName, read_folder, reader_of, table_of,
+};
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::files::Files;
 use crate::ports::source::Migrations;
@@ -188,6 +190,10 @@ impl Migrations for MigrationCommand {
         Ok(MigrationSet::of_command(&self.0))
     }
 
+    fn table(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
+    }
+
     fn make(&self, name: NewName<'_>) -> Result<Vec<PathBuf>, Failure> {
         Format::Command.reader().new_files(&Folder::default(), &[], name).map(|_| Vec::new())
     }
@@ -224,6 +230,11 @@ impl Migrations for MigrationsFolder {
     fn read(&self) -> Result<MigrationSet, Failure> {
         let dir = self.dir.clone()?;
         read_folder(&self.folder(&dir)?, self.choice)
+    }
+
+    fn table(&self) -> Result<Option<String>, Failure> {
+        let dir = self.dir.clone()?;
+        table_of(&self.folder(&dir)?, self.choice)
     }
 
     fn make(&self, name: NewName<'_>) -> Result<Vec<PathBuf>, Failure> {

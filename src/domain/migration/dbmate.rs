@@ -52,6 +52,10 @@ impl FormatReader for Dbmate {
         Ok(set)
     }
 
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(folder.said.get("dbmate.table").cloned())
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking {
             table: Cow::Borrowed("public.schema_migrations"),

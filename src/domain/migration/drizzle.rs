@@ -75,8 +75,8 @@ impl FormatReader for Drizzle {
         Ok(MigrationSet { format: Format::Drizzle, dir: folder.dir.clone(), migrations, table: None, warnings })
     }
 
-    fn table_said(&self, folder: &Folder) -> Option<String> {
-        table_said(folder)
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(table_said(folder))
     }
 
     fn tracking(&self) -> Tracking {

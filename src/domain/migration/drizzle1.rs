@@ -58,8 +58,8 @@ impl FormatReader for Drizzle1 {
         Ok(set)
     }
 
-    fn table_said(&self, folder: &Folder) -> Option<String> {
-        super::drizzle::table_said(folder)
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(super::drizzle::table_said(folder))
     }
 
     fn tracking(&self) -> Tracking {

@@ -164,9 +164,9 @@ impl FormatReader for Flyway {
         Ok(set)
     }
 
-    fn table_said(&self, folder: &Folder) -> Option<String> {
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
         let table = folder.said.get("flyway.table").map_or(TABLE, String::as_str);
-        Some(format!("\"{}\".\"{table}\"", schema(folder)))
+        Ok(Some(format!("\"{}\".\"{table}\"", schema(folder))))
     }
 
     fn tracking(&self) -> Tracking {

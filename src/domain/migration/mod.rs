@@ -26,6 +26,8 @@ mod statement;
 mod tokens;
 
 pub use batch::{batched, columns_set, tables_of};
+pub use golang_migrate::URLS_DISAGREE;
+pub use renamed::{Renaming, other_name, tables_beside};
 use split::is_transaction_control;
 pub use split::{SplitError, leaves_session_as_it_was, pieces, session_settings, split, split_at};
 pub use standing::{Checksum, Entry, standing};
@@ -541,14 +543,17 @@ pub trait FormatReader: Sync {
         None
     }
 
-    /// Whether the tool lets its table have another name.
-    fn may_be_renamed(&self) -> bool {
-        true
+    /// What of its table's name the tool lets people choose.
+    fn renaming(&self) -> Renaming {
+        Renaming::Table
     }
 
     /// The table's name, as the tool's own configuration says it.
-    fn table_said(&self, _folder: &Folder) -> Option<String> {
-        None
+    ///
+    /// # Errors
+    /// [`Code::BadValue`] where it says more than one.
+    fn table_said(&self, _folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(None)
     }
 
     /// The statements that take exactly the record of a migration back.
@@ -668,6 +673,14 @@ pub fn reader_of(folder: &Folder, choice: FormatChoice) -> Result<&'static dyn F
                 .hint("make the first migration with `dbd migrations new <name>`"))
         }
     }
+}
+
+/// The table in which a folder is tracked, where it is not the tool's usual one; nothing in it is read as SQL.
+///
+/// # Errors
+/// Those of [`reader_of`], and [`Code::BadValue`] for a table that cannot be its.
+pub fn table_of(folder: &Folder, choice: FormatChoice) -> Result<Option<String>, Failure> {
+    renamed::table_of(reader_of(folder, choice)?, folder)
 }
 
 /// Reads a folder of migrations.

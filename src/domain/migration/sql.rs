@@ -7,8 +7,8 @@
 //! numbers the names alone give the order, as long as they give only one.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
-    Tracking, read_down, read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Renaming,
+    Standing, Tracking, read_down, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -58,8 +58,8 @@ impl FormatReader for Sql {
         Ok(MigrationSet { format: Format::Sql, dir: folder.dir.clone(), migrations, table: None, warnings })
     }
 
-    fn may_be_renamed(&self) -> bool {
-        false
+    fn renaming(&self) -> Renaming {
+        Renaming::Never
     }
 
     fn tracking(&self) -> Tracking {
