@@ -22,5 +22,6 @@ mod refused;
 mod reverse;
 mod rolled_back;
 mod stopped;
+mod tracked;
 mod ways;
 mod zombies;

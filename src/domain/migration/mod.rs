@@ -30,7 +30,7 @@ pub use golang_migrate::URLS_DISAGREE;
 pub use renamed::{Renaming, other_name, tables_beside};
 use split::is_transaction_control;
 pub use split::{SplitError, leaves_session_as_it_was, pieces, session_settings, split, split_at};
-pub use standing::{Checksum, Entry, standing};
+pub use standing::{Checksum, Entry, standing, tracked_elsewhere};
 pub use tokens::{shown_text, tokens_digest};
 
 use super::code::Code;
@@ -721,10 +721,8 @@ fn read_down(folder: &Folder, path: &str, cut: &Cut<'_>, warnings: &mut Vec<Fail
 
 fn down(read: Result<ReadFile, Failure>, warnings: &mut Vec<Failure>) -> Option<Down> {
     match read {
-        Ok(file) => {
-            warnings.extend(file.emptiness());
-            (!file.units.is_empty()).then(|| file.into_down())
-        }
+        // An empty one is none: tools make it so.
+        Ok(file) => (!file.units.is_empty()).then(|| file.into_down()),
         Err(failure) => {
             warnings.push(failure.hint("the way back is left out of account until it is corrected"));
             None

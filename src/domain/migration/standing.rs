@@ -171,6 +171,30 @@ pub(super) fn changed(migration: &Migration, now: &str, row: &AppliedRow) -> Fai
     failure.hint("bring the file back as it was applied, and put the change into a new migration")
 }
 
+/// Another table than the one that keeps track of `tool`'s folder says that migrations were applied here: another tool's, or the one this tool
+/// usually has. `others` are those tables, each with its tool's name.
+#[must_use]
+pub fn tracked_elsewhere(tool: &str, others: &[(&'static str, &'static str)], table: &str) -> Failure {
+    let own = others.iter().find(|(other, _)| *other == tool);
+    let Some((other, theirs)) = own.or(others.first()) else {
+        return Failure::new(Code::Bug, "no other table keeps track of migrations");
+    };
+    let message = format!("{theirs} says that {other} has applied migrations here, {table} is empty");
+    let failure = Failure::new(Code::ForeignTracking, message)
+        .cause("to apply the folder anew would run what is applied already");
+    match own {
+        Some(_) => failure
+            .hint(format!(
+                "dbd was told to look in {table}: by `table` under [migrations], or by {tool}'s own files and variables"
+            ))
+            .hint(format!("if {theirs} is the right one, write in dbd.toml: [migrations] table = \"{theirs}\"")),
+        None => {
+            failure.hint(format!("if the folder is {other}'s, say so in dbd.toml: [migrations] format = \"{other}\""))
+        }
+    }
+    .hint("if dbd is to keep track from now on, prove it first: `dbd migrations adopt <env>`")
+}
+
 /// The failure of a row that no migration answers for.
 pub(super) fn missing(message: String) -> Failure {
     Failure::new(Code::MissingMigration, message)
