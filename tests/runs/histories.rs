@@ -1,6 +1,7 @@
 //! Histories, in every format: what `dbd start` makes of a folder of migrations is what plain `psql` makes of the same statements. Those of some sixty
 //! migrations take half a minute each, so they run when they are asked for; the first season and the last of each are always deployed.
 
+use super::owners;
 use crate::support::pg;
 use crate::support::project::Project;
 
@@ -126,6 +127,29 @@ fn check(seasons: std::ops::RangeInclusive<usize>, (format, write, more): (&str,
     let again = project.start().expect(0).outcome("succeeded");
     assert_eq!(again.json()["migrations"], serde_json::json!([]), "{format}");
     project.elsewhere(&format!("drop database {by_hand}"));
+    as_its_owner_does(&project, format);
+}
+
+/// Where the owner of the format is to be had: from nothing it makes what dbd made, and where dbd was it has nothing to do.
+fn as_its_owner_does(project: &Project, format: &str) {
+    let before = project.snapshot();
+    if owners::migrate(project, format, &project.url()).is_none() {
+        return;
+    }
+    assert_eq!(project.snapshot(), before, "{format}");
+    // Drizzle has one transaction for all of it, refinery one for each file, in which not all of this can run; and what Prisma's engine has
+    // here for a driver takes every semicolon for the end of a statement.
+    if ["drizzle", "refinery", "prisma"].contains(&format) {
+        return;
+    }
+    let by_owner = format!("{}_by_owner", project.database);
+    project.elsewhere(&format!("create database {by_owner} template template0 owner {}", pg::DEPLOYER));
+    owners::migrate(project, format, &project.url().replace(&project.database, &by_owner));
+    let schema = |database: &str| -> Vec<String> {
+        everything(database).into_iter().filter(|line| !line.starts_with("INSERT INTO")).collect()
+    };
+    assert_eq!(schema(&project.database), schema(&by_owner), "{format}");
+    project.elsewhere(&format!("drop database {by_owner}"));
 }
 
 fn none(_: usize) -> Vec<(String, String)> {

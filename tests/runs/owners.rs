@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
-fn owners() -> Option<PathBuf> {
+pub(super) fn owners() -> Option<PathBuf> {
     std::env::var_os("DBD_TEST_OWNERS").map(PathBuf::from)
 }
 
@@ -53,9 +53,8 @@ fn whole(project: &Project, table: &str) -> (Vec<String>, String) {
     (project.rows(&format!("select * from {table} order by 1")), project.snapshot().schema)
 }
 
-/// The target's URL for a program that knows no sockets but those of the network: what comes in is handed on.
-fn over_tcp(project: &Project) -> String {
-    let url = project.url();
+/// The URL for a program that knows no sockets but those of the network: what comes in is handed on.
+fn over_tcp(url: &str) -> String {
     let (address, folder) = url.split_once("?host=").unwrap();
     let socket = PathBuf::from(folder).join(".s.PGSQL.5432");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -64,13 +63,86 @@ fn over_tcp(project: &Project) -> String {
         for incoming in listener.incoming().map_while(Result::ok) {
             let server = std::os::unix::net::UnixStream::connect(&socket).unwrap();
             let (mut from, mut to) = (incoming.try_clone().unwrap(), server.try_clone().unwrap());
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            // Whoever hangs up is gone for the other side, too: the server would keep a lock for a session that nobody has.
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
             let (mut from, mut to) = (server, incoming);
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
         }
     });
     address.replace("@localhost/", &format!("@127.0.0.1:{port}/"))
 }
+
+/// Has the owner of a format migrate a database by the project's folder; what it said. `None` where it is not to be had.
+pub(super) fn migrate(project: &Project, format: &str, url: &str) -> Option<String> {
+    let owners = owners()?;
+    let modules = owners.join("node_modules");
+    Some(match format {
+        "drizzle" => {
+            let package = if project.root().join("migrations/meta").exists() { "drizzle-orm" } else { "drizzle-1" };
+            there(modules.join(package))?;
+            by_node(project, &modules, "migrate.mjs", &DRIZZLE.replace("drizzle-orm", package), url)
+        }
+        "prisma" => {
+            there(modules.join("@prisma/schema-engine-wasm"))?;
+            by_node(project, &modules, "prisma.mjs", include_str!("../support/prisma.mjs"), &over_tcp(url))
+        }
+        "dbmate" => {
+            let dbmate = there(modules.join("@dbmate/linux-x64/bin/dbmate"))?;
+            let arguments = ["--no-dump-schema", "-d", "migrations", "migrate"];
+            ask(project, &dbmate, &arguments, &[("DATABASE_URL", &dbmates(url))])
+        }
+        "sqlx" => {
+            let sqlx = there(owners.join("cargo/bin/sqlx"))?;
+            ask(project, &sqlx, &["migrate", "run", "--no-dotenv"], &[("DATABASE_URL", url)])
+        }
+        "refinery" => {
+            let refinery = there(owners.join("cargo/bin/refinery"))?;
+            let arguments = ["migrate", "-e", "DATABASE_URL", "-p", "migrations"];
+            ask(project, &refinery, &arguments, &[("DATABASE_URL", &over_tcp(url))])
+        }
+        "sqitch" => {
+            let sqitch = there(PathBuf::from("/usr/bin/sqitch"))?;
+            let folder = project.root().join("migrations");
+            project.write("migrations/sqitch.conf", SQITCH);
+            let target = over_tcp(url).replace("postgres://", "db:pg://");
+            let output =
+                Command::new(sqitch).args(["-C", folder.to_str().unwrap(), "deploy", &target]).output().unwrap();
+            let said =
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            // With nothing to do it says so and ends with 1.
+            assert!(output.status.success() || said.contains("up-to-date"), "{said}");
+            said
+        }
+        _ => return None,
+    })
+}
+
+/// Runs a script where Node finds the owners' packages.
+fn by_node(project: &Project, modules: &Path, name: &str, script: &str, url: &str) -> String {
+    let link = project.root().join("node_modules");
+    if !link.exists() {
+        std::os::unix::fs::symlink(modules, link).unwrap();
+    }
+    project.write(name, script);
+    ask(project, Path::new("node"), &[name, "migrations"], &[("DATABASE_URL", url)])
+}
+
+/// A URL as dbmate wants it.
+fn dbmates(url: &str) -> String {
+    url.replace("@localhost/", "@/").replace("?host=", "?sslmode=disable&socket=")
+}
+
+const DRIZZLE: &str = "import { drizzle } from 'drizzle-orm/node-postgres'; import { migrate } from 'drizzle-orm/node-postgres/migrator'; \
+    import pg from 'pg'; const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL }); \
+    await migrate(drizzle({ client: pool }), { migrationsFolder: 'migrations' }); await pool.end();";
+
+const SQITCH: &str = "[core]\n\tengine = pg\n[user]\n\tname = Marge O’Vera\n\temail = marge@example.com\n";
 
 const TWO: &[(&str, &str)] = &[
     ("20240131120000_init.sql", "create table a (id int primary key);\ninsert into a values (1);\n"),
@@ -79,8 +151,9 @@ const TWO: &[(&str, &str)] = &[
 
 #[test]
 fn drizzle_finds_nothing_to_do() {
-    let Some(owners) = owners() else { return };
-    let Some(modules) = there(owners.join("node_modules/drizzle-orm")) else { return };
+    if owners().is_none() {
+        return;
+    }
     let journal = r#"{"version": "7", "dialect": "postgresql", "entries": [
         {"idx": 0, "version": "7", "when": 1727000000111, "tag": "0000_a", "breakpoints": true},
         {"idx": 1, "version": "7", "when": 1727000000222, "tag": "0001_b", "breakpoints": true}]}"#;
@@ -96,13 +169,7 @@ fn drizzle_finds_nothing_to_do() {
         ],
     );
     let before = whole(&project, "drizzle.__drizzle_migrations");
-    let migrate = "import { drizzle } from 'drizzle-orm/node-postgres'; import { migrate } from 'drizzle-orm/node-postgres/migrator'; \
-                   import pg from 'pg'; const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL }); \
-                   await migrate(drizzle(pool), { migrationsFolder: 'migrations' }); await pool.end();";
-    // Node looks for packages beside the script.
-    std::os::unix::fs::symlink(modules.parent().unwrap(), project.root().join("node_modules")).unwrap();
-    project.write("migrate.mjs", migrate);
-    ask(&project, Path::new("node"), &["migrate.mjs"], &[("DATABASE_URL", &project.url())]);
+    migrate(&project, "drizzle", &project.url());
     assert_eq!(whole(&project, "drizzle.__drizzle_migrations"), before);
 }
 
@@ -115,7 +182,7 @@ fn dbmate_finds_nothing_to_do() {
     let marked: Vec<(&str, &str)> = marked.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let project = deployed("dbmate", &marked);
     let before = whole(&project, "schema_migrations");
-    let url = project.url().replace("@localhost/", "@/").replace("?host=", "?sslmode=disable&socket=");
+    let url = dbmates(&project.url());
     let arguments = |command: &'static str| ["--no-dump-schema", "-d", "migrations", command];
     let status = ask(&project, &dbmate, &arguments("status"), &[("DATABASE_URL", &url)]);
     assert!(status.contains("Pending: 0") && status.contains("Applied: 2"), "{status}");
@@ -147,7 +214,7 @@ fn refinery_finds_nothing_to_do() {
     );
     let before = whole(&project, "refinery_schema_history");
     let arguments = ["migrate", "-e", "DATABASE_URL", "-p", "migrations"];
-    ask(&project, &refinery, &arguments, &[("DATABASE_URL", &over_tcp(&project))]);
+    ask(&project, &refinery, &arguments, &[("DATABASE_URL", &over_tcp(&project.url()))]);
     assert_eq!(whole(&project, "refinery_schema_history"), before);
 }
 
@@ -172,13 +239,10 @@ fn sqitch_finds_nothing_to_do_and_verifies_what_is_there() {
             ("verify/second.sql", "select b from a where false;\n"),
         ],
     );
-    project.write(
-        "migrations/sqitch.conf",
-        "[core]\n\tengine = pg\n[user]\n\tname = Marge O’Vera\n\temail = marge@example.com\n",
-    );
+    project.write("migrations/sqitch.conf", SQITCH);
     let before = whole(&project, "sqitch.changes");
     let folder = project.root().join("migrations");
-    let target = over_tcp(&project).replace("postgres://", "db:pg://");
+    let target = over_tcp(&project.url()).replace("postgres://", "db:pg://");
     let tell = |command: &str| {
         let output = Command::new("sqitch")
             .args(["-C", folder.to_str().unwrap(), command, &target])
@@ -195,6 +259,49 @@ fn sqitch_finds_nothing_to_do_and_verifies_what_is_there() {
         assert!(said.contains(answer), "{command}: {said}");
     }
     assert_eq!(whole(&project, "sqitch.changes"), before);
+}
+
+#[test]
+fn prisma_and_dbd_go_on_from_each_other() {
+    if owners().is_none_or(|owners| there(owners.join("node_modules/@prisma/schema-engine-wasm")).is_none()) {
+        return;
+    }
+    let ask = |project: &Project| {
+        let said = migrate(project, "prisma", &project.url()).unwrap();
+        serde_json::from_str::<serde_json::Value>(said.lines().last().unwrap_or_default())
+            .unwrap_or_else(|_| panic!("{said}"))
+    };
+    let project = deployed(
+        "prisma",
+        &[
+            ("migration_lock.toml", "provider = \"postgresql\"\n"),
+            (
+                "20240131120000_init/migration.sql",
+                "CREATE TABLE \"User\" (\"id\" TEXT NOT NULL,\r\nPRIMARY KEY (\"id\"));\r\n",
+            ),
+            ("20240201120000_more/migration.sql", TWO[0].1),
+        ],
+    );
+    let before = whole(&project, "_prisma_migrations");
+    let nothing = serde_json::json!({"edited": [], "failed": [], "table": true, "history": null, "applied": []});
+    assert_eq!(ask(&project), nothing);
+    assert_eq!(whole(&project, "_prisma_migrations"), before);
+    // Prisma goes on, then dbd.
+    project.write("migrations/20240301120000_by_prisma/migration.sql", "create table p (id int);\n");
+    assert_eq!(ask(&project)["applied"], serde_json::json!(["20240301120000_by_prisma"]));
+    assert_eq!(project.start().expect(0).json()["migrations"], serde_json::json!([]));
+    // What failed under Prisma and was settled as it wants it settled.
+    project.write("migrations/20240401120000_bad/migration.sql", "create table a (id int);\n");
+    let modules = owners().unwrap().join("node_modules");
+    let failed = std::panic::catch_unwind(|| {
+        by_node(&project, &modules, "prisma.mjs", include_str!("../support/prisma.mjs"), &over_tcp(&project.url()))
+    });
+    assert!(failed.is_err());
+    project.start().expect(3).because("DBD-0213", &["20240401120000_bad", "resolve"]);
+    project.sql("update _prisma_migrations set rolled_back_at = now() where finished_at is null");
+    project.write("migrations/20240401120000_bad/migration.sql", "create table b (id int);\n");
+    project.start().expect(0).outcome("succeeded");
+    assert_eq!(ask(&project), nothing);
 }
 
 /// Whole public histories, where `DBD_TEST_HISTORIES` names a folder of them: each with its migrations in a folder of its
