@@ -130,8 +130,8 @@ $$;",
         standing
     }
 
-    fn new_files(&self, folder: &Folder, _ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
-        let dir = format!("{}_{}", name.stamp, name.slug);
+    fn new_files(&self, folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
+        let dir = format!("{}_{}", name.stamp(ids.iter().copied()), name.slug);
         let mut files = vec![NewFile::made(format!("{dir}/{FILE}"), format!("-- {}\n", name.title))];
         // The next snapshot starts from this one, so a copy of the last goes along.
         let last = folder.files.keys().rev().find(|path| path.ends_with(&format!("/{SNAPSHOT}")));

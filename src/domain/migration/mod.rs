@@ -14,6 +14,7 @@ mod foreign;
 mod golang_migrate;
 mod goose;
 mod marks;
+mod naming;
 mod prisma;
 mod refinery;
 mod renamed;
@@ -27,6 +28,7 @@ mod tokens;
 
 pub use batch::{batched, columns_set, tables_of};
 pub use golang_migrate::URLS_DISAGREE;
+pub use naming::NewName;
 pub use renamed::{Renaming, other_name, tables_beside};
 use split::is_transaction_control;
 pub use split::{SplitError, leaves_session_as_it_was, pieces, session_settings, split, split_at};
@@ -427,34 +429,6 @@ pub struct NewFile {
 impl NewFile {
     fn made(path: String, text: impl Into<String>) -> Self {
         Self { path, text: text.into(), replaces: false }
-    }
-}
-
-/// What a new migration is to be called.
-#[derive(Clone, Copy, Debug)]
-pub struct NewName<'a> {
-    /// In a person's words.
-    pub title: &'a str,
-    /// In lower-case letters, digits and `_`.
-    pub slug: &'a str,
-    /// The time, `YYYYMMDDHHMMSS` in UTC.
-    pub stamp: &'a str,
-    /// The time, in milliseconds since 1970.
-    pub now_ms: i64,
-}
-
-impl NewName<'_> {
-    /// The next number after those of `ids`, as wide as the last one; a stamp where they are stamps.
-    fn number<'i>(&self, ids: impl Iterator<Item = &'i str>, width: usize) -> String {
-        let leads = ids.filter_map(|id| {
-            let end = id.bytes().take_while(u8::is_ascii_digit).count();
-            id[..end].parse::<u64>().ok().map(|number| (number, end))
-        });
-        match leads.max() {
-            None => format!("{:0width$}", 1),
-            Some((_, 12..)) => self.stamp.to_owned(),
-            Some((last, width)) => format!("{:0width$}", last + 1),
-        }
     }
 }
 
