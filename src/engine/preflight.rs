@@ -4,7 +4,7 @@ use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::event::{Check, CheckStatus, GitState, Outcome, Pending, Preflight, ServerFacts, SwapOffer};
 use crate::domain::failure::Failure;
-use crate::domain::migration::{AppliedRow, Format, MigrationSet, tables_of, tracked_elsewhere};
+use crate::domain::migration::{AppliedRow, Format, MigrationSet, tables_of, told_at_once, tracked_elsewhere};
 use crate::domain::schema::fingerprint::fingerprint;
 use std::cell::RefCell;
 use std::future::Future;
@@ -196,13 +196,10 @@ impl Runner<'_> {
         checks
             .run("migrations", async {
                 let set = self.world.migrations.read();
-                let found = match &set {
-                    Ok(set) if !set.warnings.is_empty() => {
-                        let mut failure = set.warnings[0].clone();
-                        failure.causes.extend(set.warnings[1..].iter().map(|more| more.message.clone()));
-                        Found::warning(failure)
-                    }
-                    _ => Found::of(&set, |set| {
+                let odd: Vec<Failure> = set.iter().flat_map(MigrationSet::warnings_beside_standing).cloned().collect();
+                let found = match told_at_once(odd) {
+                    Some(failure) => Found::warning(failure),
+                    None => Found::of(&set, |set| {
                         format!(
                             "{} in {} ({})",
                             plural(set.migrations.len(), "migration"),
@@ -489,9 +486,7 @@ fn look_at_applied(
             Found::failed(error)
         }
         (None, Some(warning)) => {
-            let mut warning = warning.clone();
-            warning.causes.extend(standing.warnings[1..].iter().map(|more| more.message.clone()));
-            Found::warning(warning)
+            Found::warning(told_at_once(standing.warnings.clone()).unwrap_or_else(|| warning.clone()))
         }
         (None, None) => Found::ok(say),
     };

@@ -61,7 +61,7 @@ async fn status(context: &Context, name: &str) -> Outcome {
     if !others.is_empty() {
         shell.warn(&tracked_elsewhere(reader.name(), &others, &set.tracking().table));
     }
-    for warning in set.warnings.iter().chain(&standing.warnings) {
+    for warning in set.warnings_beside_standing().chain(&standing.warnings) {
         shell.warn(warning);
     }
     if shell.is_json() {
@@ -76,7 +76,7 @@ async fn status(context: &Context, name: &str) -> Outcome {
             "tracking": set.tracking().table, "migrations": migrations,
             "applied": standing.applied.len(), "pending": standing.pending.len(),
             "problems": standing.errors.iter().map(|error| json!({"code": error.code.as_str(), "message": error.message, "causes": error.causes, "hints": error.hints})).collect::<Vec<_>>(),
-            "warnings": set.warnings.iter().chain(&standing.warnings).map(|one| json!({"code": one.code.as_str(), "message": one.message})).collect::<Vec<_>>(),
+            "warnings": set.warnings_beside_standing().chain(&standing.warnings).map(|one| json!({"code": one.code.as_str(), "message": one.message})).collect::<Vec<_>>(),
         }))?;
     } else {
         let failed = (0..set.migrations.len()).filter(|place| state(*place, &standing) == "failed").count();

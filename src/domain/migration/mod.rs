@@ -32,7 +32,7 @@ pub use naming::NewName;
 pub use renamed::{Renaming, other_name, tables_beside};
 use split::is_transaction_control;
 pub use split::{SplitError, leaves_session_as_it_was, pieces, session_settings, split, split_at};
-pub use standing::{Checksum, Entry, standing, tracked_elsewhere};
+pub use standing::{Checksum, Entry, standing, told_at_once, tracked_elsewhere};
 pub use tokens::{shown_text, tokens_digest};
 
 use super::code::Code;
@@ -148,6 +148,12 @@ pub struct MigrationSet {
 }
 
 impl MigrationSet {
+    /// What is odd about the folder, for who also says how it stands with a database: what comes out of order is told there, of those that
+    /// are still to be applied.
+    pub fn warnings_beside_standing(&self) -> impl Iterator<Item = &Failure> {
+        self.warnings.iter().filter(|one| one.code != Code::OutOfOrder)
+    }
+
     fn empty(format: Format, folder: &Folder) -> Self {
         Self { format, dir: folder.dir.clone(), migrations: Vec::new(), table: None, warnings: Vec::new() }
     }

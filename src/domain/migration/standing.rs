@@ -195,6 +195,24 @@ pub fn tracked_elsewhere(tool: &str, others: &[(&'static str, &'static str)], ta
     .hint("if dbd is to keep track from now on, prove it first: `dbd migrations adopt <env>`")
 }
 
+/// How many things of a kind are named one by one.
+const MOST_NAMED: usize = 8;
+
+/// Failures of one kind as one: the first, and the others below it.
+#[must_use]
+pub fn told_at_once(failures: Vec<Failure>) -> Option<Failure> {
+    let mut failures = failures.into_iter();
+    let first = failures.next()?;
+    // What is below one that was told so already goes along.
+    let others: Vec<String> = failures.flat_map(|one| [vec![one.message], one.causes].concat()).collect();
+    let more = others.len().saturating_sub(MOST_NAMED);
+    let mut all = others.iter().take(MOST_NAMED).fold(first, |all, one| all.cause(one));
+    if more > 0 {
+        all = all.cause(format_args!("and {more} more"));
+    }
+    Some(all)
+}
+
 /// The failure of a row that no migration answers for.
 pub(super) fn missing(message: String) -> Failure {
     Failure::new(Code::MissingMigration, message)
@@ -237,6 +255,6 @@ pub(super) fn conclude(set: &MigrationSet, entries: Vec<Entry>, errors: Vec<Fail
         Failure::new(Code::OutOfOrder, format!("{file} is pending, though {newest} after it is applied"))
             .hint("it runs now, after the ones it was written before; the rehearsal shows whether that works")
     });
-    let warnings = late.collect();
+    let warnings = told_at_once(late.collect()).into_iter().collect();
     Standing { applied, pending, superseded: Vec::new(), errors, warnings, entries }
 }
