@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How to open a journal for writing.
 #[derive(Clone, Debug)]
@@ -39,7 +39,10 @@ impl Journal {
     /// # Errors
     /// See [`OpenError`]. A file that is something else is left as it is.
     pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, OpenError> {
-        let path = path.as_ref();
+        patiently(options.busy_timeout, || Self::open_once(path.as_ref(), options))
+    }
+
+    fn open_once(path: &Path, options: &OpenOptions) -> Result<Self, OpenError> {
         check_sqlite(rusqlite::version_number())?;
         if let Some(why) = name_problem(&options.origin) {
             return Err(OpenError::Origin { why });
@@ -119,7 +122,10 @@ impl Journal {
     /// # Errors
     /// [`OpenError::Missing`] when there is none; else see [`OpenError`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
+        patiently(READER_TIMEOUT, || Self::open_to_read_once(path.as_ref()))
+    }
+
+    fn open_to_read_once(path: &Path) -> Result<Self, OpenError> {
         check_sqlite(rusqlite::version_number())?;
         let folder = folder_of(path);
         if !path.try_exists().map_err(|source| OpenError::Folder { path: folder.clone(), source })? {
@@ -128,7 +134,7 @@ impl Journal {
         check_file_system(&folder)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(path, flags).map_err(said(path, "opening the file"))?;
-        settings(&conn, Duration::from_secs(5)).map_err(said(path, "configuring SQLite"))?;
+        settings(&conn, READER_TIMEOUT).map_err(said(path, "configuring SQLite"))?;
         if identify(&conn, path)? == Found::Empty {
             // Creation was cut short, or has not finished: there is no journal yet.
             return Err(OpenError::Missing { path: path.to_owned() });
@@ -140,6 +146,23 @@ impl Journal {
         conn.set_prepared_statement_cache_capacity(32);
         let identity = Identity::read(&conn).map_err(said(path, "reading its origin"))?;
         Ok(Self { conn, path: path.to_owned(), identity, barred })
+    }
+}
+
+/// How long a reader waits for another process that is writing.
+const READER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens again for as long as `timeout` while the journal is busy.
+///
+/// SQLite waits by itself for most locks, but says "busy" at once where waiting could be a deadlock: for two connections that both
+/// switch a new file to WAL, for one. Letting go of everything and beginning again cannot be one.
+fn patiently<T>(timeout: Duration, mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let begun = Instant::now();
+    loop {
+        match open() {
+            Err(OpenError::Busy { .. }) if begun.elapsed() < timeout => std::thread::sleep(Duration::from_millis(2)),
+            answer => return answer,
+        }
     }
 }
 

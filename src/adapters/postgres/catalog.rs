@@ -1,17 +1,20 @@
 //! Reads the catalog of a database into a [`Catalog`].
 //!
-//! One statement reads everything, so what comes back is one moment's schema. PostgreSQL deparses the definitions itself
+//! Everything is read in one transaction's snapshot, so what comes back is one moment's schema. PostgreSQL deparses the definitions itself
 //! (`pg_get_*def`), with the settings that shape its text pinned, so that the same schema gives the same words on every server
 //! and for every role. Deparsing a view takes an `ACCESS SHARE` lock on its tables; a caller that must not wait sets `lock_timeout`.
 
 use super::catalog_queries as queries;
 use crate::domain::schema::{Catalog, Kind, Object, ObjectKey};
+use futures_util::TryStreamExt;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
+use std::pin::pin;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSql, Json, Type};
-use tokio_postgres::{Error, GenericClient};
+use tokio_postgres::types::{FromSql, Json, ToSql, Type};
+use tokio_postgres::{Error, GenericClient, Row};
 
 /// What is left out of a catalog, beyond the system's, extensions' and dbd's own objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +51,8 @@ const ATTEMPTS: u32 = 3;
 
 /// Reads every object of the user's in the database that `client` is connected to.
 ///
-/// Works on a connection of its own as well as within the caller's open transaction, whose snapshot it then sees and whose settings
-/// are put back before it returns. Outside a transaction it opens a read-only one for itself; if this future is dropped before it
+/// Works on a connection of its own as well as within the caller's open transaction, whose snapshots it then sees (one, if that is
+/// `REPEATABLE READ`) and whose settings are put back before it returns. Outside a transaction it opens a read-only one for itself; if this future is dropped before it
 /// is done, that transaction stays open, so the connection should then be closed. Needs no privileges beyond connecting.
 ///
 /// # Errors
@@ -153,25 +156,150 @@ async fn unpin<C: GenericClient>(client: &C, settings: &[(String, String)]) -> R
 
 async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result<Catalog, Error> {
     let version = client.query_one("select current_setting('server_version_num')::int", &[]).await?.try_get(0)?;
-    let rows = client.query(&queries::objects(version), &[&exclude.tables]).await?;
-    let mut catalog = Catalog::default();
-    for row in rows {
-        let KindColumn(kind) = row.try_get("kind")?;
-        let name: String = row.try_get("name")?;
-        let parent: Option<KeyColumn> = row.try_get("parent")?;
-        let Json(mut attributes) = row.try_get::<_, Json<BTreeMap<String, Value>>>("attributes")?;
-        // Where a column stands is told beside what it is like.
-        let position = attributes.remove("position").and_then(|place| place.as_i64()).unwrap_or_default();
-        let object = Object {
-            parent: parent.map(|KeyColumn(key)| key),
-            inherited: row.try_get("inherited")?,
-            position: i32::try_from(position).unwrap_or_default(),
-            attributes,
-        };
-        catalog.insert(ObjectKey::new(kind, name), object);
-    }
+    // Sorted once, at the end: names of one schema begin alike, so that comparing them is what takes the time.
+    let mut found = Vec::new();
+    let mut relations = HashMap::new();
+    let (tables, left_out): (String, &[&(dyn ToSql + Sync)]) = (queries::tables(), &[&exclude.tables]);
+    let tables = read_each(client, &tables, left_out, |row| {
+        let kind: KindColumn = row.get("kind")?;
+        let key = ObjectKey::new(kind.0, row.get::<String>("name")?);
+        if row.get("attributes")? {
+            row.tell(key.clone(), None, &mut found)?;
+        }
+        relations.insert(row.get::<u32>("relation")?, key);
+        Ok(())
+    });
+    tables.await?;
+    // What hangs on a relation that was left out is left out with it.
+    let of = |row: &Read<'_>| -> Result<Option<&ObjectKey>, Error> { Ok(relations.get(&row.get::<u32>("relation")?)) };
+    let part = |row: &Read<'_>, of: &ObjectKey| -> Result<String, Error> {
+        Ok(format!("{}.{}", of.name, row.get::<&str>("part")?))
+    };
+    let found = RefCell::new(found);
+    // All of them are sent at once; the server answers one after the other, and each answer is read while the next is worked out.
+    let columns = queries::columns(version);
+    let columns = read_each(client, &columns, &[], |row| {
+        let Some(of) = of(row)? else { return Ok(()) };
+        let kind = if of.kind.is_table() { Kind::Column } else { Kind::ViewColumn };
+        let key = ObjectKey::new(kind, part(row, of)?);
+        let found = &mut found.borrow_mut();
+        if let Some(default) = row.get::<Option<String>>("default")? {
+            let attributes = BTreeMap::from([("expr".to_owned(), Value::String(default))]);
+            let object = Object { parent: Some(key.clone()), inherited: false, position: 0, attributes };
+            found.push((ObjectKey::new(Kind::Default, key.name.clone()), object));
+        }
+        row.tell(key, Some(of.clone()), found)
+    });
+    let constraints = read_each(client, queries::CONSTRAINTS, &[], |row| {
+        let Some(of) = of(row)? else { return Ok(()) };
+        row.tell(ObjectKey::new(Kind::Constraint, part(row, of)?), Some(of.clone()), &mut found.borrow_mut())
+    });
+    let indexes = read_each(client, queries::INDEXES, &[], |row| {
+        let Some(of) = of(row)? else { return Ok(()) };
+        let key = ObjectKey::new(Kind::Index, row.get::<String>("name")?);
+        row.tell(key, Some(of.clone()), &mut found.borrow_mut())
+    });
+    let objects = queries::objects(version);
+    let others = read_each(client, &objects, left_out, |row| {
+        let KindColumn(kind) = row.get("kind")?;
+        let parent: Option<KeyColumn> = row.get("parent")?;
+        let Json(attributes) = row.get::<Json<BTreeMap<String, Value>>>("attributes")?;
+        let parent = parent.map(|KeyColumn(key)| key);
+        let object = Object { parent, inherited: row.get("inherited")?, position: 0, attributes };
+        found.borrow_mut().push((ObjectKey::new(kind, row.get::<String>("name")?), object));
+        Ok(())
+    });
+    futures_util::try_join!(columns, constraints, indexes, others)?;
+    let mut catalog = Catalog { objects: found.into_inner().into_iter().collect() };
     as_without_capture(client, &mut catalog).await?;
     Ok(catalog)
+}
+
+/// Runs a statement and hands each row to `visit` as it comes.
+async fn read_each<C: GenericClient>(
+    client: &C,
+    sql: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+    mut visit: impl FnMut(&Read<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let statement = client.prepare(sql).await?;
+    let columns = statement.columns().iter();
+    let columns: Vec<(&str, Type)> = columns.map(|column| (column.name(), column.type_().clone())).collect();
+    let rows = client.query_raw(&statement, parameters.iter().copied()).await?;
+    let mut rows = pin!(rows);
+    while let Some(row) = rows.try_next().await? {
+        visit(&Read { row, columns: &columns })?;
+    }
+    Ok(())
+}
+
+/// A row of a statement that names its columns after what is done with them.
+struct Read<'a> {
+    row: Row,
+    columns: &'a [(&'a str, Type)],
+}
+
+impl Read<'_> {
+    /// Columns that are no attribute of the object.
+    const OWN: &'static [&'static str] =
+        &["relation", "kind", "name", "part", "parent", "inherited", "position", "comment", "default", "attributes"];
+
+    fn get<'r, T: FromSql<'r>>(&'r self, column: &str) -> Result<T, Error> {
+        self.row.try_get(column)
+    }
+
+    /// The value of a column the statement may not have.
+    fn find<'r, T: FromSql<'r>>(&'r self, column: &str) -> Result<Option<T>, Error> {
+        match self.columns.iter().position(|(name, _)| *name == column) {
+            Some(place) => self.row.try_get(place),
+            None => Ok(None),
+        }
+    }
+
+    /// Adds the object to those that were found, and the comment on it.
+    fn tell(
+        &self,
+        key: ObjectKey,
+        parent: Option<ObjectKey>,
+        found: &mut Vec<(ObjectKey, Object)>,
+    ) -> Result<(), Error> {
+        if let Some(comment) = self.find::<String>("comment")? {
+            let attributes = BTreeMap::from([("text".to_owned(), Value::String(comment))]);
+            let object = Object { parent: Some(key.clone()), inherited: false, position: 0, attributes };
+            found.push((ObjectKey::new(Kind::Comment, key.to_string()), object));
+        }
+        let mut attributes = BTreeMap::new();
+        for (place, (name, kind)) in self.columns.iter().enumerate() {
+            if !Self::OWN.contains(name)
+                && let Some(value) = self.value(place, kind)?
+            {
+                attributes.insert((*name).to_owned(), value);
+            }
+        }
+        let object = Object {
+            parent,
+            inherited: self.find("inherited")?.unwrap_or_default(),
+            position: self.find::<i16>("position")?.map_or(0, i32::from),
+            attributes,
+        };
+        found.push((key, object));
+        Ok(())
+    }
+
+    /// What a column holds, as `to_jsonb` would say it.
+    fn value(&self, place: usize, kind: &Type) -> Result<Option<Value>, Error> {
+        Ok(match *kind {
+            Type::BOOL => self.row.try_get::<_, Option<bool>>(place)?.map(Value::Bool),
+            Type::INT2 => self.row.try_get::<_, Option<i16>>(place)?.map(Value::from),
+            Type::INT4 => self.row.try_get::<_, Option<i32>>(place)?.map(Value::from),
+            Type::CHAR => {
+                self.row.try_get::<_, Option<i8>>(place)?.map(|byte| (byte.cast_unsigned() as char).to_string().into())
+            }
+            Type::TEXT_ARRAY => self.row.try_get::<_, Option<Vec<String>>>(place)?.map(Value::from),
+            Type::JSONB => self.row.try_get(place)?,
+            _ => self.row.try_get::<_, Option<String>>(place)?.map(Value::String),
+        })
+    }
 }
 
 /// A capture makes whole rows the identity of every table while it lasts (`capture/install.sql`): what is told is what they go back to.

@@ -1,11 +1,10 @@
--- Every object of the user's, one row each, then a row for each comment and privilege on them.
+-- Every object of the user's but those there are most of, one row each, then a row for each comment on them and for each privilege on
+-- anything. Tables, columns, constraints and indexes are read by statements of their own, which build no JSON.
 --
 -- $1 text[]: tables to leave out, as `schema.table`, quoted or not, with their indexes and sequences.
 --
 -- Runs with search_path = pg_catalog, so that every deparsed name of the user's is qualified and no name here can be hijacked.
--- Columns that came after PostgreSQL 12 are reached through to_jsonb(row), which gives null where there is none, except
--- in pg_attribute, whose rows are too many for that.
--- The position of a column is not one of its attributes; the reader puts it elsewhere.
+-- Columns that came after PostgreSQL 12 are reached through to_jsonb(row), which gives null where there is none.
 -- Names of other objects within attributes (parents, collations, owners of sequences) are plain, without quotes.
 -- Comments are looked up in pg_description itself: obj_description() costs a call of an SQL function an object, a fifth of the whole.
 -- What stands in /*...*/ is replaced by the caller, by version.
@@ -25,7 +24,7 @@ left_out_relation as materialized (
     from pg_depend d join left_out on left_out.oid = d.refobjid join pg_class s on s.oid = d.objid and s.relkind = 'S'
    where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
 ),
-member as materialized (select classid, objid from pg_depend where deptype = 'e'),
+member as materialized (select classid, objid from pg_depend where refclassid = 'pg_extension'::regclass and deptype = 'e'),
 space as materialized (
   select n.oid, n.nspname, quote_ident(n.nspname) as name, n.nspowner, n.nspacl
     from pg_namespace n
@@ -59,16 +58,6 @@ relation as materialized (
      and c.oid not in (select oid from left_out_relation)
      and not exists (select from member m where m.classid = 'pg_class'::regclass and m.objid = c.oid)
 ),
--- The columns of tables and views; `kind` says which.
-col as materialized (
-  select a.attrelid, a.attnum, r.name || '.' || quote_ident(a.attname) as name, r.kind || ':' || r.name as parent,
-         case when r.relkind in ('v', 'm') then 'view_column' else 'column' end as kind, a.attname, a.atttypid, a.atttypmod,
-         a.attnotnull, a.attidentity, a.attgenerated, a.attcollation, a.attstorage, a.attoptions, a.attfdwoptions,
-         a.attinhcount, a.attacl, r.relowner, /*compression*/ as compression,
-         nullif(a.attstattarget, -1) as statistics_target
-    from pg_attribute a join relation r on r.oid = a.attrelid
-   where a.attnum > 0 and not a.attisdropped and r.relkind in ('r', 'p', 'f', 'v', 'm')
-),
 type as materialized (
   select t.oid, s.name || '.' || quote_ident(t.typname) as name, t.typowner, t.typacl, t.typtype, t.typrelid, t.typelem,
          t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault, t.typcollation, t.typlen, t.typbyval, t.typalign, t.typstorage,
@@ -91,110 +80,7 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
     from pg_extension e join pg_namespace n on n.oid = e.extnamespace
 
   union all
-  select r.kind, r.name, null, false,
-         jsonb_build_object(
-           'owner', pg_get_userbyid(r.relowner),
-           'persistence', r.relpersistence::text,
-           'access_method', (select amname from pg_am where pg_am.oid = r.relam),
-           'partition_key', case when r.relkind = 'p' then pg_get_partkeydef(r.oid) end,
-           'partition_bound', case when r.relispartition then pg_get_expr(r.relpartbound, r.oid) end,
-           'parents', (select jsonb_agg(pn.nspname || '.' || pc.relname order by i.inhseqno)
-                         from pg_inherits i join pg_class pc on pc.oid = i.inhparent join pg_namespace pn on pn.oid = pc.relnamespace
-                        where i.inhrelid = r.oid),
-           'row_security', r.relrowsecurity,
-           'force_row_security', r.relforcerowsecurity,
-           'replica_identity', case when r.relkind <> 'f' then r.relreplident::text end,
-           'replica_identity_index', (select quote_ident(ic.relname) from pg_index i join pg_class ic on ic.oid = i.indexrelid
-                                       where i.indrelid = r.oid and i.indisreplident),
-           'clustered_on', (select quote_ident(ic.relname) from pg_index i join pg_class ic on ic.oid = i.indexrelid
-                             where i.indrelid = r.oid and i.indisclustered),
-           'options', (select jsonb_agg(o order by o)
-                         from (select unnest(r.reloptions) as o
-                               union all
-                               select 'toast.' || unnest(t.reloptions) from pg_class t where t.oid = r.reltoastrelid) as options),
-           'of_type', case when r.reloftype <> 0 then format_type(r.reloftype, null) end)
-         || case when r.relkind <> 'f' then '{}' else
-              (select jsonb_build_object(
-                        'server', quote_ident(fs.srvname),
-                        'foreign_options', (select jsonb_agg(/*foreign_option*/ order by o) from unnest(ft.ftoptions) as o))
-                 from pg_foreign_table ft join pg_foreign_server fs on fs.oid = ft.ftserver where ft.ftrelid = r.oid) end,
-         (select remark.description from pg_description remark where remark.objoid = r.oid and remark.classoid = 'pg_class'::regclass and remark.objsubid = 0), 'r', r.relacl, r.relowner
-    from relation r
-   where r.relkind in ('r', 'p', 'f')
-
-  union all
-  select c.kind, c.name, c.parent, c.attinhcount > 0,
-         jsonb_build_object(
-           'position', c.attnum,
-           'type', format_type(c.atttypid, c.atttypmod),
-           'not_null', c.attnotnull,
-           'identity', c.attidentity::text,
-           'generated', case when c.attgenerated <> '' then (select pg_get_expr(d.adbin, d.adrelid) from pg_attrdef d
-                          where d.adrelid = c.attrelid and d.adnum = c.attnum) end,
-           'generated_kind', case when c.attgenerated = 'v' then 'virtual' end,
-           'collation', case when c.attcollation <> t.typcollation then
-                          (select n.nspname || '.' || l.collname
-                             from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = c.attcollation) end,
-           'storage', case when c.attstorage <> t.typstorage then c.attstorage::text end,
-           'compression', c.compression,
-           'statistics_target', c.statistics_target,
-           'options', case when c.attoptions is not null then (select jsonb_agg(o order by o) from unnest(c.attoptions) as o) end,
-           'foreign_options', case when c.attfdwoptions is not null then (select jsonb_agg(o order by o) from unnest(c.attfdwoptions) as o) end),
-         (select remark.description from pg_description remark where remark.objoid = c.attrelid and remark.classoid = 'pg_class'::regclass and remark.objsubid = c.attnum), 'c', c.attacl, c.relowner
-    from col c join pg_type t on t.oid = c.atttypid
-   where c.kind = 'column'
-
-  union all
-  select c.kind, c.name, c.parent, false,
-         jsonb_build_object(
-           'type', format_type(c.atttypid, c.atttypmod),
-           'collation', case when c.attcollation <> t.typcollation then
-                          (select n.nspname || '.' || l.collname
-                             from pg_collation l join pg_namespace n on n.oid = l.collnamespace where l.oid = c.attcollation) end,
-           'options', case when c.attoptions is not null then (select jsonb_agg(o order by o) from unnest(c.attoptions) as o) end,
-           'statistics_target', c.statistics_target),
-         (select remark.description from pg_description remark where remark.objoid = c.attrelid and remark.classoid = 'pg_class'::regclass and remark.objsubid = c.attnum), 'c', c.attacl, c.relowner
-    from col c join pg_type t on t.oid = c.atttypid
-   where c.kind = 'view_column'
-
-  union all
-  select 'default', c.name, c.kind || ':' || c.name, false,
-         jsonb_build_object('expr', pg_get_expr(d.adbin, d.adrelid)), null, null, null, null
-    from pg_attrdef d join col c on c.attrelid = d.adrelid and c.attnum = d.adnum
-   where c.attgenerated = ''
-
-  -- NOT NULL constraints (PostgreSQL 18) are the column's attribute; constraint triggers are triggers. A foreign key to a
-  -- partitioned table has a further row for each partition it refers to.
-  union all
-  select 'constraint', r.name || '.' || quote_ident(k.conname), r.kind || ':' || r.name, k.coninhcount > 0,
-         jsonb_build_object(
-           'definition', pg_get_constraintdef(k.oid),
-           'options', case when k.contype in ('p', 'u', 'x') then
-                        (select jsonb_agg(o order by o) from pg_class ic, unnest(ic.reloptions) as o where ic.oid = k.conindid) end),
-         (select remark.description from pg_description remark where remark.objoid = k.oid and remark.classoid = 'pg_constraint'::regclass and remark.objsubid = 0), null, null, null
-    from pg_constraint k join relation r on r.oid = k.conrelid
-   where k.contype in ('c', 'f', 'p', 'u', 'x')
-     and not exists (select from pg_constraint p where p.oid = k.conparentid and p.conrelid = k.conrelid)
-     and not exists (select from member m where m.classid = 'pg_constraint'::regclass and m.objid = k.oid)
-
-  union all
-  select 'index', quote_ident(n.nspname) || '.' || quote_ident(ic.relname), r.kind || ':' || r.name, ic.relispartition,
-         jsonb_build_object(
-           'definition', pg_get_indexdef(i.indexrelid),
-           'unique', i.indisunique,
-           'valid', i.indisvalid,
-           'statistics_targets', (select jsonb_object_agg(a.attnum, a.attstattarget) from pg_attribute a
-                                   where a.attrelid = i.indexrelid and a.attstattarget >= 0)),
-         (select remark.description from pg_description remark where remark.objoid = i.indexrelid and remark.classoid = 'pg_class'::regclass and remark.objsubid = 0), null, null, null
-    from pg_index i
-    join relation r on r.oid = i.indrelid
-    join pg_class ic on ic.oid = i.indexrelid
-    join pg_namespace n on n.oid = ic.relnamespace
-   where not exists (select from pg_constraint k where k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('p', 'u', 'x'))
-     and not exists (select from member m where m.classid = 'pg_class'::regclass and m.objid = i.indexrelid)
-
-  union all
-  select r.kind, r.name, c.kind || ':' || c.name, false,
+  select r.kind, r.name, case when h.relkind in ('v', 'm') then 'view_column' else 'column' end || ':' || h.name || '.' || quote_ident(c.attname), false,
          jsonb_build_object(
            'owner', pg_get_userbyid(r.relowner),
            'type', format_type(q.seqtypid, null),
@@ -210,7 +96,8 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
     from relation r
     join pg_sequence q on q.seqrelid = r.oid
     left join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = r.oid and d.deptype = 'i' and d.refobjsubid > 0
-    left join col c on c.attrelid = d.refobjid and c.attnum = d.refobjsubid
+    left join relation h on h.oid = d.refobjid
+    left join pg_attribute c on c.attrelid = d.refobjid and c.attnum = d.refobjsubid
 
   union all
   select r.kind, r.name, null, false,
@@ -258,14 +145,15 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
    where not exists (select from member m where m.classid = 'pg_proc'::regclass and m.objid = p.oid)
      and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'i')
 
-  -- A partition's copy of its parent's trigger is marked internal before PostgreSQL 15, and has no tgparentid before 13.
+  -- A partition's copy of its parent's trigger is marked internal before PostgreSQL 15, and has no tgparentid before 13; to_jsonb() would
+  -- be called for each of the four triggers of every foreign key.
   union all
   select 'trigger', r.name || '.' || quote_ident(t.tgname), r.kind || ':' || r.name,
-         coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) <> 0,
+         /*trigger_parent*/ <> 0,
          jsonb_build_object('definition', pg_get_triggerdef(t.oid), 'enabled', t.tgenabled::text),
          (select remark.description from pg_description remark where remark.objoid = t.oid and remark.classoid = 'pg_trigger'::regclass and remark.objsubid = 0), null, null, null
     from pg_trigger t join relation r on r.oid = t.tgrelid
-   where t.tgname !~ '^!dbd_' and (not t.tgisinternal or coalesce((to_jsonb(t) ->> 'tgparentid')::oid, 0) <> 0)
+   where t.tgname !~ '^!dbd_' and (not t.tgisinternal or /*trigger_parent*/ <> 0)
      and not exists (select from pg_constraint k where k.oid = t.tgconstraint and k.contype <> 't')
      and not exists (select from member m where m.classid = 'pg_trigger'::regclass and m.objid = t.oid)
 
@@ -486,17 +374,25 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
     from pg_ts_config c join space s on s.oid = c.cfgnamespace
    where not exists (select from member m where m.classid = 'pg_ts_config'::regclass and m.objid = c.oid)
 ),
+-- Whatever has an access list.
+listed as (
+  select kind, name, acl_type, acl, owner from object where acl is not null
+  union all
+  select kind, name, 'r', relacl, relowner from relation where relkind in ('r', 'p', 'f') and relacl is not null
+  union all
+  select case when r.relkind in ('v', 'm') then 'view_column' else 'column' end, r.name || '.' || quote_ident(a.attname), 'c', a.attacl, r.relowner
+    from pg_attribute a join relation r on r.oid = a.attrelid
+   where a.attacl is not null and a.attnum > 0 and not a.attisdropped and r.relkind in ('r', 'p', 'f', 'v', 'm')
+),
 -- What the access lists say beyond what an object of the type starts with, and what they take away from that.
 access as (
   select o.kind, o.name, a.grantee, a.privilege_type, bool_or(a.is_grantable) as grantable
-    from object o, aclexplode(o.acl) a
-   where o.acl is not null
+    from listed o, aclexplode(o.acl) a
    group by 1, 2, 3, 4
 ),
 initial as (
   select o.kind, o.name, a.grantee, a.privilege_type
-    from object o, aclexplode(acldefault(o.acl_type::"char", o.owner)) a
-   where o.acl is not null
+    from listed o, aclexplode(acldefault(o.acl_type::"char", o.owner)) a
 ),
 standing as (
   select d.oid, d.defaclrole, coalesce(s.name, '') as space, d.defaclobjtype, d.defaclacl,

@@ -1,7 +1,19 @@
 //! The statements of the catalog reader, named, by server version.
 
-/// Every object, comment and privilege of the user's; see the head of the file.
+/// Every object, comment and privilege of the user's that no other statement reads; see the head of the file.
 const OBJECTS: &str = include_str!("catalog.sql");
+
+/// Every table, and the names of views.
+const TABLES: &str = include_str!("catalog_tables.sql");
+
+/// Every column of those.
+const COLUMNS: &str = include_str!("catalog_columns.sql");
+
+/// Every constraint of theirs: `relation`, `part`, and as [`tables`].
+pub(super) const CONSTRAINTS: &str = include_str!("catalog_constraints.sql");
+
+/// Every index of theirs: `relation`, `name`, and as [`tables`].
+pub(super) const INDEXES: &str = include_str!("catalog_indexes.sql");
 
 /// An option of a foreign server or table, without the value of one that looks like a secret.
 const FOREIGN_OPTION: &str = "case when split_part(o, '=', 1) ~* 'pass|secret|token|key|credential' \
@@ -17,18 +29,31 @@ const PUBLICATION_TABLE: &str = "r.name \
                            where a.attrelid = pr.prrelid and a.attnum = any (pr.prattrs)) || ')', '') \
      || coalesce(' WHERE ' || pg_get_expr(pr.prqual, pr.prrelid), '')";
 
-/// The statement that reads every object, for a server whose `server_version_num` is `version`.
+/// The statement that reads the objects that no other statement reads, for a server whose `server_version_num` is `version`.
 ///
 /// Parameter: the tables to leave out. Columns: `kind`, `name`, `parent`, `inherited`, `attributes`.
 pub(super) fn objects(version: i32) -> String {
     let (schemas, table) =
         if version >= 150_000 { (PUBLICATION_SCHEMAS, PUBLICATION_TABLE) } else { ("null::jsonb", "r.name") };
-    let compression = if version >= 140_000 { "nullif(a.attcompression::text, '')" } else { "null::text" };
     OBJECTS
-        .replace("/*compression*/", compression)
         .replace("/*foreign_option*/", FOREIGN_OPTION)
         .replace("/*publication_schemas*/", schemas)
         .replace("/*publication_table*/", table)
+        .replace("/*trigger_parent*/", if version >= 130_000 { "t.tgparentid" } else { "0" })
+}
+
+/// The statement that reads the tables. Parameter: those to leave out.
+///
+/// Columns: `relation`, `kind`, `name`, `comment`, whether it has `attributes` here, and one for each of them.
+pub(super) fn tables() -> String {
+    TABLES.replace("/*foreign_option*/", FOREIGN_OPTION)
+}
+
+/// The statement that reads the columns, for a server whose `server_version_num` is `version`: `relation`, `part`, `position`, `default`, and
+/// as [`tables`].
+pub(super) fn columns(version: i32) -> String {
+    let compression = if version >= 140_000 { "nullif(a.attcompression::text, '')" } else { "null::text" };
+    COLUMNS.replace("/*compression*/", compression)
 }
 
 /// Every ordinary table of the user's: `name`. Parameter: the tables to leave out.

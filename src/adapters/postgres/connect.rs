@@ -78,27 +78,26 @@ fn major(version: Option<&str>) -> u32 {
 /// How long a look at the target waits behind somebody's lock, in milliseconds.
 const LOOK_LOCK_TIMEOUT_MS: u64 = 30_000;
 
-/// Connects to look: PostgreSQL takes a lock even for counting rows and for putting a view into words, and somebody may hold the
-/// table for hours.
+/// A session that can only look, by the server's own word: its one transaction is `READ ONLY` and never committed. A query that fails
+/// ends it. Nothing is set beyond the transaction, which a pooler would hand on to somebody else.
+///
+/// It waits for locks, but not for long: PostgreSQL takes one even for counting rows and for putting a view into words, and somebody may
+/// hold the table for hours.
 ///
 /// # Errors
 /// As [`connect`].
-pub async fn connect_to_look(url: &ConnectionUrl, application_name: &str) -> Result<Session, Failure> {
-    let session = connect(url, application_name).await?;
-    let patience = format!("SET lock_timeout = '{LOOK_LOCK_TIMEOUT_MS}ms'");
-    session
-        .client
-        .batch_execute(&patience)
-        .await
-        .map_err(|error| query_failed(url, "setting up the session", &error))?;
-    Ok(session)
+pub async fn look(url: &ConnectionUrl, application_name: &str) -> Result<Session, Failure> {
+    begin(url, application_name, "BEGIN READ ONLY").await
 }
 
-/// A session that can only look, by the server's own word: its one transaction is `READ ONLY` and never committed. A query that fails
-/// ends it. Nothing is set beyond the transaction, which a pooler would hand on to somebody else.
-pub async fn look(url: &ConnectionUrl, application_name: &str) -> Result<Session, Failure> {
+/// As [`look`], and everything is seen as it was at one moment: that of the first query.
+pub async fn look_at_one_moment(url: &ConnectionUrl, application_name: &str) -> Result<Session, Failure> {
+    begin(url, application_name, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+}
+
+async fn begin(url: &ConnectionUrl, application_name: &str, begin: &str) -> Result<Session, Failure> {
     let session = connect(url, application_name).await?;
-    let begin = format!("BEGIN READ ONLY; SET LOCAL lock_timeout = '{LOOK_LOCK_TIMEOUT_MS}ms'");
+    let begin = format!("{begin}; SET LOCAL lock_timeout = '{LOOK_LOCK_TIMEOUT_MS}ms'");
     session
         .client
         .batch_execute(&begin)

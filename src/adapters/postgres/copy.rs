@@ -3,7 +3,7 @@
 //! The sandbox has its tables and no constraint yet. A sample picks rows by a hash of their key, the same rows each time; then whatever they
 //! refer to is fetched until nothing is missing. That the foreign keys hold is proven when they are added afterwards.
 
-use super::connect::{Session, connect, connect_to_look, query_failed};
+use super::connect::{Session, connect, look_at_one_moment, query_failed};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::copying::Mask;
@@ -18,9 +18,10 @@ use tokio_postgres::Client;
 /// How many keys are fetched by one statement.
 const KEYS: usize = 2_000;
 
-/// What both sides must agree about, as values go over as text.
-const AGREED: &str = "SET search_path = ''; SET \"DateStyle\" = 'ISO, YMD'; SET \"IntervalStyle\" = 'postgres'; SET bytea_output = 'hex'; \
-                      SET extra_float_digits = 1; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+/// What both sides must agree about, as values go over as text. In the source for the transaction alone: its session may be a pooler's.
+const AGREED: &str = "SET LOCAL search_path = ''; SET LOCAL \"DateStyle\" = 'ISO, YMD'; SET LOCAL \"IntervalStyle\" = 'postgres'; \
+                      SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL statement_timeout = 0; \
+                      SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// A table as it is copied.
 struct Table {
@@ -46,7 +47,7 @@ struct Reference {
 }
 
 pub async fn copy_rows(order: &CopyOrder<'_>) -> Result<CopyReport, Failure> {
-    let source = connect_to_look(order.source, "dbd copy").await?;
+    let source = look_at_one_moment(order.source, "dbd copy").await?;
     let sandbox = connect(order.sandbox, order.application_name).await?;
     let done = both(order, &source, &sandbox).await;
     sandbox.close().await;
@@ -59,16 +60,15 @@ async fn both(order: &CopyOrder<'_>, source: &Session, sandbox: &Session) -> Res
     let into = |what: &'static str| move |error: tokio_postgres::Error| query_failed(order.sandbox, what, &error);
     let there = &source.client;
     there
-        .batch_execute(&format!(
-            "{AGREED}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL row_security = off"
-        ))
+        .batch_execute(&format!("{AGREED}; SET LOCAL row_security = off"))
         .await
         .map_err(from("setting up the session"))?;
     if let Some(snapshot) = &order.snapshot {
         let set = format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot));
         there.batch_execute(&set).await.map_err(from("taking the dump's snapshot"))?;
     }
-    sandbox.client.batch_execute(AGREED).await.map_err(into("setting up the session"))?;
+    let agreed = AGREED.replace("SET LOCAL ", "SET ");
+    sandbox.client.batch_execute(&agreed).await.map_err(into("setting up the session"))?;
     let key: String =
         there.query_one("SELECT pg_catalog.gen_random_uuid()::text", &[]).await.map_err(from("choosing a key"))?.get(0);
     let tables = tables(order, there, &key).await?;

@@ -1,7 +1,7 @@
 //! Comparing what two databases hold: over two connections, or joined in SQL through `postgres_fdw`.
 
 use super::catalog::{Exclude, read_catalog};
-use super::connect::{Session, connect, connect_to_look, query_failed};
+use super::connect::{Session, connect, look_at_one_moment, query_failed};
 use super::ledger::literal;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
@@ -13,9 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// What shapes how values are printed, made the same on both sides, as rows are compared by their text: hashes of values are the same only
-/// between servers of one major version and one architecture.
-pub(super) const SAME_TEXT: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET extra_float_digits = 1; \
-     SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET search_path = pg_catalog";
+/// between servers of one major version and one architecture. For a transaction: a pooler would hand a session's settings on.
+const SAME_TEXT: &str = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = 'postgres'; \
+     SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL search_path = pg_catalog";
+
+/// As [`SAME_TEXT`], for a session of one's own.
+pub(super) fn same_text_for_the_session() -> String {
+    SAME_TEXT.replace("SET LOCAL ", "SET ")
+}
 
 /// What a server hashes in a second, carefully: half of the 5.5 s per GB that were measured for hashing rows as text.
 const BYTES_A_SECOND: u64 = 90 * 1024 * 1024;
@@ -34,9 +39,9 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     async fn open(url: &'a ConnectionUrl) -> Result<Self, Failure> {
-        let session = connect_to_look(url, "dbd compare").await?;
+        let session = look_at_one_moment(url, "dbd compare").await?;
         let side = Self { url, session };
-        side.execute(&format!("{SAME_TEXT}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")).await?;
+        side.execute(SAME_TEXT).await?;
         Ok(side)
     }
 
@@ -232,7 +237,8 @@ pub async fn through_fdw(
     let until = Instant::now() + budget;
     let session = connect(source, "dbd compare").await?;
     let side = Side { url: source, session };
-    side.execute(&format!("{SAME_TEXT}; SET lock_timeout = '30s'; BEGIN ISOLATION LEVEL REPEATABLE READ")).await?;
+    side.execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = '30s'; {SAME_TEXT}"))
+        .await?;
     let spaces = bring_in(&side, target, tables).await.map_err(|failure| {
         Failure::new(Code::CannotCompare, format!("{} cannot be seen from {} through postgres_fdw", target.place(), source.place()))
             .cause(told(&failure))
@@ -420,7 +426,7 @@ pub async fn try_script(
 ) -> Result<(Catalog, Contents), Failure> {
     let session = connect(url, "dbd reverse").await?;
     let side = Side { url, session };
-    side.execute(&format!("{SAME_TEXT}; BEGIN")).await?;
+    side.execute(&format!("BEGIN; {SAME_TEXT}")).await?;
     let ran = side.session.client.batch_execute(script).await;
     ran.map_err(|error| query_failed(url, "the way back", &error))?;
     let catalog = read_catalog(&side.session.client, exclude).await;

@@ -1,6 +1,6 @@
 //! Asking a server about itself.
 
-use super::connect::{connect, look, query_failed};
+use super::connect::{Session, connect, look, query_failed};
 use super::ledger::identifier;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
@@ -10,6 +10,7 @@ use crate::domain::ids::RunId;
 use crate::domain::migration::{AppliedRow, Proof, SEEN, ToolLock, Tracking, formats};
 use crate::ports::database::Hold;
 use std::collections::BTreeMap;
+use tokio_postgres::SimpleQueryMessage;
 
 /// Connects and asks.
 pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
@@ -117,8 +118,8 @@ pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
         .iter()
         .map(|row| (row.get(0), row.get(1)))
         .collect();
-    let pooled = is_pooled(url, &session).await?;
     session.close().await;
+    let pooled = is_pooled(url).await?;
     Ok(ServerFacts {
         version_num: u32::try_from(row.get::<_, i32>(0)).unwrap_or(0),
         version: row.get(1),
@@ -143,15 +144,36 @@ pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
     })
 }
 
-/// Two sessions that are both idle and share one backend are behind a pooler in transaction mode.
-pub(super) async fn is_pooled(url: &ConnectionUrl, first: &super::connect::Session) -> Result<bool, Failure> {
-    let second = connect(url, "dbd").await?;
-    let pid = "SELECT pg_catalog.pg_backend_pid()";
-    let failed = |error: &tokio_postgres::Error| query_failed(url, "looking for a pooler", error);
-    let one: i32 = first.client.query_one(pid, &[]).await.map_err(|error| failed(&error))?.get(0);
-    let two: i32 = second.client.query_one(pid, &[]).await.map_err(|error| failed(&error))?.get(0);
-    second.close().await;
-    Ok(one == two)
+/// How often two sessions are asked which backend they have: others may take the one that both would have had.
+const POOLER_ROUNDS: usize = 5;
+
+/// Whether sessions are a pooler's in transaction mode: an idle one then loses its backend, to another session or for another backend.
+pub(super) async fn is_pooled(url: &ConnectionUrl) -> Result<bool, Failure> {
+    let idle = connect(url, "dbd").await?;
+    let other = connect(url, "dbd").await?;
+    let failed = |error: tokio_postgres::Error| query_failed(url, "looking for a pooler", &error);
+    // As simple queries: a pooler that parts the halves of an extended one makes it fail.
+    async fn backend(session: &Session) -> Result<Option<String>, tokio_postgres::Error> {
+        let answer = session.client.simple_query("SELECT pg_catalog.pg_backend_pid()").await?;
+        Ok(answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
+    }
+    let first = backend(&idle).await.map_err(failed)?;
+    let mut pooled = false;
+    for _ in 0..POOLER_ROUNDS {
+        other.client.batch_execute("BEGIN").await.map_err(failed)?;
+        let taken = backend(&other).await.map_err(failed)?;
+        pooled = taken == first || backend(&idle).await.map_err(failed)? != first;
+        other.client.batch_execute("ROLLBACK").await.map_err(failed)?;
+        if pooled {
+            break;
+        }
+    }
+    other.close().await;
+    idle.close().await;
+    Ok(pooled)
 }
 
 /// The privileges a deployment needs and the role lacks.

@@ -1,6 +1,6 @@
 //! What hazards are judged by, read from a catalog: one read-only transaction, one query a kind of thing.
 
-use super::connect::{connect_to_look, query_failed};
+use super::connect::{look_at_one_moment, query_failed};
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
 use crate::domain::hazard::act::TypeName;
@@ -17,7 +17,7 @@ const OURS: &str = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schem
 /// # Errors
 /// The server cannot be reached or does not answer.
 pub async fn read(url: &ConnectionUrl) -> Result<Facts, Failure> {
-    let session = connect_to_look(url, "dbd check").await?;
+    let session = look_at_one_moment(url, "dbd check").await?;
     let facts = facts(&session.client).await.map_err(|error| query_failed(url, "reading the catalog", &error))?;
     session.close().await;
     Ok(facts)
@@ -42,7 +42,7 @@ async fn facts(client: &Client) -> Result<Facts, Error> {
     if facts.search_path.is_empty() {
         facts.search_path.push("public".to_owned());
     }
-    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''").await?;
+    client.batch_execute("SET LOCAL search_path = ''").await?;
     let oids = relations(client, &mut facts).await?;
     columns(client, &mut facts, &oids).await?;
     constraints(client, &mut facts, &oids).await?;
@@ -52,7 +52,6 @@ async fn facts(client: &Client) -> Result<Facts, Error> {
     types(client, &mut facts).await?;
     functions(client, &mut facts).await?;
     names(client, &mut facts).await?;
-    client.batch_execute("COMMIT").await?;
     Ok(facts)
 }
 

@@ -1,6 +1,6 @@
 //! dbd's own schema inside a target: the lease, the ledger, the fence and the probe.
 
-use super::connect::{Session, connect, connect_to_look, lost, query_failed};
+use super::connect::{Session, connect, look, lost, query_failed};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Certainty, Failure};
@@ -322,7 +322,7 @@ pub async fn anchors(url: &ConnectionUrl, origin: &str) -> Result<Vec<Anchor>, F
 
 /// Every row that the journal `origin` wrote, by place.
 pub async fn rows(url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, Failure> {
-    let session = connect_to_look(url, "dbd audit").await?;
+    let session = look(url, "dbd audit").await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, "reading dbd's ledger", error);
     let exists: bool = session
         .client

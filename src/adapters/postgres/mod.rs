@@ -35,7 +35,7 @@ use crate::ports::database::{
 use crate::ports::fence::Fenced;
 use async_trait::async_trait;
 use catalog::Exclude;
-use connect::{connect, connect_to_look, query_failed};
+use connect::{connect, look, look_at_one_moment, query_failed};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Database for Postgres {
     }
 
     async fn catalog(&self, url: &ConnectionUrl, tracking: &[&str]) -> Result<Catalog, Failure> {
-        let session = connect_to_look(url, "dbd").await?;
+        let session = look_at_one_moment(url, "dbd").await?;
         let catalog = catalog::read_catalog(&session.client, &every_table_of(tracking))
             .await
             .map_err(|error| query_failed(url, "reading the catalog", &error))?;
@@ -141,11 +141,11 @@ impl Database for Postgres {
     }
 
     async fn snapshot(&self, url: &ConnectionUrl, tracking: &str) -> Result<Snapshot, Failure> {
-        let session = connect_to_look(url, "dbd snapshot").await?;
+        let session = look_at_one_moment(url, "dbd snapshot").await?;
         let failed = |error: &tokio_postgres::Error| query_failed(url, "taking a snapshot", error);
         // An idle transaction is what keeps the snapshot alive while it is dumped.
-        let begin = "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        session.client.batch_execute(begin).await.map_err(|error| failed(&error))?;
+        let stay = "SET LOCAL idle_in_transaction_session_timeout = 0";
+        session.client.batch_execute(stay).await.map_err(|error| failed(&error))?;
         let row = session
             .client
             .query_one("SELECT pg_catalog.pg_export_snapshot(), pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())::text", &[])
@@ -160,7 +160,7 @@ impl Database for Postgres {
     }
 
     async fn row_counts(&self, url: &ConnectionUrl, tracking: &str) -> Result<BTreeMap<String, i64>, Failure> {
-        let session = connect_to_look(url, "dbd").await?;
+        let session = look(url, "dbd").await?;
         let rows = catalog::row_counts(&session.client, &exclude(tracking))
             .await
             .map_err(|error| query_failed(url, "counting rows", &error))?;

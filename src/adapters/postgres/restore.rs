@@ -1,6 +1,6 @@
 //! Around a restore in place: empty the target first, prove the rows last, all in one transaction.
 
-use super::connect::{NOTICE_DEAD_CLIENTS, connect, connect_to_look, query_failed};
+use super::connect::{NOTICE_DEAD_CLIENTS, connect, look, query_failed};
 use super::ledger::{ledger_insert, literal};
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::Loss;
@@ -120,7 +120,7 @@ pub async fn loss(
     rows: &BTreeMap<String, i64>,
     known: &[String],
 ) -> Result<Loss, Failure> {
-    let session = connect_to_look(url, "dbd").await?;
+    let session = look(url, "dbd").await?;
     let written = written_by_others(xid, known);
     let mut loss = Loss::default();
     for table in tables {

@@ -1,13 +1,13 @@
 //! How large tables are, and how long others keep what a lock has to wait for: what a forecast is scaled by.
 
-use super::connect::{connect_to_look, query_failed};
+use super::connect::{look, query_failed};
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
 use crate::ports::database::Weights;
 
 /// Reads the size of every table, TOAST included and indexes not, and the age of the oldest transaction that is open.
 pub async fn weights(url: &ConnectionUrl) -> Result<Weights, Failure> {
-    let session = connect_to_look(url, "dbd weights").await?;
+    let session = look(url, "dbd weights").await?;
     let failed = |error| query_failed(url, "reading the size of tables", &error);
     let rows = session
         .client

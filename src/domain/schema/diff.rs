@@ -3,6 +3,7 @@
 use super::catalog::{Catalog, Kind, Object, ObjectKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What happened to an object on the way from one catalog to the other.
@@ -78,16 +79,18 @@ impl Change {
 /// one for each column.
 #[must_use]
 pub fn diff(before: &Catalog, after: &Catalog) -> Vec<Change> {
-    let removed: BTreeSet<&ObjectKey> = before.objects.keys().filter(|key| after.get(key).is_none()).collect();
-    let added: BTreeSet<&ObjectKey> = after.objects.keys().filter(|key| before.get(key).is_none()).collect();
+    let pairs = side_by_side(before, after);
+    let gone = |(key, old, new): &(_, Option<_>, Option<_>)| (old.is_some() && new.is_none()).then_some(*key);
+    let come = |(key, old, new): &(_, Option<_>, Option<_>)| (old.is_none() && new.is_some()).then_some(*key);
+    let removed: BTreeSet<&ObjectKey> = pairs.iter().filter_map(gone).collect();
+    let added: BTreeSet<&ObjectKey> = pairs.iter().filter_map(come).collect();
     let follows = |catalog: &Catalog, key: &ObjectKey, gone: &BTreeSet<&ObjectKey>| {
         catalog.ancestors(key).any(|ancestor| gone.contains(ancestor))
     };
 
-    let keys: BTreeSet<&ObjectKey> = before.objects.keys().chain(after.objects.keys()).collect();
     let mut changes = Vec::new();
-    for key in keys {
-        let change = match (before.get(key), after.get(key)) {
+    for (key, old, new) in pairs {
+        let change = match (old, new) {
             (Some(old), None) => {
                 let nested = old.inherited || follows(before, key, &removed);
                 one(key, ChangeKind::Removed, nested, root(before, key), Some(old), None)
@@ -111,6 +114,30 @@ pub fn diff(before: &Catalog, after: &Catalog) -> Vec<Change> {
         changes.push(change);
     }
     changes
+}
+
+/// An object as it is on either side.
+type Pair<'a> = (&'a ObjectKey, Option<&'a Object>, Option<&'a Object>);
+
+/// Every object that is not the same on both sides, in order: of two catalogs of many objects, few are told apart.
+fn side_by_side<'a>(before: &'a Catalog, after: &'a Catalog) -> Vec<Pair<'a>> {
+    let (mut olds, mut news) = (before.objects.iter().peekable(), after.objects.iter().peekable());
+    let mut pairs = Vec::new();
+    loop {
+        let order = match (olds.peek(), news.peek()) {
+            (None, None) => return pairs,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        };
+        let old = if order.is_le() { olds.next() } else { None };
+        let new = if order.is_ge() { news.next() } else { None };
+        let same = matches!((old, new), (Some((_, old)), Some((_, new)))
+            if old.inherited == new.inherited && old.attributes == new.attributes);
+        if let (false, Some((key, _))) = (same, old.or(new)) {
+            pairs.push((key, old.map(|(_, object)| object), new.map(|(_, object)| object)));
+        }
+    }
 }
 
 fn one(

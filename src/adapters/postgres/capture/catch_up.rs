@@ -6,7 +6,7 @@
 //! transaction sees every one that had committed before it wrote, so nothing ever comes before what it depends on.
 
 use super::super::connect::{Session, connect, query_failed};
-use super::super::data::SAME_TEXT;
+use super::super::data::same_text_for_the_session;
 use super::super::ledger::literal;
 use super::pgoutput::{Message, message};
 use super::replay::{Applier, Change, REPLAYING, Stop};
@@ -119,7 +119,7 @@ impl<'a> Pair<'a> {
             .map_err(|failure| if failure.code == Code::NoSuchDatabase { no_shadow(url) } else { failure })?;
         let target = connect(url, name).await?;
         for session in [&target, &shadow] {
-            let setup = format!("{SAME_TEXT}; {REPLAYING}; SET synchronous_commit = on");
+            let setup = format!("{}; {REPLAYING}; SET synchronous_commit = on", same_text_for_the_session());
             session
                 .client
                 .batch_execute(&setup)

@@ -58,6 +58,8 @@ const LIMITS: &[&str] = &[
 
 /// What a target allows.
 pub(super) async fn facts(url: &ConnectionUrl) -> Result<CaptureFacts, Failure> {
+    // Before the look, whose transaction may hold the only backend that a pooler has for the role.
+    let pooled = super::super::facts::is_pooled(url).await?;
     let session = look(url, "dbd").await?;
     let client = &session.client;
     let failed = |error: tokio_postgres::Error| query_failed(url, "asking what a swap would need", &error);
@@ -66,7 +68,7 @@ pub(super) async fn facts(url: &ConnectionUrl) -> Result<CaptureFacts, Failure> 
         let sql = limit.replace("{captured}", CAPTURED);
         facts.refused.extend(client.query(&sql, &[]).await.map_err(failed)?.iter().map(|row| row.get::<_, String>(0)));
     }
-    if super::super::facts::is_pooled(url, &session).await? {
+    if pooled {
         facts.refused.push("the URL leads through a pooler in transaction mode, which keeps connections to a database that changes its name".to_owned());
     }
     let row = client

@@ -2,7 +2,7 @@
 
 use super::super::catalog::{Exclude, read_catalog, row_counts};
 use super::super::connect::{Session, connect, query_failed};
-use super::super::data::{SAME_TEXT, content};
+use super::super::data::{content, same_text_for_the_session};
 use super::super::ledger::{LEDGER, identifier, literal};
 use super::super::restore;
 use super::facts::CAPTURED;
@@ -200,8 +200,9 @@ pub(super) async fn base(order: &CaptureOrder<'_>, exclude: &Exclude) -> Result<
             format!("LOCK TABLE ONLY {} IN ACCESS SHARE MODE", names.join(", ONLY "))
         };
         let begin = format!(
-            "{SAME_TEXT}; SET idle_in_transaction_session_timeout = 0; \
-             BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '2s'; {lock}"
+            "{}; SET idle_in_transaction_session_timeout = 0; \
+             BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '2s'; {lock}",
+            same_text_for_the_session()
         );
         let Err(error) = client.batch_execute(&begin).await else { break };
         let _ = client.batch_execute("ROLLBACK").await;

@@ -18,7 +18,7 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 /// How many rows one INSERT holds.
 const ROWS_OF_INSERT: u64 = 200;
 
-/// How rows are printed and read, on every session that captures or replays: [`SAME_TEXT`](super::super::data::SAME_TEXT), and that a
+/// How rows are printed and read, on every session that captures or replays: [`same_text_for_the_session`](super::super::data::same_text_for_the_session), and that a
 /// constraint may be checked where the transaction ends, as it was on the target.
 pub(super) const REPLAYING: &str = "SET standard_conforming_strings = on; SET xmloption = content; SET lock_timeout = '30s'; SET client_min_messages = warning";
 

@@ -1,7 +1,7 @@
 //! The second copy: made on the target's server from the dump, told what it has to know, and proven equal to the base.
 
 use super::super::connect::{Session, connect, query_failed};
-use super::super::data::SAME_TEXT;
+use super::super::data::same_text_for_the_session;
 use super::super::ledger::{identifier, literal};
 use super::install::{bug, hashes};
 use super::shape::OldTable;
@@ -28,7 +28,7 @@ pub(super) async fn raise(order: &ShadowOrder<'_>, backups: &dyn Backups) -> Res
     let office = connect(&url.with_database(&capture.maintenance), &name).await?;
     let failed = |what: &'static str| move |error: tokio_postgres::Error| query_failed(url, what, &error);
     // Every name that is read there is to be whole.
-    target.client.batch_execute(SAME_TEXT).await.map_err(failed("setting up the session"))?;
+    target.client.batch_execute(&same_text_for_the_session()).await.map_err(failed("setting up the session"))?;
     tidy::drop_database(url, &office.client, &capture.shadow()).await?;
 
     let facts = super::super::facts::facts(url).await?;
@@ -177,7 +177,11 @@ async fn inform(order: &ShadowOrder<'_>, target: &Client, shadow: &Session) -> R
         );
     }
     sql.push_str("COMMIT;");
-    shadow.client.batch_execute(&format!("{SAME_TEXT}; SET client_min_messages = warning; {sql}")).await.map_err(failed)
+    shadow
+        .client
+        .batch_execute(&format!("{}; SET client_min_messages = warning; {sql}", same_text_for_the_session()))
+        .await
+        .map_err(failed)
 }
 
 /// Takes every trigger and rule off that would act on a replayed row: what they did on the target is captured as well.

@@ -34,8 +34,14 @@ pub(super) async fn drop_database(url: &ConnectionUrl, office: &Client, name: &s
     let failed = |error: tokio_postgres::Error| query_failed(url, &format!("dropping the database {name}"), &error);
     // A statement of its own: it cannot be part of a transaction.
     office.batch_execute("SET client_min_messages = warning").await.map_err(failed)?;
-    let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name));
-    office.batch_execute(&sql).await.map_err(failed)
+    let drop = format!("DROP DATABASE IF EXISTS {}", identifier(name));
+    match office.batch_execute(&format!("{drop} WITH (FORCE)")).await {
+        // Only a superuser may force an autovacuum worker out; without FORCE the server sends it away by itself.
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            office.batch_execute(&drop).await.map_err(failed)
+        }
+        dropped => dropped.map_err(failed),
+    }
 }
 
 /// Takes away everything that belongs to `capture`, in an order in which a second try finds what is left.
