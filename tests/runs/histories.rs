@@ -69,9 +69,9 @@ fn history(seasons: std::ops::RangeInclusive<usize>) -> Vec<(String, bool)> {
     all
 }
 
-/// Lets the server say everything that is in a database, apart from what keeps track.
-fn everything(database: &str) -> Vec<String> {
-    let mut arguments = vec!["--no-owner", "--no-privileges", "--inserts"];
+/// Lets the server say everything that is in a database, apart from what keeps track; `what` are pg_dump's own words for more or less of it.
+pub(super) fn everything(database: &str, what: &'static str) -> Vec<String> {
+    let mut arguments = vec!["--no-owner", "--no-privileges", what];
     for schema in ["dbd", "dbd_keep", "drizzle", "sqitch"] {
         arguments.extend(["--exclude-schema", schema]);
     }
@@ -118,7 +118,7 @@ fn check(seasons: std::ops::RangeInclusive<usize>, (format, write, more): (&str,
         // The time of an insert is when it was.
         lines.into_iter().filter(|line| !line.starts_with("INSERT INTO public.t_")).collect()
     };
-    assert_eq!(told(everything(&project.database)), told(everything(&by_hand)), "{format}");
+    assert_eq!(told(everything(&project.database, "--inserts")), told(everything(&by_hand, "--inserts")), "{format}");
     for k in seasons {
         let rows = format!("select (to_jsonb(t) - 'at')::text from t_{k} t order by id");
         let sql = ["-XqAt", "-d", &by_hand, "-c", &rows];
@@ -127,29 +127,9 @@ fn check(seasons: std::ops::RangeInclusive<usize>, (format, write, more): (&str,
     let again = project.start().expect(0).outcome("succeeded");
     assert_eq!(again.json()["migrations"], serde_json::json!([]), "{format}");
     project.elsewhere(&format!("drop database {by_hand}"));
-    as_its_owner_does(&project, format);
-}
-
-/// Where the owner of the format is to be had: from nothing it makes what dbd made, and where dbd was it has nothing to do.
-fn as_its_owner_does(project: &Project, format: &str) {
-    let before = project.snapshot();
-    if owners::migrate(project, format, &project.url()).is_none() {
-        return;
-    }
-    assert_eq!(project.snapshot(), before, "{format}");
     // Drizzle has one transaction for all of it, refinery one for each file, in which not all of this can run; and what Prisma's engine has
     // here for a driver takes every semicolon for the end of a statement.
-    if ["drizzle", "refinery", "prisma"].contains(&format) {
-        return;
-    }
-    let by_owner = format!("{}_by_owner", project.database);
-    project.elsewhere(&format!("create database {by_owner} template template0 owner {}", pg::DEPLOYER));
-    owners::migrate(project, format, &project.url().replace(&project.database, &by_owner));
-    let schema = |database: &str| -> Vec<String> {
-        everything(database).into_iter().filter(|line| !line.starts_with("INSERT INTO")).collect()
-    };
-    assert_eq!(schema(&project.database), schema(&by_owner), "{format}");
-    project.elsewhere(&format!("drop database {by_owner}"));
+    owners::as_its_owner_does(&project, format, &["drizzle", "refinery", "prisma"]);
 }
 
 fn none(_: usize) -> Vec<(String, String)> {

@@ -123,7 +123,7 @@ $$;",
             let table = self.tracking().table;
             standing.errors.insert(
                 0,
-                Failure::new(Code::ForeignTracking, format!("{nameless} rows of {table} were written by Drizzle 0.x"))
+                Failure::new(Code::ForeignTracking, format!("Drizzle 0.x wrote {nameless} of the rows of {table}"))
                     .hint("run `drizzle-kit migrate` of 1.x once, before anything new is in the folder: it names them"),
             );
         }
