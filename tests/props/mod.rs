@@ -4,6 +4,7 @@ mod arbitrary;
 mod codec;
 mod decisions;
 mod exhaustive;
+mod fuzz;
 mod histories;
 mod matrix;
 mod monitor;
