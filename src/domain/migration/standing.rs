@@ -245,16 +245,21 @@ fn remedy(set: &MigrationSet) -> &'static str {
     }
 }
 
-/// Sorts the set into applied and pending, and warns of what comes too late.
-pub(super) fn conclude(set: &MigrationSet, entries: Vec<Entry>, errors: Vec<Failure>) -> Standing {
-    let (applied, pending): (Vec<usize>, Vec<usize>) =
-        (0..set.migrations.len()).partition(|index| entries[*index].row.is_some());
-    let newest = applied.last().copied().unwrap_or(0);
+/// What is to be said of `pending` migrations that come before the `newest` one applied.
+pub(super) fn too_late(set: &MigrationSet, pending: &[usize], newest: Option<usize>) -> Option<Failure> {
+    let newest = newest?;
     let late = pending.iter().filter(|index| **index < newest).map(|index| {
         let (file, newest) = (&set.migrations[*index].file, &set.migrations[newest].id);
         Failure::new(Code::OutOfOrder, format!("{file} is pending, though {newest} after it is applied"))
             .hint("it runs now, after the ones it was written before; the rehearsal shows whether that works")
     });
-    let warnings = told_at_once(late.collect()).into_iter().collect();
+    told_at_once(late.collect())
+}
+
+/// Sorts the set into applied and pending, and warns of what comes too late.
+pub(super) fn conclude(set: &MigrationSet, entries: Vec<Entry>, errors: Vec<Failure>) -> Standing {
+    let (applied, pending): (Vec<usize>, Vec<usize>) =
+        (0..set.migrations.len()).partition(|index| entries[*index].row.is_some());
+    let warnings = too_late(set, &pending, applied.last().copied()).into_iter().collect();
     Standing { applied, pending, superseded: Vec::new(), errors, warnings, entries }
 }

@@ -107,8 +107,7 @@ $$;
 
 -- Run before a migration's transaction commits: what it made anew under an old name, or as another partition, is captured from here on;
 -- and from here on rows have the shape they have now.
--- Compiling these statements takes far longer than running them, and every step runs them.
-CREATE FUNCTION dbd_capture.cover() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog SET jit = off AS $$
+CREATE FUNCTION dbd_capture.cover() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     r       record;
     current text;
