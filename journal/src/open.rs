@@ -145,7 +145,7 @@ impl Journal {
     fn from_connection(conn: Connection, path: &Path, barred: Option<Unusable>) -> Result<Self, OpenError> {
         conn.set_prepared_statement_cache_capacity(32);
         let identity = Identity::read(&conn).map_err(said(path, "reading its origin"))?;
-        Ok(Self { conn, path: path.to_owned(), identity, barred })
+        Ok(Self { conn, path: path.to_owned(), identity, barred, beside: None })
     }
 }
 

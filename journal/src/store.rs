@@ -23,6 +23,8 @@ pub struct Journal {
     pub(crate) identity: Identity,
     /// Why it may not be written to, if it may not.
     pub(crate) barred: Option<Unusable>,
+    /// The file beside the journal, once it was written to.
+    pub(crate) beside: Option<fs_err::File>,
 }
 
 /// Why the inside of a write ends early; either way nothing of it stays.

@@ -7,8 +7,7 @@
 use crate::chain::{self, Hash};
 use crate::entry::Head;
 use crate::store::Journal;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a file beside a journal remembers of it.
@@ -53,13 +52,24 @@ impl Witness {
     /// # Errors
     /// Those of writing the file.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
-        let mut options = fs_err::OpenOptions::new();
-        options.options_mut().mode(0o600);
-        let text = self.text();
-        let mut file = options.write(true).create(true).truncate(false).open(witness_path(path))?;
-        file.write_all(text.as_bytes())?;
-        file.set_len(text.len() as u64)
+        self.write_to(&open(path)?)
     }
+
+    fn write_to(&self, file: &fs_err::File) -> std::io::Result<()> {
+        let text = self.text();
+        file.file().write_all_at(text.as_bytes(), 0)?;
+        if file.metadata()?.len() != text.len() as u64 {
+            file.set_len(text.len() as u64)?;
+        }
+        Ok(())
+    }
+}
+
+/// The file beside the journal at `path`, made if it is not there.
+fn open(path: &Path) -> std::io::Result<fs_err::File> {
+    let mut options = fs_err::OpenOptions::new();
+    options.options_mut().mode(0o600);
+    options.write(true).create(true).truncate(false).open(witness_path(path))
 }
 
 impl Journal {
@@ -87,8 +97,14 @@ impl Journal {
     }
 
     /// Remembers `head`. That it could not be written costs an anchor and no event.
-    pub(crate) fn remember(&self, head: Head) {
-        let _ = Witness { origin: self.origin().to_owned(), head }.write(&self.path);
+    pub(crate) fn remember(&mut self, head: Head) {
+        // Kept open from one event to the next, unless somebody took it away meanwhile.
+        let there = |file: &fs_err::File| file.metadata().is_ok_and(|about| about.nlink() > 0);
+        let file = self.beside.take().filter(there).or_else(|| open(&self.path).ok());
+        if let Some(file) = &file {
+            let _ = Witness { origin: self.origin().to_owned(), head }.write_to(file);
+        }
+        self.beside = file;
     }
 }
 
