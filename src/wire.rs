@@ -14,7 +14,9 @@ use crate::adapters::support::pg_bin::{Need, Programs, Search, Version, find, kn
 use crate::adapters::system::{SystemClock, host, user};
 use crate::config::{Config, Environment, SandboxServer};
 use crate::domain::code::Code;
+use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
+use crate::domain::ids::EnvironmentName;
 use crate::domain::migration::FormatChoice;
 use crate::engine::World;
 use crate::ports::capture::Captures;
@@ -23,6 +25,7 @@ use crate::ports::database::Database;
 use crate::ports::files::Files;
 use crate::ports::sandbox::Sandboxes;
 use crate::ports::source::Migrations;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The journal, whichever adapter keeps it: what commands name, so that they name no adapter.
@@ -116,9 +119,20 @@ pub fn migrations(config: &Config) -> Result<Box<dyn Migrations>, Failure> {
         dir,
         shown,
         choice: FormatChoice::parse(&config.migrations.format)?,
-        said: crate::config::owners::said(&config.root)?,
+        said: said(config)?,
         table: config.migrations.table.clone(),
     }))
+}
+
+/// What the tools that own migration folders are told elsewhere than by dbd.
+fn said(config: &Config) -> Result<BTreeMap<String, String>, Failure> {
+    // One that is not to be had now says nothing.
+    let urls: Vec<(EnvironmentName, ConnectionUrl)> = config
+        .environments()
+        .into_iter()
+        .filter_map(|name| config.environment(name.as_str()).ok().map(|one| (name, one.database_url)))
+        .collect();
+    crate::config::owners::said(&config.root, |name| config.variable(name), &urls)
 }
 
 /// The migrations folder, to make files in: where there is none yet, the configured one or `migrations`.
@@ -139,7 +153,7 @@ pub fn migrations_to_make(config: &Config) -> Result<Box<dyn Migrations>, Failur
         dir: Ok(dir),
         shown,
         choice,
-        said: crate::config::owners::said(&config.root)?,
+        said: said(config)?,
         table: config.migrations.table.clone(),
     }))
 }
@@ -155,7 +169,7 @@ pub fn migrations_in(config: &Config, dir: &std::path::Path) -> Result<Box<dyn M
         shown: config.shown(dir),
         choice,
         root: config.root.clone(),
-        said: crate::config::owners::said(&config.root)?,
+        said: said(config)?,
         table: config.migrations.table.clone(),
     }))
 }

@@ -4,7 +4,9 @@ use crate::domain::code::Code;
 use crate::domain::digest::Digest;
 use crate::domain::event::Artifact;
 use crate::domain::failure::Failure;
-use crate::domain::migration::{Folder, Format, FormatChoice, MigrationSet, NewFile, NewName, read_folder, reader_of};
+use crate::domain::migration::{
+    Folder, Format, FormatChoice, MigrationSet, NewFile, NewName, read_folder, reader_of, table_of,
+};
 use crate::ports::boundary::{Boundary, passed};
 use crate::ports::files::Files;
 use crate::ports::source::Migrations;
@@ -139,7 +141,9 @@ pub struct MigrationsFolder {
 
 impl MigrationsFolder {
     /// Every file below the folder that may matter to a format: no more than two folders deep, and none of more than 32 MiB.
-    fn folder(&self, dir: &Path) -> Result<Folder, Failure> {
+    ///
+    /// Drizzle's snapshots, which come to many megabytes, are read only to make the next one.
+    fn folder(&self, dir: &Path, snapshots: bool) -> Result<Folder, Failure> {
         let mut folder = Folder {
             dir: self.shown.clone(),
             files: BTreeMap::new(),
@@ -166,7 +170,8 @@ impl MigrationsFolder {
                     // Of what no tool reads, the name is enough.
                     let read = [".sql", ".json", ".toml", ".plan", ".conf"]
                         .iter()
-                        .any(|end| name.to_lowercase().ends_with(end));
+                        .any(|end| name.to_lowercase().ends_with(end))
+                        && (snapshots || !name.ends_with("snapshot.json"));
                     let bytes = match read {
                         true => fs::read(&inner).map_err(|error| unreadable(&inner, &error))?,
                         false => Vec::new(),
@@ -186,6 +191,10 @@ pub struct MigrationCommand(pub String);
 impl Migrations for MigrationCommand {
     fn read(&self) -> Result<MigrationSet, Failure> {
         Ok(MigrationSet::of_command(&self.0))
+    }
+
+    fn table(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
     }
 
     fn make(&self, name: NewName<'_>) -> Result<Vec<PathBuf>, Failure> {
@@ -223,7 +232,12 @@ fn hints(root: &Path) -> BTreeSet<String> {
 impl Migrations for MigrationsFolder {
     fn read(&self) -> Result<MigrationSet, Failure> {
         let dir = self.dir.clone()?;
-        read_folder(&self.folder(&dir)?, self.choice)
+        read_folder(&self.folder(&dir, false)?, self.choice)
+    }
+
+    fn table(&self) -> Result<Option<String>, Failure> {
+        let dir = self.dir.clone()?;
+        table_of(&self.folder(&dir, false)?, self.choice)
     }
 
     fn make(&self, name: NewName<'_>) -> Result<Vec<PathBuf>, Failure> {
@@ -232,7 +246,7 @@ impl Migrations for MigrationsFolder {
             Failure::new(Code::FileUnwritable, format!("{} cannot be made", path.display())).source(error)
         };
         fs::create_dir_all(&dir).map_err(|error| unwritable(&dir, &error))?;
-        let folder = self.folder(&dir)?;
+        let folder = self.folder(&dir, true)?;
         let reader = match reader_of(&folder, self.choice) {
             // The first migration of a folder makes it what it is.
             Err(failure) if failure.code == Code::NoMigrations => Format::Sql.reader(),

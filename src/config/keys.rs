@@ -204,9 +204,9 @@ pub const KEYS: &[Key] = &[
     key(
         "migrations.table",
         Kind::Text,
-        Default::None("what the tool's own configuration says (`flyway.conf`, `flyway.toml`, `drizzle.config.*`, `sqlx.toml`), else its usual one"),
+        Default::None("what the tool's own files, variables and URLs say (docs/guides/migrations.md has the list), else its usual one"),
         "\"app.schema_history\"",
-        "The table the tool keeps track in, where it was renamed: `table` or `schema.table`.",
+        "The table the tool keeps track in, where it was renamed: `table` or `schema.table`; Sqitch's registry as `registry.changes`.",
     ),
     key(
         "migrations.command",

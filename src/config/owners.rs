@@ -1,20 +1,61 @@
 //! What the configuration of the tools that own migration folders says, as far as dbd has to know it: where they keep track, and the values of
-//! Flyway's placeholders.
+//! Flyway's placeholders. It is said in files, in variables, and in the query part of a URL.
 
 use super::discover::read_if_there;
 use crate::domain::code::Code;
+use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
+use crate::domain::ids::EnvironmentName;
+use crate::domain::migration::URLS_DISAGREE;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Flyway's files, the later ones counting more.
 const FLYWAY: &[&str] = &["conf/flyway.conf", "flyway.conf", "conf/flyway.toml", "flyway.toml", "flyway.user.toml"];
 
-/// What the tools' files below the project's root say, by tool and key: `flyway.placeholders.schema`.
+/// The variables that say where a tool keeps track, which count more than its files, and what they are called among what is said.
+const VARIABLES: &[(&str, &str)] = &[
+    ("DBMATE_MIGRATIONS_TABLE", "dbmate.table"),
+    ("GOOSE_TABLE", "goose.table"),
+    ("FLYWAY_TABLE", "flyway.table"),
+    ("FLYWAY_DEFAULT_SCHEMA", "flyway.defaultSchema"),
+    ("FLYWAY_SCHEMAS", "flyway.schemas"),
+];
+
+/// What golang-migrate takes from the URL of a database.
+const URL_OPTIONS: &[&str] = &["x-migrations-table", "x-migrations-table-quoted"];
+
+/// What the tools' files below the project's root say, by tool and key: `flyway.placeholders.schema`; what variables say in their stead; and
+/// what the URLs of the environments say to golang-migrate.
 ///
 /// # Errors
 /// [`Code::FileUnreadable`]; [`Code::BadValue`] for a file that is not what it should be.
-pub fn said(root: &Path) -> Result<BTreeMap<String, String>, Failure> {
+pub fn said<'a>(
+    root: &Path,
+    variable: impl Fn(&str) -> Option<&'a str>,
+    urls: &[(EnvironmentName, ConnectionUrl)],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut said = files(root)?;
+    for (name, key) in VARIABLES {
+        if let Some(value) = variable(name) {
+            said.insert((*key).to_owned(), value.to_owned());
+        }
+    }
+    for option in URL_OPTIONS {
+        let named: Vec<(&EnvironmentName, Option<String>)> =
+            urls.iter().map(|(name, url)| (name, url.option(option))).collect();
+        let Some((first, value)) = named.first() else { continue };
+        if let Some((other, _)) = named.iter().find(|(_, one)| one != value) {
+            let message = format!("the database URLs of {first} and {other} say `{option}` differently");
+            said.entry(URLS_DISAGREE.to_owned()).or_insert(message);
+        } else if let Some(value) = value {
+            said.insert(format!("golang-migrate.{option}"), value.clone());
+        }
+    }
+    Ok(said)
+}
+
+fn files(root: &Path) -> Result<BTreeMap<String, String>, Failure> {
     let mut said = BTreeMap::new();
     for file in FLYWAY {
         let Some(text) = read_if_there(&root.join(file))? else { continue };
@@ -25,6 +66,9 @@ pub fn said(root: &Path) -> Result<BTreeMap<String, String>, Failure> {
     }
     if let Some(text) = read_if_there(&root.join("sqlx.toml"))? {
         flatten("sqlx", &toml("sqlx.toml", &text)?, &mut said);
+    }
+    if let Some(text) = read_if_there(&root.join("sqitch.conf"))? {
+        said.insert("sqitch.conf".to_owned(), text);
     }
     for extension in super::discover::DRIZZLE_CONFIGS {
         if let Some(text) = read_if_there(&root.join(format!("drizzle.config.{extension}")))? {
@@ -111,6 +155,7 @@ fn in_object(text: &str, object: &str, key: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::files as files_of;
     use super::*;
 
     fn told(files: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -120,7 +165,7 @@ mod tests {
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
             fs_err::write(path, text).unwrap();
         }
-        said(root.path()).unwrap().into_iter().collect()
+        files_of(root.path()).unwrap().into_iter().collect()
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -159,10 +204,37 @@ mod tests {
     }
 
     #[test]
+    fn variables_count_more_than_files_and_urls_have_to_agree() {
+        let root = tempfile::tempdir().unwrap();
+        fs_err::write(root.path().join("flyway.conf"), "flyway.table=one\nflyway.defaultSchema=app\n").unwrap();
+        let variables = [("FLYWAY_TABLE", "two"), ("DBMATE_MIGRATIONS_TABLE", "x.track"), ("GOOSE_TABLE", "g")];
+        let variable = |name: &str| variables.iter().find(|(one, _)| *one == name).map(|(_, value)| *value);
+        let url = |environment: &str, query: &str| {
+            let url = ConnectionUrl::parse(&format!("postgres://u@h/d?{query}")).unwrap();
+            (EnvironmentName::parse(environment).unwrap(), url)
+        };
+        let urls = [url("dev", "x-migrations-table=app"), url("prod", "sslmode=require&x-migrations-table=app")];
+        let found: Vec<(String, String)> = said(root.path(), variable, &urls).unwrap().into_iter().collect();
+        assert_eq!(
+            found,
+            pairs(&[
+                ("dbmate.table", "x.track"),
+                ("flyway.defaultSchema", "app"),
+                ("flyway.table", "two"),
+                ("golang-migrate.x-migrations-table", "app"),
+                ("goose.table", "g"),
+            ])
+        );
+        let found = said(root.path(), |_| None, &[url("dev", "x-migrations-table=app"), url("prod", "")]).unwrap();
+        assert!(found[URLS_DISAGREE].contains("dev and prod"), "{found:?}");
+        assert!(!found.contains_key("golang-migrate.x-migrations-table"));
+    }
+
+    #[test]
     fn a_file_that_is_broken_is_named() {
         let root = tempfile::tempdir().unwrap();
         fs_err::write(root.path().join("flyway.toml"), "[flyway\n").unwrap();
-        let failure = said(root.path()).unwrap_err();
+        let failure = files_of(root.path()).unwrap_err();
         assert_eq!(failure.code, Code::BadValue);
         assert!(failure.message.contains("flyway.toml"));
     }

@@ -5,7 +5,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::copying::{Mask, Sample};
 use crate::domain::event::Settings;
 use crate::domain::failure::Failure;
-use crate::domain::migration::formats;
+use crate::domain::migration::{formats, tables_beside};
 use crate::ports::backup::{Backups, FillOrder, Filled, Progress, Section};
 use crate::ports::database::{CopyOrder, Database};
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ pub async fn fill(
     let usual = tracking.flat_map(|one| {
         std::iter::once(one.table.to_string()).chain(one.more.iter().map(ToString::to_string).collect::<Vec<_>>())
     });
-    let whole = usual.chain([rows.tracking.clone()]);
+    let whole = usual.chain([rows.tracking.clone()]).chain(tables_beside(&rows.tracking));
     let name = order.effect.application_name();
     let copy = CopyOrder {
         source,

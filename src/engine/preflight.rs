@@ -4,7 +4,7 @@ use super::runner::{Done, Runner};
 use crate::domain::code::Code;
 use crate::domain::event::{Check, CheckStatus, GitState, Outcome, Pending, Preflight, ServerFacts, SwapOffer};
 use crate::domain::failure::Failure;
-use crate::domain::migration::{AppliedRow, Format, MigrationSet, tables_of};
+use crate::domain::migration::{AppliedRow, Format, MigrationSet, tables_of, told_at_once, tracked_elsewhere};
 use crate::domain::schema::fingerprint::fingerprint;
 use std::cell::RefCell;
 use std::future::Future;
@@ -196,13 +196,10 @@ impl Runner<'_> {
         checks
             .run("migrations", async {
                 let set = self.world.migrations.read();
-                let found = match &set {
-                    Ok(set) if !set.warnings.is_empty() => {
-                        let mut failure = set.warnings[0].clone();
-                        failure.causes.extend(set.warnings[1..].iter().map(|more| more.message.clone()));
-                        Found::warning(failure)
-                    }
-                    _ => Found::of(&set, |set| {
+                let odd: Vec<Failure> = set.iter().flat_map(MigrationSet::warnings_beside_standing).cloned().collect();
+                let found = match told_at_once(odd) {
+                    Some(failure) => Found::warning(failure),
+                    None => Found::of(&set, |set| {
                         format!(
                             "{} in {} ({})",
                             plural(set.migrations.len(), "migration"),
@@ -349,6 +346,7 @@ impl Runner<'_> {
         let (.., swap, catalog, applied) =
             tokio::join!(privileges, foreign, programs, sandbox, disk, swap, catalog, applied);
         self.swap = Some(swap);
+        let tool = set.map_or("sql", |set| set.format.reader().name());
         // The same folder under two tools at once is how a migration comes to run twice.
         let others = match (&tracking, &applied) {
             (Some(tracking), Ok(Some(rows)))
@@ -362,7 +360,9 @@ impl Runner<'_> {
         let standing = checks
             .run("applied migrations", async {
                 match applied {
-                    Ok((_, others)) if !others.is_empty() => (None, Found::failed(other_tool(&others, table))),
+                    Ok((_, others)) if !others.is_empty() => {
+                        (None, Found::failed(tracked_elsewhere(tool, &others, table)))
+                    }
                     applied => look_at_applied(set, applied.map(|(applied, _)| applied)),
                 }
             })
@@ -458,18 +458,6 @@ fn tables_to_lock(set: &MigrationSet, pending: &[usize]) -> Vec<String> {
     tables
 }
 
-/// Another tool has applied migrations here, and the folder is not read as that tool's.
-fn other_tool(others: &[(&'static str, &'static str)], table: &str) -> Failure {
-    let (tool, theirs) = others[0];
-    Failure::new(
-        Code::ForeignTracking,
-        format!("{theirs} says that {tool} has applied migrations here, {table} is empty"),
-    )
-    .cause("to apply the folder anew would run what is applied already")
-    .hint(format!("if the folder is {tool}'s, say so in dbd.toml: [migrations] format = \"{tool}\""))
-    .hint("if dbd is to keep track from now on, prove it first: `dbd migrations adopt <env>`")
-}
-
 /// The folder held against the tracking table: what is pending, how many are applied.
 fn look_at_applied(
     set: Option<&MigrationSet>,
@@ -498,9 +486,7 @@ fn look_at_applied(
             Found::failed(error)
         }
         (None, Some(warning)) => {
-            let mut warning = warning.clone();
-            warning.causes.extend(standing.warnings[1..].iter().map(|more| more.message.clone()));
-            Found::warning(warning)
+            Found::warning(told_at_once(standing.warnings.clone()).unwrap_or_else(|| warning.clone()))
         }
         (None, None) => Found::ok(say),
     };

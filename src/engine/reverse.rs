@@ -12,7 +12,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::StepWay;
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::migration::{AloneProbe, Migration, UnitMode, session_settings};
+use crate::domain::migration::{AloneProbe, Migration, UnitMode, session_settings, tables_beside};
 use crate::domain::plan::{PlanStep, UndoClass};
 use crate::domain::rehearsal::Reverse;
 use crate::domain::schema::catalog::{Catalog, Kind};
@@ -462,7 +462,7 @@ impl Runner<'_> {
     fn tracking_tables(&self) -> Vec<String> {
         let Some(preflight) = &self.run.preflight else { return Vec::new() };
         let tracking = preflight.tracking();
-        std::iter::once(&*tracking.table).chain(tracking.more.iter().copied()).map(str::to_owned).collect()
+        std::iter::once(tracking.table.to_string()).chain(tables_beside(&tracking.table)).collect()
     }
 
     /// What kept tables of the step are called, and what is said of them.

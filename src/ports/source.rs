@@ -21,6 +21,12 @@ pub trait Migrations {
     /// A [`Failure`] that names the file and the place in it.
     fn read(&self) -> Result<MigrationSet, Failure>;
 
+    /// The table that keeps track of them, as SQL, where it is not the usual one of their tool.
+    ///
+    /// # Errors
+    /// A [`Failure`] if that cannot be told.
+    fn table(&self) -> Result<Option<String>, Failure>;
+
     /// Makes the files of a new, empty migration as the tool that owns the folder would; the paths, the migration's own first. A folder
     /// that is not there is made.
     ///

@@ -24,5 +24,6 @@ mod reverse;
 mod rolled_back;
 mod soft_drop;
 mod stopped;
+mod tracked;
 mod ways;
 mod zombies;

@@ -3,12 +3,14 @@
 //! Needs programs of other people, so it runs only where `DBD_TEST_OWNERS` names a folder that has them, as `.ci/owners FOLDER` makes
 //! it and `.ci/run` uses it. An owner that is not there is passed over, with a word about it.
 
+use super::histories::everything;
+use crate::support::pg;
 use crate::support::project::{Project, files};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
-fn owners() -> Option<PathBuf> {
+pub(super) fn owners() -> Option<PathBuf> {
     std::env::var_os("DBD_TEST_OWNERS").map(PathBuf::from)
 }
 
@@ -20,6 +22,12 @@ fn there(path: PathBuf) -> Option<PathBuf> {
         eprintln!("{} is not there; its owner was not asked", path.display());
     }
     found.then_some(path)
+}
+
+/// A program that cargo builds, as quickly as it goes or as people have it.
+fn built(owners: &Path, name: &str) -> Option<PathBuf> {
+    let as_people_have_it = owners.join("cargo/bin").join(name);
+    if as_people_have_it.exists() { Some(as_people_have_it) } else { there(owners.join("quick/bin").join(name)) }
 }
 
 /// Runs an owner to its end; what it printed.
@@ -48,14 +56,34 @@ fn deployed(format: &str, files: &[(&str, &str)]) -> Project {
     project
 }
 
+/// Where the owner of the format is to be had: where dbd was it has nothing to do, and from nothing it makes what dbd made. `unable` are those
+/// that cannot run these migrations.
+pub(super) fn as_its_owner_does(project: &Project, format: &str, unable: &[&str]) -> bool {
+    let before = project.snapshot();
+    if migrate(project, format, &project.url()).is_none() {
+        return false;
+    }
+    assert_eq!(project.snapshot(), before, "{format}");
+    if unable.contains(&format) {
+        return true;
+    }
+    let by_owner = format!("{}_by_owner", project.database);
+    project.elsewhere(&format!("create database {by_owner} template template0 owner {}", pg::DEPLOYER));
+    migrate(project, format, &project.url().replace(&project.database, &by_owner));
+    // The rows were made at other times, and a function that finds its own only by a search path stops a dump of them.
+    let (ours, theirs) = (everything(&project.database, "--schema-only"), everything(&by_owner, "--schema-only"));
+    assert_eq!(ours, theirs, "{format}");
+    project.elsewhere(&format!("drop database {by_owner}"));
+    true
+}
+
 /// Everything the owner could have changed.
 fn whole(project: &Project, table: &str) -> (Vec<String>, String) {
     (project.rows(&format!("select * from {table} order by 1")), project.snapshot().schema)
 }
 
-/// The target's URL for a program that knows no sockets but those of the network: what comes in is handed on.
-fn over_tcp(project: &Project) -> String {
-    let url = project.url();
+/// The URL for a program that knows no sockets but those of the network: what comes in is handed on.
+fn over_tcp(url: &str) -> String {
     let (address, folder) = url.split_once("?host=").unwrap();
     let socket = PathBuf::from(folder).join(".s.PGSQL.5432");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -64,13 +92,86 @@ fn over_tcp(project: &Project) -> String {
         for incoming in listener.incoming().map_while(Result::ok) {
             let server = std::os::unix::net::UnixStream::connect(&socket).unwrap();
             let (mut from, mut to) = (incoming.try_clone().unwrap(), server.try_clone().unwrap());
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            // Whoever hangs up is gone for the other side, too: the server would keep a lock for a session that nobody has.
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
             let (mut from, mut to) = (server, incoming);
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+            });
         }
     });
     address.replace("@localhost/", &format!("@127.0.0.1:{port}/"))
 }
+
+/// Has the owner of a format migrate a database by the project's folder; what it said. `None` where it is not to be had.
+pub(super) fn migrate(project: &Project, format: &str, url: &str) -> Option<String> {
+    let owners = owners()?;
+    let modules = owners.join("node_modules");
+    Some(match format {
+        "drizzle" => {
+            let package = if project.root().join("migrations/meta").exists() { "drizzle-orm" } else { "drizzle-1" };
+            there(modules.join(package))?;
+            by_node(project, &modules, "migrate.mjs", &DRIZZLE.replace("drizzle-orm", package), url)
+        }
+        "prisma" => {
+            there(modules.join("@prisma/schema-engine-wasm"))?;
+            by_node(project, &modules, "prisma.mjs", include_str!("../support/prisma.mjs"), &over_tcp(url))
+        }
+        "dbmate" => {
+            let dbmate = there(modules.join("@dbmate/linux-x64/bin/dbmate"))?;
+            let arguments = ["--no-dump-schema", "-d", "migrations", "migrate"];
+            ask(project, &dbmate, &arguments, &[("DATABASE_URL", &dbmates(url))])
+        }
+        "sqlx" => {
+            let sqlx = built(&owners, "sqlx")?;
+            ask(project, &sqlx, &["migrate", "run", "--no-dotenv"], &[("DATABASE_URL", url)])
+        }
+        "refinery" => {
+            let refinery = built(&owners, "refinery")?;
+            let arguments = ["migrate", "-e", "DATABASE_URL", "-p", "migrations"];
+            ask(project, &refinery, &arguments, &[("DATABASE_URL", &over_tcp(url))])
+        }
+        "sqitch" => {
+            let sqitch = there(PathBuf::from("/usr/bin/sqitch"))?;
+            let folder = project.root().join("migrations");
+            project.write("migrations/sqitch.conf", SQITCH);
+            let target = over_tcp(url).replace("postgres://", "db:pg://");
+            let output =
+                Command::new(sqitch).args(["-C", folder.to_str().unwrap(), "deploy", &target]).output().unwrap();
+            let said =
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            // With nothing to do it says so and ends with 1.
+            assert!(output.status.success() || said.contains("up-to-date"), "{said}");
+            said
+        }
+        _ => return None,
+    })
+}
+
+/// Runs a script where Node finds the owners' packages.
+fn by_node(project: &Project, modules: &Path, name: &str, script: &str, url: &str) -> String {
+    let link = project.root().join("node_modules");
+    if !link.exists() {
+        std::os::unix::fs::symlink(modules, link).unwrap();
+    }
+    project.write(name, script);
+    ask(project, Path::new("node"), &[name, "migrations"], &[("DATABASE_URL", url)])
+}
+
+/// A URL as dbmate wants it.
+fn dbmates(url: &str) -> String {
+    url.replace("@localhost/", "@/").replace("?host=", "?sslmode=disable&socket=")
+}
+
+const DRIZZLE: &str = "import { drizzle } from 'drizzle-orm/node-postgres'; import { migrate } from 'drizzle-orm/node-postgres/migrator'; \
+    import pg from 'pg'; const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL }); \
+    await migrate(drizzle({ client: pool }), { migrationsFolder: 'migrations' }); await pool.end();";
+
+const SQITCH: &str = "[core]\n\tengine = pg\n[user]\n\tname = Marge O’Vera\n\temail = marge@example.com\n";
 
 const TWO: &[(&str, &str)] = &[
     ("20240131120000_init.sql", "create table a (id int primary key);\ninsert into a values (1);\n"),
@@ -79,8 +180,9 @@ const TWO: &[(&str, &str)] = &[
 
 #[test]
 fn drizzle_finds_nothing_to_do() {
-    let Some(owners) = owners() else { return };
-    let Some(modules) = there(owners.join("node_modules/drizzle-orm")) else { return };
+    if owners().is_none() {
+        return;
+    }
     let journal = r#"{"version": "7", "dialect": "postgresql", "entries": [
         {"idx": 0, "version": "7", "when": 1727000000111, "tag": "0000_a", "breakpoints": true},
         {"idx": 1, "version": "7", "when": 1727000000222, "tag": "0001_b", "breakpoints": true}]}"#;
@@ -96,13 +198,7 @@ fn drizzle_finds_nothing_to_do() {
         ],
     );
     let before = whole(&project, "drizzle.__drizzle_migrations");
-    let migrate = "import { drizzle } from 'drizzle-orm/node-postgres'; import { migrate } from 'drizzle-orm/node-postgres/migrator'; \
-                   import pg from 'pg'; const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL }); \
-                   await migrate(drizzle(pool), { migrationsFolder: 'migrations' }); await pool.end();";
-    // Node looks for packages beside the script.
-    std::os::unix::fs::symlink(modules.parent().unwrap(), project.root().join("node_modules")).unwrap();
-    project.write("migrate.mjs", migrate);
-    ask(&project, Path::new("node"), &["migrate.mjs"], &[("DATABASE_URL", &project.url())]);
+    migrate(&project, "drizzle", &project.url());
     assert_eq!(whole(&project, "drizzle.__drizzle_migrations"), before);
 }
 
@@ -115,7 +211,7 @@ fn dbmate_finds_nothing_to_do() {
     let marked: Vec<(&str, &str)> = marked.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let project = deployed("dbmate", &marked);
     let before = whole(&project, "schema_migrations");
-    let url = project.url().replace("@localhost/", "@/").replace("?host=", "?sslmode=disable&socket=");
+    let url = dbmates(&project.url());
     let arguments = |command: &'static str| ["--no-dump-schema", "-d", "migrations", command];
     let status = ask(&project, &dbmate, &arguments("status"), &[("DATABASE_URL", &url)]);
     assert!(status.contains("Pending: 0") && status.contains("Applied: 2"), "{status}");
@@ -126,7 +222,7 @@ fn dbmate_finds_nothing_to_do() {
 #[test]
 fn sqlx_finds_nothing_to_do() {
     let Some(owners) = owners() else { return };
-    let Some(sqlx) = there(owners.join("cargo/bin/sqlx")) else { return };
+    let Some(sqlx) = built(&owners, "sqlx") else { return };
     let project = deployed("sqlx", TWO);
     let before = whole(&project, "_sqlx_migrations");
     let url = project.url();
@@ -140,14 +236,14 @@ fn sqlx_finds_nothing_to_do() {
 #[test]
 fn refinery_finds_nothing_to_do() {
     let Some(owners) = owners() else { return };
-    let Some(refinery) = there(owners.join("cargo/bin/refinery")) else { return };
+    let Some(refinery) = built(&owners, "refinery") else { return };
     let project = deployed(
         "refinery",
         &[("V1__initial.sql", TWO[0].1), ("U7__a_late_one.sql", TWO[1].1), ("V3__third.sql", "create table c ();")],
     );
     let before = whole(&project, "refinery_schema_history");
     let arguments = ["migrate", "-e", "DATABASE_URL", "-p", "migrations"];
-    ask(&project, &refinery, &arguments, &[("DATABASE_URL", &over_tcp(&project))]);
+    ask(&project, &refinery, &arguments, &[("DATABASE_URL", &over_tcp(&project.url()))]);
     assert_eq!(whole(&project, "refinery_schema_history"), before);
 }
 
@@ -172,13 +268,10 @@ fn sqitch_finds_nothing_to_do_and_verifies_what_is_there() {
             ("verify/second.sql", "select b from a where false;\n"),
         ],
     );
-    project.write(
-        "migrations/sqitch.conf",
-        "[core]\n\tengine = pg\n[user]\n\tname = Marge O’Vera\n\temail = marge@example.com\n",
-    );
+    project.write("migrations/sqitch.conf", SQITCH);
     let before = whole(&project, "sqitch.changes");
     let folder = project.root().join("migrations");
-    let target = over_tcp(&project).replace("postgres://", "db:pg://");
+    let target = over_tcp(&project.url()).replace("postgres://", "db:pg://");
     let tell = |command: &str| {
         let output = Command::new("sqitch")
             .args(["-C", folder.to_str().unwrap(), command, &target])
@@ -197,8 +290,51 @@ fn sqitch_finds_nothing_to_do_and_verifies_what_is_there() {
     assert_eq!(whole(&project, "sqitch.changes"), before);
 }
 
-/// Whole public histories, where `DBD_TEST_HISTORIES` names a folder of them: each with its migrations in a folder of its
-/// own, and `expected/schema.sql` as the owning tool leaves it.
+#[test]
+fn prisma_and_dbd_go_on_from_each_other() {
+    if owners().is_none_or(|owners| there(owners.join("node_modules/@prisma/schema-engine-wasm")).is_none()) {
+        return;
+    }
+    let ask = |project: &Project| {
+        let said = migrate(project, "prisma", &project.url()).unwrap();
+        serde_json::from_str::<serde_json::Value>(said.lines().last().unwrap_or_default())
+            .unwrap_or_else(|_| panic!("{said}"))
+    };
+    let project = deployed(
+        "prisma",
+        &[
+            ("migration_lock.toml", "provider = \"postgresql\"\n"),
+            (
+                "20240131120000_init/migration.sql",
+                "CREATE TABLE \"User\" (\"id\" TEXT NOT NULL,\r\nPRIMARY KEY (\"id\"));\r\n",
+            ),
+            ("20240201120000_more/migration.sql", TWO[0].1),
+        ],
+    );
+    let before = whole(&project, "_prisma_migrations");
+    let nothing = serde_json::json!({"edited": [], "failed": [], "table": true, "history": null, "applied": []});
+    assert_eq!(ask(&project), nothing);
+    assert_eq!(whole(&project, "_prisma_migrations"), before);
+    // Prisma goes on, then dbd.
+    project.write("migrations/20240301120000_by_prisma/migration.sql", "create table p (id int);\n");
+    assert_eq!(ask(&project)["applied"], serde_json::json!(["20240301120000_by_prisma"]));
+    assert_eq!(project.start().expect(0).json()["migrations"], serde_json::json!([]));
+    // What failed under Prisma and was settled as it wants it settled.
+    project.write("migrations/20240401120000_bad/migration.sql", "create table a (id int);\n");
+    let modules = owners().unwrap().join("node_modules");
+    let failed = std::panic::catch_unwind(|| {
+        by_node(&project, &modules, "prisma.mjs", include_str!("../support/prisma.mjs"), &over_tcp(&project.url()))
+    });
+    assert!(failed.is_err());
+    project.start().expect(3).because("DBD-0213", &["20240401120000_bad", "resolve"]);
+    project.sql("update _prisma_migrations set rolled_back_at = now() where finished_at is null");
+    project.write("migrations/20240401120000_bad/migration.sql", "create table b (id int);\n");
+    project.start().expect(0).outcome("succeeded");
+    assert_eq!(ask(&project), nothing);
+}
+
+/// Whole public histories, where `DBD_TEST_HISTORIES` names a folder of them, as `.ci/histories FOLDER` makes it: each with its migrations in a
+/// folder of its own, and with `expected/schema.sql` if it is known how the owning tool leaves the schema. Else the tool is asked.
 #[test]
 #[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
 fn whole_histories_deploy_to_the_schema_the_owner_makes() {
@@ -214,17 +350,26 @@ fn whole_histories_deploy_to_the_schema_the_owner_makes() {
                 project.write(name.to_str().unwrap(), &fs_err::read_to_string(&file).unwrap());
             }
         }
-        let output = project.start().expect(0).outcome("succeeded");
-        let kept = |text: &str| -> Vec<String> {
-            let told = |line: &&str| !line.starts_with("--") && !line.trim().is_empty() && !line.starts_with("\\");
-            text.lines().filter(told).map(str::to_owned).collect()
-        };
-        let expected = fs_err::read_to_string(history.join("expected/schema.sql")).unwrap();
-        let ours: std::collections::BTreeSet<String> = kept(&project.snapshot().schema).into_iter().collect();
-        let missing: Vec<String> =
-            kept(&expected).into_iter().filter(|line| !ours.contains(line) && !line.contains("drizzle")).collect();
-        assert_eq!(missing, Vec::<String>::new(), "{}", history.display());
+        // What it does to those who use the target is another matter.
+        project
+            .dbd(&["start", "dev", "--allow", "all", "--reason", "a history", "--json"])
+            .expect(0)
+            .outcome("succeeded");
+        if let Ok(expected) = fs_err::read_to_string(history.join("expected/schema.sql")) {
+            let kept = |text: &str| -> Vec<String> {
+                let told = |line: &&str| !line.starts_with("--") && !line.trim().is_empty() && !line.starts_with("\\");
+                text.lines().filter(told).map(str::to_owned).collect()
+            };
+            let ours: std::collections::BTreeSet<String> = kept(&project.snapshot().schema).into_iter().collect();
+            let missing: Vec<String> =
+                kept(&expected).into_iter().filter(|line| !ours.contains(line) && !line.contains("drizzle")).collect();
+            assert_eq!(missing, Vec::<String>::new(), "{}", history.display());
+        } else {
+            let list = project.dbd(&["migrations", "list", "--json"]).json();
+            let asked = as_its_owner_does(&project, list["format"].as_str().unwrap(), &["prisma", "refinery"]);
+            assert!(asked, "{}: its owner is not to be had", history.display());
+        }
         let again = project.start().expect(0).outcome("succeeded");
-        assert_eq!(again.json()["migrations"], serde_json::json!([]), "{output:?}");
+        assert_eq!(again.json()["migrations"], serde_json::json!([]), "{again:?}");
     }
 }

@@ -591,6 +591,13 @@ pub(super) fn theirs(
     if let Some(hint) = server.hint() {
         failure = failure.hint(hint);
     }
+    let there =
+        [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_SCHEMA, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_COLUMN];
+    if there.contains(server.code()) {
+        failure = failure.hint(
+            "if the target has all of this by another way already, `dbd migrations adopt <env>` proves and records it",
+        );
+    }
     if is_contention(server.code()) { Trouble::Contention(failure) } else { Trouble::Certain(failure) }
 }
 

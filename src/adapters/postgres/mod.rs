@@ -26,7 +26,7 @@ use crate::domain::event::{Loss, ServerFacts, StepReport};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{EffectId, RunId};
 use crate::domain::ledger::LedgerRow;
-use crate::domain::migration::{AppliedRow, Tracking, formats};
+use crate::domain::migration::{AppliedRow, Tracking, tables_beside};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::data::{Comparable, DataComparison};
 use crate::ports::database::{
@@ -53,8 +53,8 @@ fn exclude(tracking: &str) -> Exclude {
 
 /// The tracking tables, and whatever else their tools keep.
 fn every_table_of(tracking: &[&str]) -> Exclude {
-    let more = formats().iter().map(|format| format.tracking()).filter(|one| tracking.contains(&&*one.table));
-    Exclude::tables(tracking.iter().copied().chain(more.flat_map(|one| one.more.iter().copied())))
+    let more = tracking.iter().flat_map(|table| tables_beside(table));
+    Exclude::tables(tracking.iter().map(ToString::to_string).chain(more))
 }
 
 #[async_trait(?Send)]

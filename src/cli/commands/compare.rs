@@ -8,7 +8,7 @@ use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::ServerFacts;
 use crate::domain::failure::Failure;
-use crate::domain::migration::formats;
+use crate::domain::migration::{formats, other_name, tables_beside};
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::data::{DataComparison, comparable};
@@ -119,7 +119,7 @@ enum Side {
 impl Side {
     async fn catalog(&self, config: &Config) -> Result<Catalog, Failure> {
         match self {
-            Self::Database(url) => read(url).await,
+            Self::Database(url) => read(url, config).await,
             Self::File(path) => of_file(config, path).await,
         }
     }
@@ -144,19 +144,27 @@ async fn side(context: &Context, config: &Config, side: &str) -> Result<Side, Fa
     Ok(Side::Database(config.environment(side)?.database_url))
 }
 
-/// The tables in which tools that dbd knows note what is applied.
-fn bookkeeping() -> Vec<&'static str> {
-    formats().iter().map(|format| format.usual_table()).collect()
+/// The tables in which tools that dbd knows note what is applied, and the one that the project's tool was told to use instead.
+fn bookkeeping(config: &Config) -> Vec<String> {
+    let usual = formats().iter().map(|format| format.usual_table().to_owned());
+    // Without a folder there is still what dbd was told.
+    let own = crate::wire::migrations(config).and_then(|migrations| migrations.table()).unwrap_or_else(|_| {
+        config.migrations.table.as_deref().and_then(|table| other_name(table, "public.").ok().flatten())
+    });
+    usual.chain(own).collect()
 }
 
 /// The catalog, without the bookkeeping of any tool dbd knows.
-pub(super) async fn read(url: &ConnectionUrl) -> Result<Catalog, Failure> {
-    crate::wire::database().catalog(url, &bookkeeping()).await
+pub(super) async fn read(url: &ConnectionUrl, config: &Config) -> Result<Catalog, Failure> {
+    let tables = bookkeeping(config);
+    crate::wire::database().catalog(url, &tables.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
 /// A catalog that was read with the bookkeeping of some, without that of any.
-pub(super) fn without_bookkeeping(catalog: &Catalog) -> Catalog {
-    catalog.without_tables(&bookkeeping())
+pub(super) fn without_bookkeeping(catalog: &Catalog, config: &Config) -> Catalog {
+    let tables = bookkeeping(config);
+    let all: Vec<String> = tables.iter().flat_map(|table| tables_beside(table)).chain(tables.clone()).collect();
+    catalog.without_tables(&all.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// A file is loaded into a sandbox of its own, which is removed again.
@@ -169,7 +177,7 @@ async fn of_file(config: &Config, path: &Path) -> Result<Catalog, Failure> {
     let sandbox = sandboxes.create(&id, &like_nothing(), false).await?;
     let loaded = load(config, &id, &sandbox.url, path, text).await;
     let catalog = match loaded {
-        Ok(()) => read(&sandbox.url).await,
+        Ok(()) => read(&sandbox.url, config).await,
         Err(failure) => Err(failure),
     };
     sandboxes.remove(&id).await?;

@@ -59,8 +59,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     }
     let journal = journal_there(&config)?;
     let (run, left) = last_left(&journal, environment.name.as_str(), &url.place())?;
-    let left = without_bookkeeping(&left);
-    let now = read(url).await?;
+    let left = without_bookkeeping(&left, &config);
+    let now = read(url, &config).await?;
     let comparison = Comparison::new(&args.environment, &now, run.id.as_str(), &left);
     let mut drift = Drift {
         environment: args.environment.clone(),
@@ -193,9 +193,9 @@ async fn try_in(
         .filter(|role| !role.starts_with("pg_"))
         .map(|role| format!("DO $$BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END$$;\n"))
         .collect();
-    let built = script(&read(&sandbox.url).await?, now);
+    let built = script(&read(&sandbox.url, config).await?, now);
     load(&format!("{made}BEGIN;\n{built}COMMIT;\n")).await?;
-    if !diff(&read(&sandbox.url).await?, now).is_empty() {
+    if !diff(&read(&sandbox.url, config).await?, now).is_empty() {
         return Err(Failure::new(
             Code::CannotCompare,
             "the scripts were not tried out: the target's schema cannot be rebuilt from its catalog alone",
@@ -203,7 +203,7 @@ async fn try_in(
     }
     let leads_to = async |script: &Script, to: &Catalog| {
         load(&format!("BEGIN;\n{script}COMMIT;\n")).await.is_ok()
-            && read(&sandbox.url).await.is_ok_and(|found| diff(&found, to).is_empty())
+            && read(&sandbox.url, config).await.is_ok_and(|found| diff(&found, to).is_empty())
     };
     let back = leads_to(revert, left).await;
     // The way there starts where the way back ended.

@@ -7,7 +7,9 @@ use crate::cli::render::table::{Pen, Tone, columns, plain};
 use crate::cli::{Context, Outcome};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
-use crate::domain::migration::{AppliedRow, Checksum, Entry, Migration, NewName, Standing};
+use crate::domain::migration::{
+    AppliedRow, Checksum, Entry, FAILED, Format, Migration, NewName, Standing, tracked_elsewhere,
+};
 use serde_json::{Value, json};
 
 /// The migration set, and what is applied where
@@ -51,8 +53,15 @@ async fn status(context: &Context, name: &str) -> Outcome {
     let reader = set.format.reader();
     let rows = crate::wire::database().applied(&environment.database_url, &set.tracking()).await?.unwrap_or_default();
     let standing = reader.standing(&set, &rows);
+    let others = match rows.is_empty() && set.format != Format::Command {
+        true => crate::wire::database().other_tracking(&environment.database_url, &set.tracking()).await?,
+        false => Vec::new(),
+    };
     let mut shell = context.shell.borrow_mut();
-    for warning in set.warnings.iter().chain(&standing.warnings) {
+    if !others.is_empty() {
+        shell.warn(&tracked_elsewhere(reader.name(), &others, &set.tracking().table));
+    }
+    for warning in set.warnings_beside_standing().chain(&standing.warnings) {
         shell.warn(warning);
     }
     if shell.is_json() {
@@ -67,24 +76,26 @@ async fn status(context: &Context, name: &str) -> Outcome {
             "tracking": set.tracking().table, "migrations": migrations,
             "applied": standing.applied.len(), "pending": standing.pending.len(),
             "problems": standing.errors.iter().map(|error| json!({"code": error.code.as_str(), "message": error.message, "causes": error.causes, "hints": error.hints})).collect::<Vec<_>>(),
-            "warnings": set.warnings.iter().chain(&standing.warnings).map(|one| json!({"code": one.code.as_str(), "message": one.message})).collect::<Vec<_>>(),
+            "warnings": set.warnings_beside_standing().chain(&standing.warnings).map(|one| json!({"code": one.code.as_str(), "message": one.message})).collect::<Vec<_>>(),
         }))?;
     } else {
+        let failed = (0..set.migrations.len()).filter(|place| state(*place, &standing) == "failed").count();
         let mut text = format!(
-            "{} in {} ({}), tracked in {}: {} applied, {} pending\n",
+            "{} in {} ({}), tracked in {}: {} applied, {} pending{}\n",
             count(set.migrations.len()),
             set.dir,
             reader.name(),
             set.tracking().table,
-            standing.applied.len(),
-            standing.pending.len()
+            standing.applied.len() - failed,
+            standing.pending.len(),
+            if failed > 0 { format!(", {failed} failed") } else { String::new() }
         );
         let cell = |text: Option<String>| plain(text.unwrap_or_else(|| "-".to_owned()));
         let row = |(place, one): (usize, &Migration)| {
             let entry = &standing.entries[place];
             let state = state(place, &standing);
             let tone = match (state, entry.checksum) {
-                (_, Checksum::Changed) => Tone::Bad,
+                (_, Checksum::Changed) | ("failed", _) => Tone::Bad,
                 ("applied", _) => Tone::Good,
                 _ => Tone::Plain,
             };
@@ -103,7 +114,10 @@ async fn status(context: &Context, name: &str) -> Outcome {
 }
 
 fn state(place: usize, standing: &Standing) -> &'static str {
-    if standing.applied.contains(&place) {
+    let mark = standing.entries[place].row.as_ref().and_then(|row| row.mark.as_deref());
+    if mark == Some(FAILED) {
+        "failed"
+    } else if standing.applied.contains(&place) {
         "applied"
     } else if standing.superseded.contains(&place) {
         "superseded"

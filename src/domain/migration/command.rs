@@ -5,7 +5,7 @@
 
 use super::{
     AloneProbe, AppliedRow, Bookkeeping, Entry, Folder, Format, FormatReader, Migration, MigrationSet, NewFile,
-    NewName, Span, Standing, Tracking, Unit, UnitMode, sql, standing,
+    NewName, Renaming, Span, Standing, Tracking, Unit, UnitMode, sql, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::digest::Digest;
@@ -57,8 +57,8 @@ impl FormatReader for Command {
         Err(Failure::new(Code::BadValue, "the format \"command\" reads no folder").hint("set migrations.command"))
     }
 
-    fn may_be_renamed(&self) -> bool {
-        false
+    fn renaming(&self) -> Renaming {
+        Renaming::Never
     }
 
     fn tracking(&self) -> Tracking {

@@ -52,6 +52,10 @@ impl FormatReader for Dbmate {
         Ok(set)
     }
 
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(folder.said.get("dbmate.table").cloned())
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking {
             table: Cow::Borrowed("public.schema_migrations"),
@@ -86,8 +90,8 @@ impl FormatReader for Dbmate {
         standing::by_key(set, rows, marks::key)
     }
 
-    fn new_files(&self, _folder: &Folder, _ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
-        let path = format!("{}_{}.sql", name.stamp, name.slug);
+    fn new_files(&self, _folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
+        let path = format!("{}_{}.sql", name.stamp(ids.iter().copied()), name.slug);
         Ok(vec![NewFile::made(path, "-- migrate:up\n\n\n-- migrate:down\n\n")])
     }
 }

@@ -75,8 +75,8 @@ impl FormatReader for Drizzle {
         Ok(MigrationSet { format: Format::Drizzle, dir: folder.dir.clone(), migrations, table: None, warnings })
     }
 
-    fn table_said(&self, folder: &Folder) -> Option<String> {
-        table_said(folder)
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(table_said(folder))
     }
 
     fn tracking(&self) -> Tracking {
@@ -171,7 +171,11 @@ CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
             let message = format!("a migration applied by Drizzle is missing from {}", set.dir);
             standing::missing(message).cause(format_args!("created_at {when}, hash {}", row.key))
         }));
-        standing::conclude(set, entries, errors)
+        let mut standing = standing::conclude(set, entries, errors);
+        let whens: Vec<(&str, i64)> = set.migrations.iter().map(|one| (one.id.as_str(), stamp(one).1)).collect();
+        let late = late(&whens).into_iter().filter(|(index, _)| standing.pending.contains(index));
+        standing.warnings.extend(standing::told_at_once(late.map(|(_, failure)| failure).collect()));
+        standing
     }
 
     /// The file, its entry in the journal, and a snapshot like the last one, as `drizzle-kit generate --custom` does.
@@ -270,7 +274,6 @@ fn warnings(folder: &Folder, journal: &Journal) -> Vec<Failure> {
         warnings.push(Failure::new(Code::OrphanFile, message).hint("remove the file, or generate the migration again"));
     }
     let mut places: BTreeMap<i64, &str> = BTreeMap::new();
-    let mut newest: Option<&Entry> = None;
     for entry in &journal.entries {
         if let Some(other) = places.insert(entry.idx, &entry.tag) {
             let message = format!("{other} and {} both have the index {}", entry.tag, entry.idx);
@@ -278,18 +281,30 @@ fn warnings(folder: &Folder, journal: &Journal) -> Vec<Failure> {
                 "dbd applies them in the journal's order; generate the later one again to give it its own index",
             ));
         }
+    }
+    let whens: Vec<(&str, i64)> = journal.entries.iter().map(|entry| (entry.tag.as_str(), entry.when)).collect();
+    let late = late(&whens).into_iter().map(|(_, failure)| failure).collect();
+    warnings.extend(standing::told_at_once(late));
+    warnings
+}
+
+/// The entries, by their place, that are stamped no later than one before them: Drizzle holds each stamp against the newest row, and that is all
+/// it does.
+fn late(entries: &[(&str, i64)]) -> Vec<(usize, Failure)> {
+    let mut late = Vec::new();
+    let mut newest: Option<(&str, i64)> = None;
+    for (index, (tag, when)) in entries.iter().enumerate() {
         match newest {
-            Some(before) if entry.when <= before.when => {
-                let message = format!("{} is stamped no later than {}, which comes before it", entry.tag, before.tag);
-                warnings.push(Failure::new(Code::OutOfOrder, message).hint(format!(
-                    "dbd applies it; Drizzle itself skips it silently where {} is applied already",
-                    before.tag
-                )));
+            Some((before, stamp)) if *when <= stamp => {
+                let message = format!("{tag} is stamped no later than {before}, which comes before it");
+                let hint =
+                    format!("dbd applies it; Drizzle itself skips it silently where {before} is applied already");
+                late.push((index, Failure::new(Code::OutOfOrder, message).hint(hint)));
             }
-            _ => newest = Some(entry),
+            _ => newest = Some((tag, *when)),
         }
     }
-    warnings
+    late
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -417,6 +432,20 @@ mod tests {
         let codes: Vec<Code> = set.warnings.iter().map(|warning| warning.code).collect();
         assert_eq!(codes, [Code::DuplicateMigration, Code::OutOfOrder]);
         assert!(set.warnings[1].message.starts_with("0001_c "), "{}", set.warnings[1].message);
+        // Where it is applied nobody has to be told any more.
+        let row = |index: usize| {
+            let (hash, when) = stamp(&set.migrations[index]);
+            (hash.to_owned(), Some(when.to_string()))
+        };
+        let held = |indices: &[usize]| {
+            let all: Vec<(String, Option<String>)> = indices.iter().map(|index| row(*index)).collect();
+            let all: Vec<(&str, Option<String>)> =
+                all.iter().map(|(hash, when)| (hash.as_str(), when.clone())).collect();
+            Drizzle.standing(&set, &rows(&all)).warnings
+        };
+        assert!(held(&[])[0].message.starts_with("0001_c "));
+        assert!(held(&[0, 1])[0].message.starts_with("0001_c "));
+        assert_eq!(held(&[0, 1, 2]), []);
     }
 
     #[test]
@@ -452,7 +481,8 @@ mod tests {
             let applied: Vec<(&str, Option<String>)> = applied.iter().map(|(k, d)| (k.as_str(), d.clone())).collect();
             let standing = Drizzle.standing(&set, &rows(&applied));
             let errors: Vec<Code> = standing.errors.iter().map(|failure| failure.code).collect();
-            (standing.applied, standing.pending, errors, standing.warnings.len())
+            let warnings = standing.warnings.iter().map(|one| 1 + one.causes.len()).sum::<usize>();
+            (standing.applied, standing.pending, errors, warnings)
         };
         // (what is applied: text and created_at; then applied, pending, errors, number of warnings)
         assert_eq!(check(&[]), (vec![], vec![0, 1, 2, 3], vec![], 0));

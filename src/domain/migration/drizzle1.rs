@@ -58,8 +58,8 @@ impl FormatReader for Drizzle1 {
         Ok(set)
     }
 
-    fn table_said(&self, folder: &Folder) -> Option<String> {
-        super::drizzle::table_said(folder)
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(super::drizzle::table_said(folder))
     }
 
     fn tracking(&self) -> Tracking {
@@ -123,15 +123,15 @@ $$;",
             let table = self.tracking().table;
             standing.errors.insert(
                 0,
-                Failure::new(Code::ForeignTracking, format!("{nameless} rows of {table} were written by Drizzle 0.x"))
+                Failure::new(Code::ForeignTracking, format!("Drizzle 0.x wrote {nameless} of the rows of {table}"))
                     .hint("run `drizzle-kit migrate` of 1.x once, before anything new is in the folder: it names them"),
             );
         }
         standing
     }
 
-    fn new_files(&self, folder: &Folder, _ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
-        let dir = format!("{}_{}", name.stamp, name.slug);
+    fn new_files(&self, folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
+        let dir = format!("{}_{}", name.stamp(ids.iter().copied()), name.slug);
         let mut files = vec![NewFile::made(format!("{dir}/{FILE}"), format!("-- {}\n", name.title))];
         // The next snapshot starts from this one, so a copy of the last goes along.
         let last = folder.files.keys().rev().find(|path| path.ends_with(&format!("/{SNAPSHOT}")));

@@ -164,9 +164,9 @@ impl FormatReader for Flyway {
         Ok(set)
     }
 
-    fn table_said(&self, folder: &Folder) -> Option<String> {
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
         let table = folder.said.get("flyway.table").map_or(TABLE, String::as_str);
-        Some(format!("\"{}\".\"{table}\"", schema(folder)))
+        Ok(Some(format!("\"{}\".\"{table}\"", schema(folder))))
     }
 
     fn tracking(&self) -> Tracking {
@@ -300,22 +300,14 @@ CREATE INDEX IF NOT EXISTS flyway_schema_history_s_idx ON public.flyway_schema_h
         let gone = |index: &usize| superseded(&set.migrations[*index]);
         standing.superseded = standing.pending.iter().copied().filter(gone).collect();
         standing.pending.retain(|index| !gone(index));
-        let pending = &standing.pending;
-        let spoken_of = |failure: &Failure, index: usize| {
-            failure.message.starts_with(&format!("{} is pending", set.migrations[index].file))
+        // A repeatable never comes too late, and nothing comes too late for it.
+        let versions = |places: &[usize]| -> Vec<usize> {
+            let versioned = |place: &usize| !is_repeatable(set.migrations[*place].bookkeeping.key());
+            places.iter().copied().filter(versioned).collect()
         };
-        // A repeatable never comes too late.
-        standing.warnings.retain(|failure| {
-            failure.code != Code::OutOfOrder
-                || pending.iter().any(|index| {
-                    spoken_of(failure, *index) && {
-                        let later = |place: &&usize| {
-                            **place > *index && !is_repeatable(set.migrations[**place].bookkeeping.key())
-                        };
-                        standing.applied.iter().any(|place| later(&place))
-                    }
-                })
-        });
+        let (applied, pending) = (versions(&standing.applied), versions(&standing.pending));
+        standing.warnings.retain(|failure| failure.code != Code::OutOfOrder);
+        standing.warnings.extend(standing::too_late(set, &pending, applied.last().copied()));
         standing
     }
 
@@ -517,6 +509,8 @@ mod tests {
         assert_eq!(check(&[("2", sum("SELECT 2"))]), (vec![1], vec![0, 2], 0, 1));
         assert_eq!(check(&[("1", sum("SELECT 9"))]), (vec![0], vec![1, 2], 1, 0));
         assert_eq!(check(&[("9", sum("SELECT 9"))]).2, 1);
+        let late = Flyway.standing(&set, &rows(&[("2", sum("SELECT 2")), ("R v", sum("SELECT 3"))]));
+        assert!(late.warnings[0].message.contains("though V2__b after it"), "{}", late.warnings[0].message);
     }
 
     #[test]

@@ -11,9 +11,12 @@ use super::{
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
-use crate::domain::sql::quote_literal;
+use crate::domain::sql::{quote_ident, quote_literal};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+/// What is said where the URLs of the environments name different tables.
+pub const URLS_DISAGREE: &str = "golang-migrate: URLs disagree";
 
 /// The reader of golang-migrate.
 pub(super) struct GolangMigrate;
@@ -90,6 +93,21 @@ impl FormatReader for GolangMigrate {
             set.warnings.push(Failure::new(Code::OrphanFile, message).hint("add the way forward, or remove the file"));
         }
         Ok(set)
+    }
+
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        let said = |key: &str| folder.said.get(key).map(String::as_str);
+        if let Some(failure) = said(URLS_DISAGREE) {
+            return Err(Failure::new(Code::BadValue, failure).hint(
+                "dbd keeps track in the same table everywhere: let all URLs name it, or dbd.toml in [migrations] table",
+            ));
+        }
+        // Unless it says to be quoted, all of it is the table's name.
+        let quoted = said("golang-migrate.x-migrations-table-quoted").is_some_and(|word| ["1", "true"].contains(&word));
+        Ok(said("golang-migrate.x-migrations-table").map(|name| match quoted {
+            true => name.to_owned(),
+            false => quote_ident(name),
+        }))
     }
 
     fn tracking(&self) -> Tracking {

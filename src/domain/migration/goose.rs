@@ -52,6 +52,10 @@ impl FormatReader for Goose {
         Ok(set)
     }
 
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(folder.said.get("goose.table").cloned())
+    }
+
     fn tracking(&self) -> Tracking {
         Tracking {
             table: Cow::Borrowed("public.goose_db_version"),

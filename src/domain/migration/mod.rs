@@ -14,6 +14,7 @@ mod foreign;
 mod golang_migrate;
 mod goose;
 mod marks;
+mod naming;
 mod prisma;
 mod refinery;
 mod renamed;
@@ -26,9 +27,12 @@ mod statement;
 mod tokens;
 
 pub use batch::{DroppedTables, batched, columns_set, dropped_tables, tables_of};
+pub use golang_migrate::URLS_DISAGREE;
+pub use naming::NewName;
+pub use renamed::{Renaming, other_name, tables_beside};
 use split::is_transaction_control;
 pub use split::{SplitError, leaves_session_as_it_was, pieces, session_settings, split, split_at};
-pub use standing::{Checksum, Entry, standing};
+pub use standing::{Checksum, Entry, standing, told_at_once, tracked_elsewhere};
 pub use tokens::{shown_text, tokens_digest};
 
 use super::code::Code;
@@ -144,6 +148,12 @@ pub struct MigrationSet {
 }
 
 impl MigrationSet {
+    /// What is odd about the folder, for who also says how it stands with a database: what comes out of order is told there, of those that
+    /// are still to be applied.
+    pub fn warnings_beside_standing(&self) -> impl Iterator<Item = &Failure> {
+        self.warnings.iter().filter(|one| one.code != Code::OutOfOrder)
+    }
+
     fn empty(format: Format, folder: &Folder) -> Self {
         Self { format, dir: folder.dir.clone(), migrations: Vec::new(), table: None, warnings: Vec::new() }
     }
@@ -428,34 +438,6 @@ impl NewFile {
     }
 }
 
-/// What a new migration is to be called.
-#[derive(Clone, Copy, Debug)]
-pub struct NewName<'a> {
-    /// In a person's words.
-    pub title: &'a str,
-    /// In lower-case letters, digits and `_`.
-    pub slug: &'a str,
-    /// The time, `YYYYMMDDHHMMSS` in UTC.
-    pub stamp: &'a str,
-    /// The time, in milliseconds since 1970.
-    pub now_ms: i64,
-}
-
-impl NewName<'_> {
-    /// The next number after those of `ids`, as wide as the last one; a stamp where they are stamps.
-    fn number<'i>(&self, ids: impl Iterator<Item = &'i str>, width: usize) -> String {
-        let leads = ids.filter_map(|id| {
-            let end = id.bytes().take_while(u8::is_ascii_digit).count();
-            id[..end].parse::<u64>().ok().map(|number| (number, end))
-        });
-        match leads.max() {
-            None => format!("{:0width$}", 1),
-            Some((_, 12..)) => self.stamp.to_owned(),
-            Some((last, width)) => format!("{:0width$}", last + 1),
-        }
-    }
-}
-
 /// How to find the format of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormatChoice {
@@ -541,14 +523,17 @@ pub trait FormatReader: Sync {
         None
     }
 
-    /// Whether the tool lets its table have another name.
-    fn may_be_renamed(&self) -> bool {
-        true
+    /// What of its table's name the tool lets people choose.
+    fn renaming(&self) -> Renaming {
+        Renaming::Table
     }
 
     /// The table's name, as the tool's own configuration says it.
-    fn table_said(&self, _folder: &Folder) -> Option<String> {
-        None
+    ///
+    /// # Errors
+    /// [`Code::BadValue`] where it says more than one.
+    fn table_said(&self, _folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(None)
     }
 
     /// The statements that take exactly the record of a migration back.
@@ -670,6 +655,14 @@ pub fn reader_of(folder: &Folder, choice: FormatChoice) -> Result<&'static dyn F
     }
 }
 
+/// The table in which a folder is tracked, where it is not the tool's usual one; nothing in it is read as SQL.
+///
+/// # Errors
+/// Those of [`reader_of`], and [`Code::BadValue`] for a table that cannot be its.
+pub fn table_of(folder: &Folder, choice: FormatChoice) -> Result<Option<String>, Failure> {
+    renamed::table_of(reader_of(folder, choice)?, folder)
+}
+
 /// Reads a folder of migrations.
 ///
 /// # Errors
@@ -708,10 +701,8 @@ fn read_down(folder: &Folder, path: &str, cut: &Cut<'_>, warnings: &mut Vec<Fail
 
 fn down(read: Result<ReadFile, Failure>, warnings: &mut Vec<Failure>) -> Option<Down> {
     match read {
-        Ok(file) => {
-            warnings.extend(file.emptiness());
-            (!file.units.is_empty()).then(|| file.into_down())
-        }
+        // An empty one is none: tools make it so.
+        Ok(file) => (!file.units.is_empty()).then(|| file.into_down()),
         Err(failure) => {
             warnings.push(failure.hint("the way back is left out of account until it is corrected"));
             None

@@ -117,9 +117,11 @@ impl FormatReader for Prisma {
         standing::by_row(set, rows, |migration| self.key(migration), checksum)
     }
 
-    fn new_files(&self, folder: &Folder, _ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
-        let mut files =
-            vec![NewFile::made(format!("{}_{}/{FILE}", name.stamp, name.slug), format!("-- {}\n", name.title))];
+    fn new_files(&self, folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
+        let mut files = vec![NewFile::made(
+            format!("{}_{}/{FILE}", name.stamp(ids.iter().copied()), name.slug),
+            format!("-- {}\n", name.title),
+        )];
         if !folder.files.contains_key(LOCK) {
             files.push(NewFile::made(LOCK.to_owned(), "provider = \"postgresql\"\n"));
         }

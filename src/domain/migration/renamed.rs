@@ -3,7 +3,7 @@
 //! A reader writes its SQL for the usual name; here it is written for another one. Token by token, so that what a string or a comment says stays as
 //! it is.
 
-use super::{Bookkeeping, Folder, FormatReader, Migration, MigrationSet, Tracking};
+use super::{Bookkeeping, Folder, FormatReader, Migration, MigrationSet, Tracking, formats};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::sql::{is_comment, quote_ident, quote_literal, range, tokens};
@@ -50,7 +50,7 @@ impl Name {
 ///
 /// # Errors
 /// [`Code::BadValue`] for what is no name of a table.
-pub(super) fn other_name(said: &str, usual: &str) -> Result<Option<String>, Failure> {
+pub fn other_name(said: &str, usual: &str) -> Result<Option<String>, Failure> {
     let usual = Name::parse(usual, "public");
     let schema = usual.as_ref().map_or("public", |usual| &usual.schema);
     let Some(wanted) = Name::parse(said, schema) else {
@@ -85,7 +85,11 @@ pub(super) fn rename(sql: &str, from: &str, to: &str) -> String {
             index += 2;
             end = places[index].1;
             Some(to.sql())
-        } else if word == from.schema && index > 0 && text(index - 1).eq_ignore_ascii_case("exists") {
+        } else if word == from.schema
+            && (index > 0 && text(index - 1).eq_ignore_ascii_case("exists")
+                || from.schema != "public" && text(index + 1) == ".")
+        {
+            // A schema of the tool's own goes as a whole, with all its tables.
             Some(quote_ident(&to.schema))
         } else if word == literal {
             Some(quote_literal(&to.sql()))
@@ -168,6 +172,52 @@ pub(super) fn for_its_table(reader: &(impl FormatReader + ?Sized), migration: &M
     }
 }
 
+/// The table in which a folder's migrations are tracked, as SQL, where it is not the tool's usual one: as dbd's configuration says, else as the
+/// tool's own does.
+///
+/// # Errors
+/// [`Code::BadValue`] for what is no name of a table, or none that the tool's can have.
+pub(super) fn table_of(reader: &dyn FormatReader, folder: &Folder) -> Result<Option<String>, Failure> {
+    let said = match folder.table.clone() {
+        Some(said) => Some(said),
+        None => reader.table_said(folder)?,
+    };
+    let Some(said) = said else { return Ok(None) };
+    let Some(other) = other_name(&said, &reader.tracking().table)? else { return Ok(None) };
+    let message = || format!("the table that keeps track of {} migrations cannot be `{said}`", reader.name());
+    let (_, usual) = parts(&reader.tracking().table);
+    match reader.renaming() {
+        Renaming::Never => Err(Failure::new(Code::BadValue, message())
+            .hint(format!("it is always {}: take `table` out of [migrations]", reader.tracking().table))),
+        Renaming::Schema if parts(&other).1 != usual => Err(Failure::new(Code::BadValue, message())
+            .hint(format!("only its schema can be another one: write `{said}.{usual}`"))),
+        Renaming::Table if !tables_beside(&other).is_empty() => {
+            Err(Failure::new(Code::BadValue, message()).hint("that is what Sqitch calls its own; name it otherwise"))
+        }
+        _ => Ok(Some(other)),
+    }
+}
+
+/// What of a tool's tracking table may have another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renaming {
+    /// Nothing.
+    Never,
+    /// Table and schema.
+    Table,
+    /// The schema, with every table that the tool keeps in it.
+    Schema,
+}
+
+/// The other tables that a tool keeps beside its tracking table, schema-qualified; `tracking` may be a renamed one.
+#[must_use]
+pub fn tables_beside(tracking: &str) -> Vec<String> {
+    let (schema, name) = parts(tracking);
+    let of_tool = |one: &Tracking| !one.more.is_empty() && parts(&one.table).1 == name;
+    let beside = formats().iter().map(|format| format.tracking()).filter(of_tool).flat_map(|one| one.more.iter());
+    beside.map(|table| Name { schema: schema.clone(), name: parts(table).1 }.sql()).collect()
+}
+
 impl MigrationSet {
     /// The table that keeps track of the set.
     #[must_use]
@@ -178,13 +228,7 @@ impl MigrationSet {
     /// Has the set tracked where the configuration says, dbd's before the tool's own.
     pub(super) fn tracked(mut self, folder: &Folder) -> Result<Self, Failure> {
         let reader = self.format.reader();
-        let Some(said) = folder.table.clone().or_else(|| reader.table_said(folder)) else { return Ok(self) };
-        let Some(other) = other_name(&said, &reader.tracking().table)? else { return Ok(self) };
-        if !reader.may_be_renamed() {
-            let message = format!("the table that keeps track of {} migrations cannot be `{said}`", reader.name());
-            return Err(Failure::new(Code::BadValue, message)
-                .hint(format!("it is always {}: take `table` out of [migrations]", reader.tracking().table)));
-        }
+        let Some(other) = table_of(reader, folder)? else { return Ok(self) };
         for migration in &mut self.migrations {
             migration.bookkeeping.set_table(&other);
         }
@@ -260,11 +304,55 @@ mod tests {
                 assert!(!sql.contains(&*usual), "{format:?}: {sql}");
             }
         }
-        for format in formats().iter().filter(|format| !format.may_be_renamed()) {
+        for format in formats().iter().filter(|format| format.renaming() != Renaming::Table) {
             assert!(matches!(format.format(), Format::Sql | Format::Sqitch), "{}", format.name());
         }
         let folder = Folder { table: Some("mine".to_owned()), ..folder(&[("1_a.sql", "SELECT 1")]) };
         assert_eq!(read_folder(&folder, FormatChoice::Auto).unwrap_err().code, Code::BadValue);
+    }
+
+    #[test]
+    fn sqitchs_registry_is_renamed_with_every_table_in_it() {
+        let plan = "%project=p\na 2013-12-30T23:19:37Z M <m@e>\n@v1 2013-12-30T23:20:37Z M <m@e>\n";
+        let files = [("sqitch.plan", plan), ("deploy/a.sql", "SELECT 'sqitch.changes'")];
+        let set =
+            |table: &str| read_folder(&Folder { table: Some(table.to_owned()), ..folder(&files) }, FormatChoice::Auto);
+        let renamed = set("our.changes").unwrap();
+        let (reader, one) = (renamed.format.reader(), &renamed.migrations[0]);
+        let record = reader.record_sql(one, &one.text, &RunId::parse("deploy-dev-1").unwrap());
+        let tracking = renamed.tracking();
+        for sql in [&*tracking.create, &tracking.read, &record, &reader.delete_sql(one)] {
+            assert!(split(sql).is_ok() && sql.contains("our.changes"), "{sql}");
+            assert!(!sql.replace("''sqitch.changes''", "").contains("sqitch."), "{sql}");
+        }
+        assert!(tracking.create.contains("EXISTS our;") && record.contains("our.events"), "{}", tracking.create);
+        assert!(tables_beside(&tracking.table).contains(&"our.tags".to_owned()));
+        assert_eq!(tables_beside("our.schema_migrations"), [""; 0]);
+        assert!(set("our").unwrap_err().hints[0].contains("`our.changes`"));
+        // Whoever else has a table of that name would have tables of his own taken for Sqitch's.
+        let goose =
+            Folder { table: Some("app.changes".to_owned()), ..folder(&[("1_a.sql", "-- +goose Up\nSELECT 1;\n")]) };
+        assert_eq!(read_folder(&goose, FormatChoice::Auto).unwrap_err().code, Code::BadValue);
+    }
+
+    #[test]
+    fn the_registry_is_found_in_sqitchs_own_configuration() {
+        let plan = ("sqitch.plan", "%project=p\na 2013-12-30T23:19:37Z M <m@e>\n");
+        let table = |conf: &str, said: bool| {
+            let mut folder = folder(&[plan, ("deploy/a.sql", "SELECT 1")]);
+            match said {
+                true => folder.said.insert("sqitch.conf".to_owned(), conf.to_owned()).map(|_| ()),
+                false => folder.files.insert("sqitch.conf".to_owned(), conf.into()).map(|_| ()),
+            };
+            read_folder(&folder, FormatChoice::Auto).map(|set| set.tracking().table.into_owned())
+        };
+        let engine = "[core]\n\tengine = pg\n[engine \"pg\"]\n\tregistry = \"Our own\" # here\n\ttarget = prod\n";
+        assert_eq!(table(engine, true).unwrap(), "\"Our own\".changes");
+        assert_eq!(table(engine, false).unwrap(), "\"Our own\".changes");
+        assert_eq!(table("[engine \"mysql\"]\nregistry = x\n; registry = y\n", true).unwrap(), "sqitch.changes");
+        let targets = "[target \"dev\"]\n\turi = db:pg:a\n\tregistry = r\n[target \"prod\"]\n\turi = db:pg:b\n";
+        assert!(table(targets, true).unwrap_err().message.contains("prod"));
+        assert_eq!(table(&format!("{targets}\tregistry = r\n"), true).unwrap(), "r.changes");
     }
 
     #[test]

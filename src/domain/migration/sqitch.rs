@@ -4,20 +4,27 @@
 //! Sqitch writes its record after the script's own transaction, so a crash between the two leaves it one change behind.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
-    ToolLock, Tracking, is_transaction_control, marks, pieces, read_down, read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Renaming,
+    Standing, ToolLock, Tracking, is_transaction_control, marks, pieces, read_down, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
-use crate::domain::sql::quote_literal;
+use crate::domain::sql::{quote_ident, quote_literal};
 use sha1::{Digest as _, Sha1};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The reader of Sqitch.
 pub(super) struct Sqitch;
 
 const PLAN: &str = "sqitch.plan";
+
+/// Sqitch's configuration, beside the plan or in the project's root.
+const CONF: &str = "sqitch.conf";
+
+/// Who deploys or reverts, by name and address.
+const COMMITTER: &str = "session_user::text, session_user || '@' || current_database()";
 
 /// What a plan says.
 #[derive(Default)]
@@ -100,8 +107,16 @@ impl FormatReader for Sqitch {
         Ok(set)
     }
 
-    fn may_be_renamed(&self) -> bool {
-        false
+    fn renaming(&self) -> Renaming {
+        Renaming::Schema
+    }
+
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        let text = match folder.files.get(CONF) {
+            Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            None => folder.said.get(CONF).cloned().unwrap_or_default(),
+        };
+        Ok(registry(&text)?.map(|schema| format!("{}.changes", quote_ident(&schema))))
     }
 
     fn tracking(&self) -> Tracking {
@@ -133,9 +148,22 @@ impl FormatReader for Sqitch {
 
     fn delete_row_sql(&self, migration: &Migration) -> String {
         let id = quote_literal(migration.bookkeeping.key());
+        // As `sqitch revert` does it: the event says what the registry knew of the change until now.
+        let named = |kind: &str| {
+            format!(
+                "ARRAY(SELECT dependency FROM sqitch.dependencies WHERE change_id = c.change_id AND type = '{kind}' ORDER BY 1)"
+            )
+        };
         format!(
-            "DELETE FROM sqitch.tags WHERE change_id = {id};\nDELETE FROM sqitch.dependencies WHERE change_id = {id};\n\
-             DELETE FROM sqitch.changes WHERE change_id = {id}"
+            "INSERT INTO sqitch.events (event, change_id, change, project, note, requires, conflicts, tags, committer_name, \
+             committer_email, planned_at, planner_name, planner_email) \
+             SELECT 'revert', c.change_id, c.change, c.project, c.note, {}, {}, \
+             ARRAY(SELECT tag FROM sqitch.tags WHERE change_id = c.change_id ORDER BY 1), {COMMITTER}, \
+             c.planned_at, c.planner_name, c.planner_email FROM sqitch.changes c WHERE c.change_id = {id};\n\
+             DELETE FROM sqitch.tags WHERE change_id = {id};\nDELETE FROM sqitch.dependencies WHERE change_id = {id};\n\
+             DELETE FROM sqitch.changes WHERE change_id = {id}",
+            named("require"),
+            named("conflict")
         )
     }
 
@@ -182,6 +210,51 @@ fn verify(folder: &Folder, path: &str, warnings: &mut Vec<Failure>) -> String {
         warnings.push(failure.hint("the change is deployed without being verified until it is corrected"));
         String::new()
     })
+}
+
+/// The schema that `sqitch.conf` has the registry in, if it names one: for PostgreSQL, or for every target alike.
+fn registry(conf: &str) -> Result<Option<String>, Failure> {
+    let mut section = String::new();
+    let mut engine = None;
+    let mut targets: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for line in conf.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+            name.trim().clone_into(&mut section);
+        }
+        let target = section.strip_prefix("target").map(|name| name.trim().trim_matches('"').to_owned());
+        let registry = target.as_ref().map(|name| targets.entry(name.clone()).or_default());
+        let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('[')) else { continue };
+        if !key.trim().eq_ignore_ascii_case("registry") {
+            continue;
+        }
+        let value = value.trim();
+        let value = match value.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+            Some((quoted, _)) => quoted,
+            None => value.split(['#', ';']).next().unwrap_or_default().trim(),
+        };
+        match registry {
+            Some(registry) => *registry = Some(value.to_owned()),
+            None if section.replace('"', "").split_whitespace().eq(["engine", "pg"]) => engine = Some(value.to_owned()),
+            None => {}
+        }
+    }
+    let said = targets.iter().map(|(name, registry)| (name, registry.as_ref().or(engine.as_ref())));
+    let mut first: Option<(&String, Option<&String>)> = None;
+    for (name, registry) in said {
+        match first {
+            Some((other, one)) if one != registry => {
+                let called = |one: Option<&String>| one.map_or("sqitch", String::as_str).to_owned();
+                let (one, two) = (called(one), called(registry));
+                return Err(Failure::new(
+                    Code::BadValue,
+                    format!("{CONF} has the registry of {other} in {one}, and that of {name} in {two}"),
+                )
+                .hint("dbd keeps track in the same place everywhere: name it in dbd.toml, [migrations] table = \"<registry>.changes\""));
+            }
+            _ => first = Some((name, registry)),
+        }
+    }
+    Ok(first.map_or(engine.as_ref(), |(_, registry)| registry).cloned())
 }
 
 /// The SHA-1 of a script, in hexadecimal.
@@ -342,7 +415,7 @@ fn resolve(plan: &Plan, dependency: &str) -> Option<String> {
 /// Everything Sqitch writes about a deployed change.
 fn insert(plan: &Plan, change: &Change, script_hash: &str) -> String {
     let q = quote_literal;
-    let committer = "session_user::text, session_user || '@' || current_database()";
+    let committer = COMMITTER;
     let planned =
         |at: &str, planner: &(String, String)| format!("{}::timestamptz, {}, {}", q(at), q(&planner.0), q(&planner.1));
     let array =
@@ -375,14 +448,21 @@ fn insert(plan: &Plan, change: &Change, script_hash: &str) -> String {
             q(dependency)
         ));
     }
-    for tag in &change.tags {
+    // A tag that the plan got after its change was deployed is noted with the next change, as `sqitch deploy` does.
+    let place = plan.changes.iter().position(|other| other.id == change.id).unwrap_or(0);
+    let before = plan.changes[..place].last();
+    let tags = before.into_iter().chain([change]).flat_map(|of| of.tags.iter().map(move |tag| (of, tag)));
+    for (of, tag) in tags {
         sql.push(format!(
             "INSERT INTO sqitch.tags (tag_id, tag, project, change_id, note, committer_name, committer_email, planned_at, \
-             planner_name, planner_email) SELECT {}, {}, {project}, {id}, {}, {committer}, {}",
+             planner_name, planner_email) SELECT {}, {}, {project}, c.change_id, {}, {committer}, {} FROM sqitch.changes c \
+             WHERE c.change_id = {} AND NOT EXISTS (SELECT FROM sqitch.tags t WHERE t.tag_id = {})",
             q(&tag.id),
             q(&tag.name),
             q(&tag.note),
-            planned(&tag.planned_at, &tag.planner)
+            planned(&tag.planned_at, &tag.planner),
+            q(&of.id),
+            q(&tag.id)
         ));
     }
     sql.push(format!(

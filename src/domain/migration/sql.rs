@@ -7,8 +7,8 @@
 //! numbers the names alone give the order, as long as they give only one.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
-    Tracking, read_down, read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Renaming,
+    Standing, Tracking, read_down, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -58,8 +58,8 @@ impl FormatReader for Sql {
         Ok(MigrationSet { format: Format::Sql, dir: folder.dir.clone(), migrations, table: None, warnings })
     }
 
-    fn may_be_renamed(&self) -> bool {
-        false
+    fn renaming(&self) -> Renaming {
+        Renaming::Never
     }
 
     fn tracking(&self) -> Tracking {
@@ -106,7 +106,7 @@ CREATE TABLE IF NOT EXISTS dbd.migration (
     }
 
     fn new_files(&self, folder: &Folder, ids: &[&str], name: NewName<'_>) -> Result<Vec<NewFile>, Failure> {
-        let lead = format!("{}_{}", name.number(ids.iter().copied(), 4), name.slug);
+        let lead = next(folder, ids.last().copied(), name)?;
         let text = format!("-- {}\n", name.title);
         Ok(match folder.files.keys().any(|path| path.ends_with(".up.sql")) {
             true => vec![
@@ -116,6 +116,28 @@ CREATE TABLE IF NOT EXISTS dbd.migration (
             false => vec![NewFile::made(format!("{lead}.sql"), text)],
         })
     }
+}
+
+/// What the migration after `last` is called, in the way that one is.
+fn next(folder: &Folder, last: Option<&str>, name: NewName<'_>) -> Result<String, Failure> {
+    let Some(last) = last else { return Ok(format!("{:04}_{}", 1, name.slug)) };
+    let Some((_, behind)) = Lead::read(last) else {
+        // Among names alone the order is theirs.
+        if natural(last, name.slug) == Ordering::Less {
+            return Ok(name.slug.to_owned());
+        }
+        let message = format!(
+            "a migration named {} would come before {last}, as those of {} have no number",
+            name.slug,
+            folder.whole()
+        );
+        return Err(Failure::new(Code::BadArgument, message)
+            .hint(format!("choose a name that comes after {last}, or put a number in front of each file's name")));
+    };
+    let lead = &last[..last.len() - behind.len()];
+    let separator = behind.chars().next().filter(|c| ['_', '-', '.'].contains(c)).unwrap_or('_');
+    let (letter, number) = lead.split_at(lead.find(|c: char| c.is_ascii_digit()).unwrap_or(0));
+    Ok(format!("{letter}{}{separator}{}", name.after(number), name.slug))
 }
 
 /// The name of a file, taken apart.
@@ -172,6 +194,11 @@ impl Number {
 
 impl Lead {
     fn parse(name: &str) -> Option<Self> {
+        Self::read(name).map(|(lead, _)| lead)
+    }
+
+    /// The numbers, and what follows them.
+    fn read(name: &str) -> Option<(Self, &str)> {
         let name = match name.strip_prefix(['v', 'V']) {
             Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => rest,
             _ => name,
@@ -199,7 +226,7 @@ impl Lead {
             rest = behind;
         }
         let day_only = day && numbers.len() == 1;
-        Some(Self { numbers, day_only })
+        Some((Self { numbers, day_only }, rest))
     }
 }
 
@@ -315,6 +342,32 @@ mod tests {
     fn order(names: &[&str]) -> Result<Vec<String>, Failure> {
         let files: Vec<(&str, &str)> = names.iter().map(|name| (*name, "SELECT 1")).collect();
         read(&files).map(|set| set.migrations.iter().map(|migration| migration.id.to_string()).collect())
+    }
+
+    #[test]
+    fn the_next_migration_is_called_like_the_last_and_comes_after_it() {
+        let name = NewName { title: "Foo", slug: "foo", stamp: "20240131120000", now_ms: 0 };
+        for (last, made) in [
+            ("0009_a.sql", Ok("0010_foo.sql")),
+            ("003-a.sql", Ok("004-foo.sql")),
+            ("v1.9_a.sql", Ok("v1.10_foo.sql")),
+            ("V1__a.sql", Ok("V2_foo.sql")),
+            ("2023-05-06_a.sql", Ok("2024-01-31_foo.sql")),
+            ("2023_05_06_120000_a.sql", Ok("2024_01_31_120000_foo.sql")),
+            ("20230506_a.sql", Ok("20240131_foo.sql")),
+            ("alpha.sql", Ok("foo.sql")),
+            ("init.sql", Err(Code::BadArgument)),
+        ] {
+            let mut folder = folder(&[(last, "SELECT 1")]);
+            let id = last.trim_end_matches(".sql");
+            let found = Sql.new_files(&folder, &[id], name).map(|files| files[0].path.clone());
+            assert_eq!(found.as_deref().map_err(|failure| failure.code), made, "{last}");
+            let Ok(made) = made else { continue };
+            folder.files.insert(made.to_owned(), b"SELECT 1".to_vec());
+            let order: Vec<String> =
+                Sql.read(&folder).unwrap().migrations.iter().map(|one| format!("{}.sql", one.id)).collect();
+            assert_eq!(order, [last, made], "{last}");
+        }
     }
 
     #[test]

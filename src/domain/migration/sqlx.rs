@@ -95,8 +95,8 @@ impl FormatReader for Sqlx {
         Ok(set)
     }
 
-    fn table_said(&self, folder: &Folder) -> Option<String> {
-        folder.said.get("sqlx.migrate.table-name").cloned()
+    fn table_said(&self, folder: &Folder) -> Result<Option<String>, Failure> {
+        Ok(folder.said.get("sqlx.migrate.table-name").cloned())
     }
 
     fn tracking(&self) -> Tracking {

@@ -171,6 +171,48 @@ pub(super) fn changed(migration: &Migration, now: &str, row: &AppliedRow) -> Fai
     failure.hint("bring the file back as it was applied, and put the change into a new migration")
 }
 
+/// Another table than the one that keeps track of `tool`'s folder says that migrations were applied here: another tool's, or the one this tool
+/// usually has. `others` are those tables, each with its tool's name.
+#[must_use]
+pub fn tracked_elsewhere(tool: &str, others: &[(&'static str, &'static str)], table: &str) -> Failure {
+    let own = others.iter().find(|(other, _)| *other == tool);
+    let Some((other, theirs)) = own.or(others.first()) else {
+        return Failure::new(Code::Bug, "no other table keeps track of migrations");
+    };
+    let message = format!("{theirs} says that {other} has applied migrations here, {table} is empty");
+    let failure = Failure::new(Code::ForeignTracking, message)
+        .cause("to apply the folder anew would run what is applied already");
+    match own {
+        Some(_) => failure
+            .hint(format!(
+                "dbd was told to look in {table}: by `table` under [migrations], or by {tool}'s own files and variables"
+            ))
+            .hint(format!("if {theirs} is the right one, write in dbd.toml: [migrations] table = \"{theirs}\"")),
+        None => {
+            failure.hint(format!("if the folder is {other}'s, say so in dbd.toml: [migrations] format = \"{other}\""))
+        }
+    }
+    .hint("if dbd is to keep track from now on, prove it first: `dbd migrations adopt <env>`")
+}
+
+/// How many things of a kind are named one by one.
+const MOST_NAMED: usize = 8;
+
+/// Failures of one kind as one: the first, and the others below it.
+#[must_use]
+pub fn told_at_once(failures: Vec<Failure>) -> Option<Failure> {
+    let mut failures = failures.into_iter();
+    let first = failures.next()?;
+    // What is below one that was told so already goes along.
+    let others: Vec<String> = failures.flat_map(|one| [vec![one.message], one.causes].concat()).collect();
+    let more = others.len().saturating_sub(MOST_NAMED);
+    let mut all = others.iter().take(MOST_NAMED).fold(first, |all, one| all.cause(one));
+    if more > 0 {
+        all = all.cause(format_args!("and {more} more"));
+    }
+    Some(all)
+}
+
 /// The failure of a row that no migration answers for.
 pub(super) fn missing(message: String) -> Failure {
     Failure::new(Code::MissingMigration, message)
@@ -203,16 +245,21 @@ fn remedy(set: &MigrationSet) -> &'static str {
     }
 }
 
-/// Sorts the set into applied and pending, and warns of what comes too late.
-pub(super) fn conclude(set: &MigrationSet, entries: Vec<Entry>, errors: Vec<Failure>) -> Standing {
-    let (applied, pending): (Vec<usize>, Vec<usize>) =
-        (0..set.migrations.len()).partition(|index| entries[*index].row.is_some());
-    let newest = applied.last().copied().unwrap_or(0);
+/// What is to be said of `pending` migrations that come before the `newest` one applied.
+pub(super) fn too_late(set: &MigrationSet, pending: &[usize], newest: Option<usize>) -> Option<Failure> {
+    let newest = newest?;
     let late = pending.iter().filter(|index| **index < newest).map(|index| {
         let (file, newest) = (&set.migrations[*index].file, &set.migrations[newest].id);
         Failure::new(Code::OutOfOrder, format!("{file} is pending, though {newest} after it is applied"))
             .hint("it runs now, after the ones it was written before; the rehearsal shows whether that works")
     });
-    let warnings = late.collect();
+    told_at_once(late.collect())
+}
+
+/// Sorts the set into applied and pending, and warns of what comes too late.
+pub(super) fn conclude(set: &MigrationSet, entries: Vec<Entry>, errors: Vec<Failure>) -> Standing {
+    let (applied, pending): (Vec<usize>, Vec<usize>) =
+        (0..set.migrations.len()).partition(|index| entries[*index].row.is_some());
+    let warnings = too_late(set, &pending, applied.last().copied()).into_iter().collect();
     Standing { applied, pending, superseded: Vec::new(), errors, warnings, entries }
 }

@@ -54,7 +54,7 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
     };
     let wanted: Vec<usize> = (0..end).filter(|place| !standing.superseded.contains(place)).collect();
     if wanted.iter().all(|place| standing.applied.contains(place)) {
-        return report(context, &args.environment, &set, &[], &[]);
+        return report(context, &args.environment, &set, &Adopted::default());
     }
     let facts = database.facts(url).await?;
     let own = set.tracking();
@@ -88,7 +88,20 @@ pub(super) async fn run(context: &Context, args: Args) -> Outcome {
         .find(|place| (*place..=proven).all(|at| !wanted.contains(&at) || replay.equal_after.contains(&at)));
     let unseen: Vec<usize> = record.iter().copied().filter(|place| first.is_some_and(|first| *place > first)).collect();
     write(&config, &environment, database.as_ref(), &set, &record, &run).await?;
-    report(context, &args.environment, &set, &record, &unseen)
+    let left = |place: &usize| !record.contains(place) && standing.pending.contains(place);
+    let left = (0..set.migrations.len()).filter(left).collect();
+    report(context, &args.environment, &set, &Adopted { record, unseen, left })
+}
+
+/// What came of it, by the migrations' places in the set.
+#[derive(Default)]
+struct Adopted {
+    /// Recorded.
+    record: Vec<usize>,
+    /// Of those, the ones that no catalog can prove.
+    unseen: Vec<usize>,
+    /// Still pending: the target does not have what they make.
+    left: Vec<usize>,
 }
 
 #[allow(clippy::too_many_arguments)] // Each is one thing the replay needs; a struct would only name them again.
@@ -205,7 +218,8 @@ fn differs(args: &Args, set: &MigrationSet, replay: &Replay, target: &Catalog) -
         .hint("bring the two together by a migration or in the database, then try again; `--until ID` for a part of it")
 }
 
-fn report(context: &Context, name: &str, set: &MigrationSet, record: &[usize], unseen: &[usize]) -> Outcome {
+fn report(context: &Context, name: &str, set: &MigrationSet, adopted: &Adopted) -> Outcome {
+    let Adopted { record, unseen, left } = adopted;
     let ids = |places: &[usize]| -> Vec<String> {
         places.iter().map(|place| set.migrations[*place].id.to_string()).collect()
     };
@@ -219,13 +233,16 @@ fn report(context: &Context, name: &str, set: &MigrationSet, record: &[usize], u
     if shell.is_json() {
         shell.result_json(&json!({
             "schema": "dbd.migrations/1", "environment": name, "format": set.format.reader().name(), "dir": set.dir,
-            "adopted": ids(record), "unproven": ids(unseen),
+            "adopted": ids(record), "unproven": ids(unseen), "pending": ids(left),
         }))?;
     } else if record.is_empty() {
         shell.result(&format!("everything in {} is recorded in {name} already", set.dir))?;
     } else {
         let table = set.tracking().table;
         shell.result(&format!("{} recorded in {table}:\n{}", super::count(record.len()), ids(record).join("\n")))?;
+        if !left.is_empty() {
+            shell.note(&format!("still pending, as {name} is without what they make: {}", ids(left).join(", ")));
+        }
     }
     Ok(ExitCode::Ok)
 }
