@@ -114,22 +114,17 @@ pub async fn row_counts<C: GenericClient>(client: &C, exclude: &Exclude) -> Resu
 ///
 /// A setting made for the transaction is gone by the next statement exactly if there is none.
 async fn in_transaction<C: GenericClient>(client: &C) -> Result<bool, Error> {
-    client.query_one("select pg_catalog.set_config('dbd.in_transaction', 'yes', true)", &[]).await?;
-    let row = client
-        .query_one(
-            "select coalesce(pg_catalog.current_setting('dbd.in_transaction', true), '') operator(pg_catalog.=) 'yes'",
-            &[],
-        )
-        .await?;
-    row.try_get(0)
+    client.batch_execute("select pg_catalog.set_config('dbd.in_transaction', 'yes', true)").await?;
+    let sql =
+        "select coalesce(pg_catalog.current_setting('dbd.in_transaction', true), '') operator(pg_catalog.=) 'yes'";
+    client.query_typed_one(sql, &[]).await?.try_get(0)
 }
 
 /// Pins the settings for the transaction, and tells what they were.
 async fn pin<C: GenericClient>(client: &C) -> Result<Vec<(String, String)>, Error> {
     let names: Vec<&str> = PINNED.iter().map(|(name, _)| *name).collect();
-    let rows = client
-        .query("select n, pg_catalog.current_setting(n) from pg_catalog.unnest($1::pg_catalog.text[]) as n", &[&names])
-        .await?;
+    let sql = "select n, pg_catalog.current_setting(n) from pg_catalog.unnest($1::pg_catalog.text[]) as n";
+    let rows = client.query_typed(sql, &[(&names, Type::TEXT_ARRAY)]).await?;
     let before = rows
         .iter()
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
@@ -144,18 +139,15 @@ async fn pin<C: GenericClient>(client: &C) -> Result<Vec<(String, String)>, Erro
 async fn unpin<C: GenericClient>(client: &C, settings: &[(String, String)]) -> Result<(), Error> {
     let (names, values): (Vec<&str>, Vec<&str>) =
         settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).unzip();
-    client
-        .query(
-            "select pg_catalog.set_config(n, v, true) \
-               from rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) as s (n, v)",
-            &[&names, &values],
-        )
-        .await?;
+    let sql = "select pg_catalog.set_config(n, v, true) \
+         from rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) as s (n, v)";
+    client.query_typed(sql, &[(&names, Type::TEXT_ARRAY), (&values, Type::TEXT_ARRAY)]).await?;
     Ok(())
 }
 
 async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result<Catalog, Error> {
-    let version = client.query_one("select current_setting('server_version_num')::int", &[]).await?.try_get(0)?;
+    let version = "select current_setting('server_version_num')::int";
+    let version = client.query_typed_one(version, &[]).await?.try_get(0)?;
     // Sorted once, at the end: names of one schema begin alike, so that comparing them is what takes the time.
     let mut found = Vec::new();
     let mut relations = HashMap::new();
@@ -304,8 +296,8 @@ impl Read<'_> {
 
 /// A capture makes whole rows the identity of every table while it lasts (`capture/install.sql`): what is told is what they go back to.
 async fn as_without_capture<C: GenericClient>(client: &C, catalog: &mut Catalog) -> Result<(), Error> {
-    let there = client.query_one("select to_regclass('dbd_capture.protected') is not null", &[]).await?;
-    if !there.try_get::<_, bool>(0)? {
+    let there = "select to_regclass('dbd_capture.protected') is not null";
+    if !client.query_typed_one(there, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(());
     }
     for row in client.query(queries::IDENTITIES_BEFORE_CAPTURE, &[]).await? {

@@ -12,7 +12,7 @@ with
 left_out as materialized (
   select c.oid
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-   where c.relkind in ('r', 'p')
+   where cardinality($1::text[]) > 0 and c.relkind in ('r', 'p')
      and (n.nspname || '.' || c.relname = any ($1::text[]) or quote_ident(n.nspname) || '.' || quote_ident(c.relname) = any ($1::text[]))
 ),
 left_out_relation as materialized (
@@ -374,6 +374,10 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
     from pg_ts_config c join space s on s.oid = c.cfgnamespace
    where not exists (select from member m where m.classid = 'pg_ts_config'::regclass and m.objid = c.oid)
 ),
+-- Read once, and not by each relation: columns seldom have one.
+column_access as materialized (
+  select attrelid, attname, attacl from pg_attribute where attacl is not null and attnum > 0 and not attisdropped
+),
 -- Whatever has an access list.
 listed as (
   select kind, name, acl_type, acl, owner from object where acl is not null
@@ -381,8 +385,8 @@ listed as (
   select kind, name, 'r', relacl, relowner from relation where relkind in ('r', 'p', 'f') and relacl is not null
   union all
   select case when r.relkind in ('v', 'm') then 'view_column' else 'column' end, r.name || '.' || quote_ident(a.attname), 'c', a.attacl, r.relowner
-    from pg_attribute a join relation r on r.oid = a.attrelid
-   where a.attacl is not null and a.attnum > 0 and not a.attisdropped and r.relkind in ('r', 'p', 'f', 'v', 'm')
+    from column_access a join relation r on r.oid = a.attrelid
+   where r.relkind in ('r', 'p', 'f', 'v', 'm')
 ),
 -- What the access lists say beyond what an object of the type starts with, and what they take away from that.
 access as (

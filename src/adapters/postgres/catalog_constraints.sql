@@ -12,8 +12,8 @@ select k.conrelid as relation,
   from pg_constraint k
   join pg_namespace n on n.oid = k.connamespace
   left join pg_class ic on ic.oid = k.conindid and k.contype in ('p', 'u', 'x')
-  left join pg_constraint above on above.oid = k.conparentid and above.conrelid = k.conrelid
   left join pg_description remark on remark.objoid = k.oid and remark.classoid = 'pg_constraint'::regclass and remark.objsubid = 0
- where k.contype in ('c', 'f', 'p', 'u', 'x') and k.conrelid <> 0 and above.oid is null
+ where k.contype in ('c', 'f', 'p', 'u', 'x') and k.conrelid <> 0
+   and (k.conparentid = 0 or not exists (select from pg_constraint above where above.oid = k.conparentid and above.conrelid = k.conrelid))
    and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'dbd') and n.nspname !~ '^dbd_'
    and k.oid not in (select objid from member)
