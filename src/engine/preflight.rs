@@ -319,13 +319,6 @@ impl Runner<'_> {
         });
         let disk = checks.run("disk", async { ((), self.look_at_disk(facts)) });
         let swap = checks.run("way back", async {
-            if facts.pooled {
-                // Not even looked at: what such a look sets for its session would stay behind in a pooler's, for whoever comes next.
-                let why_not = vec!["the URL leads through a pooler in transaction mode".to_owned()];
-                let offer = SwapOffer { ways: Vec::new(), why_not };
-                let said = ways_back(&offer, &[]);
-                return (offer, Found::ok(said));
-            }
             let found = world.captures.look(&world.target).await;
             let offer = found.as_ref().map(super::capture::offer).unwrap_or_default();
             let found = match &found {
