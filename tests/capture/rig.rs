@@ -39,6 +39,8 @@ pub struct Rig {
     pub modified: BTreeMap<String, Vec<String>>,
     pub wal_limit: Option<u64>,
     pub proof_budget: Duration,
+    /// What is run on the target when the swap says that it closes it now, which is the last moment anybody can write.
+    pub at_closing: Option<String>,
     /// What the last swap told, and when.
     pub steps: std::cell::RefCell<Vec<String>>,
     folder: tempfile::TempDir,
@@ -98,6 +100,7 @@ impl Rig {
             modified: BTreeMap::new(),
             wal_limit: None,
             proof_budget: Duration::from_secs(20),
+            at_closing: None,
             steps: std::cell::RefCell::default(),
             folder,
         }
@@ -212,7 +215,15 @@ impl Rig {
             modified: &self.modified,
             fence_timeout: Duration::from_secs(20),
             proof_budget: self.proof_budget,
-            progress: &|text| self.steps.borrow_mut().push(format!("{text} at {:?}", begun.elapsed())),
+            progress: &|text| {
+                self.steps.borrow_mut().push(format!("{text} at {:?}", begun.elapsed()));
+                if let (Some(sql), "closing the target") = (&self.at_closing, text) {
+                    pg::program(
+                        "psql",
+                        &["--dbname", &self.url.database(), "--set", "ON_ERROR_STOP=1", "--command", sql],
+                    );
+                }
+            },
         };
         self.captures.swap(&order).await
     }

@@ -116,6 +116,25 @@ async fn what_the_migration_rewrote_goes_back_and_what_was_written_later_stays()
 }
 
 #[tokio::test]
+async fn what_a_migration_wrote_at_the_last_moment_is_its_own() {
+    // The trap: which columns are compared was decided before the target is closed. What a migration wrote may come after that: its session
+    // outlived the process, or its commit was asynchronous and not yet in the part of the log that a slot is told of.
+    for way in BOTH {
+        let mut rig = captured(
+            way,
+            "create table t (id int primary key, status text, n int); insert into t values (1, 'old', 0), (2, 'old', 0)",
+        )
+        .await;
+        rig.at_closing = Some(
+            "begin; set local dbd.migrating = 'on'; update t set status = 'NEW'; select dbd_capture.cover(); commit; \
+             update t set n = n + 1 where id = 1"
+                .to_owned(),
+        );
+        back(&rig, &[("select string_agg(t::text, ' ' order by id) from t", "(1,old,1) (2,old,0)")]).await;
+    }
+}
+
+#[tokio::test]
 async fn rows_that_fall_with_others_fall_once() {
     for way in BOTH {
         let rig = captured(way, "create table p (id int primary key); create table c (id int primary key, p int not null references p on delete cascade on update cascade); \

@@ -185,6 +185,7 @@ unix_socket_directories = '$2'
 fsync = $6
 full_page_writes = off
 synchronous_commit = off
+jit = off
 max_connections = 200
 wal_level = logical
 max_prepared_transactions = 10

@@ -19,12 +19,6 @@ use tokio_postgres::error::SqlState;
 
 const INSTALL: &str = include_str!("install.sql");
 
-/// Compiling the statements of `cover()` takes some 250 ms and running them a few, for every step there is.
-///
-/// Only where triggers capture. With a slot, on a server whose commits are asynchronous, the replay then missed which columns the migration had
-/// changed, and the proof before the swap refused; as long as that is not understood, nothing is made quicker there.
-const NO_COMPILING: &str = "ALTER FUNCTION dbd_capture.cover() SET jit = off";
-
 /// How long one try for a table's lock keeps others waiting behind it.
 const LOCK_TIMEOUT: &str = "200ms";
 
@@ -42,9 +36,8 @@ pub(super) async fn start(order: &CaptureOrder<'_>) -> Result<Started, Failure> 
     let client = &session.client;
     client.batch_execute("SET client_min_messages = warning").await.map_err(failed("setting up the session"))?;
     // The ledger is published: a transaction that wrote into it is dbd's own.
-    let compiling = if capture.way == Way::Triggers { NO_COMPILING } else { "" };
     let install = format!(
-        "BEGIN; {LEDGER}; {INSTALL}; {compiling}; \
+        "BEGIN; {LEDGER}; {INSTALL}; \
          INSERT INTO dbd_capture.run (run_id, capture) VALUES ({}, {}); \
          INSERT INTO dbd_capture.protected \
            SELECT row_number() OVER (ORDER BY c.oid), pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid, c.relkind, \

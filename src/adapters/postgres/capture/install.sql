@@ -106,8 +106,8 @@ END
 $$;
 
 -- Run before a migration's transaction commits: what it made anew under an old name, or as another partition, is captured from here on;
--- and from here on rows have the shape they have now.
-CREATE FUNCTION dbd_capture.cover() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+-- and from here on rows have the shape they have now. Compiling its statements would take some 250 ms and running them takes a few.
+CREATE FUNCTION dbd_capture.cover() RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog SET jit = off AS $$
 DECLARE
     r       record;
     current text;

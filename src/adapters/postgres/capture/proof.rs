@@ -38,37 +38,52 @@ struct Compared {
 pub(super) struct Prepared {
     tables: BTreeMap<i32, Compared>,
     shapes: BTreeMap<u32, Shape>,
+    modified: Modified,
 }
+
+/// The columns the migration itself changed, by table; an empty name for rows that it put in or took out.
+type Modified = BTreeMap<i32, BTreeSet<String>>;
 
 /// Prepares the comparison.
 pub(super) async fn prepare(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<Prepared, Failure> {
     let failed =
         |error: tokio_postgres::Error| query_failed(order.url, "preparing the comparison of touched rows", &error);
     let modified = modified(order, pair).await.map_err(failed)?;
+    prepared(pair, modified).await.map_err(failed)
+}
+
+async fn prepared(pair: &Pair<'_>, modified: Modified) -> Result<Prepared, tokio_postgres::Error> {
     let mut tables = BTreeMap::new();
     for id in pair.tables().keys() {
-        if let Some(one) = compared(pair, *id, &modified).await.map_err(failed)? {
+        if let Some(one) = compared(pair, *id, &modified).await? {
             tables.insert(*id, one);
         }
     }
-    Ok(Prepared { tables, shapes: pair.shapes().clone() })
+    Ok(Prepared { tables, shapes: pair.shapes().clone(), modified })
 }
 
 /// Compares touched rows for as long as the budget lasts: how many were compared, how many there are.
-pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>, prepared: Prepared) -> Result<(u64, u64), Failure> {
+pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>, earlier: Prepared) -> Result<(u64, u64), Failure> {
     let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
     let begun = Instant::now();
-    // A migration that was cut off may have come in with the last of what was written.
-    let prepared = if prepared.shapes == *pair.shapes() { prepared } else { prepare(order, pair).await? };
     let shadow = &pair.shadow.client;
     let mut keys: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     // No more than there is time for: millions of keys take long to read alone.
     let most = i64::try_from(order.proof_budget.as_millis()).unwrap_or(i64::MAX).saturating_mul(KEYS_A_MILLISECOND);
     let (wanted, all): ([&(dyn ToSql + Sync); 1], _) = ([&most], "SELECT count(*) FROM dbd_shadow.touched");
-    let (rows, all) = tokio::join!(
+    let (rows, all, modified) = tokio::join!(
         shadow.query("SELECT id, key FROM dbd_shadow.touched LIMIT $1", &wanted),
-        shadow.query_one(all, &[])
+        shadow.query_one(all, &[]),
+        modified(order, pair)
     );
+    // A migration may have come in with the last of what was written: one whose process died, or whose commit was not yet on the disk. It
+    // need not have changed a shape.
+    let modified = modified.map_err(failed)?;
+    let prepared = if earlier.shapes == *pair.shapes() && earlier.modified == modified {
+        earlier
+    } else {
+        prepared(pair, modified).await.map_err(failed)?
+    };
     for row in rows.map_err(failed)? {
         keys.entry(row.get(0)).or_default().push(row.get(1));
     }
@@ -102,12 +117,8 @@ pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>, prepared: Pr
     Ok((proven, all))
 }
 
-/// The columns the migration itself changed, by table; an empty name for rows that it put in or took out.
-async fn modified(
-    order: &SwapOrder<'_>,
-    pair: &Pair<'_>,
-) -> Result<BTreeMap<i32, BTreeSet<String>>, tokio_postgres::Error> {
-    let mut modified: BTreeMap<i32, BTreeSet<String>> = BTreeMap::new();
+async fn modified(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<Modified, tokio_postgres::Error> {
+    let mut modified = Modified::new();
     for row in pair.shadow.client.query("SELECT id, col FROM dbd_shadow.modified", &[]).await? {
         modified.entry(row.get(0)).or_default().insert(row.get(1));
     }
@@ -131,11 +142,7 @@ async fn modified(
 }
 
 /// What of a table can be compared; none if nothing can.
-async fn compared(
-    pair: &Pair<'_>,
-    id: i32,
-    modified: &BTreeMap<i32, BTreeSet<String>>,
-) -> Result<Option<Compared>, tokio_postgres::Error> {
+async fn compared(pair: &Pair<'_>, id: i32, modified: &Modified) -> Result<Option<Compared>, tokio_postgres::Error> {
     let Some(table) = pair.tables().get(&id) else { return Ok(None) };
     let none = BTreeSet::new();
     let changed = modified.get(&id).unwrap_or(&none);

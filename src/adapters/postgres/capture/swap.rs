@@ -239,10 +239,14 @@ async fn check_holder(order: &SwapOrder<'_>, target: &Client) -> Result<(), Fail
 /// Replays until only a little is left: the target is closed for as long as the rest takes.
 async fn approach(order: &SwapOrder<'_>, pair: &mut Pair<'_>) -> Result<(), Failure> {
     let begun = Instant::now();
+    // Decoding sees only what is on the disk: without the marker, what was committed asynchronously would be left for the closed target.
+    let marker = if order.capture.way == Way::Slot { pair.mark().await? } else { 0 };
+    let mut seen = 0;
     loop {
         let pass = Instant::now();
         let done = pair.pass().await.map_err(|stop| stopped(order, stop))?;
-        if done.level && (done.rows <= CLOSE || pass.elapsed() < CLOSE_BY) {
+        seen = seen.max(done.marker);
+        if seen >= marker && done.level && (done.rows <= CLOSE || pass.elapsed() < CLOSE_BY) {
             return Ok(());
         }
         (order.progress)(&format!("{} rows replayed", done.rows));
