@@ -177,6 +177,9 @@ struct Owner {
     database: String,
     server_major: u32,
     server_settings: Vec<(String, String)>,
+    /// Whether it writes its log, and waits for the disk, as the target does.
+    #[serde(default)]
+    logs: bool,
 }
 
 /// Whose a database is; its comment.
@@ -338,7 +341,7 @@ impl Sandboxes {
 #[cfg(test)]
 mod tests {
     use super::configured::{database_of, locale_choices};
-    use super::scratch::{scratch_database, server_settings};
+    use super::scratch::{like_the_target, scratch_database, server_settings};
     use super::*;
 
     #[test]
@@ -386,6 +389,18 @@ mod tests {
         let text = serde_json::to_string(&location).unwrap();
         assert_eq!(text, r#"{"kind":"configured","database":"dbd_sandbox_x","server":"db:5432"}"#);
         assert_eq!(serde_json::from_str::<SandboxLocation>(&text).unwrap(), location);
+    }
+
+    #[test]
+    fn a_server_that_foretells_logs_like_the_target_and_one_that_is_filled_does_not() {
+        let target = [("fsync", "off"), ("wal_level", "logical"), ("wal_compression", "zstd"), ("work_mem", "4096")];
+        let target = target.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let of = |logs| -> Vec<String> {
+            like_the_target(&target, logs).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+        };
+        assert_eq!(of(false), ["work_mem=4096"]);
+        let logging = ["wal_level=replica", "fsync=off", "full_page_writes=on", "wal_compression=on"];
+        assert_eq!(of(true), [&["work_mem=4096"], logging.as_slice()].concat());
     }
 
     #[test]

@@ -76,6 +76,23 @@ pub async fn fill(
     snapshot: Option<String>,
     progress: Progress<'_>,
 ) -> Result<Filled, Failure> {
+    let filled = rows_of(database, backups, order, rows, source, snapshot, progress).await?;
+    if !rows.none {
+        // Until then whoever reads a row asks whether its transaction is over, which takes longer than most of what is to be foretold.
+        database.vacuum(&order.url, &[]).await?;
+    }
+    Ok(filled)
+}
+
+async fn rows_of(
+    database: &dyn Database,
+    backups: &dyn Backups,
+    order: &FillOrder,
+    rows: &Rows,
+    source: &ConnectionUrl,
+    snapshot: Option<String>,
+    progress: Progress<'_>,
+) -> Result<Filled, Failure> {
     if !rows.copied() {
         return backups.fill(order, progress).await;
     }

@@ -166,6 +166,11 @@ impl Runner<'_> {
             if let Err(failure) = self.try_way(url, &mut trace.ways, tried).await {
                 trace.ways.broke_off(place, &failure);
             }
+            // What the trials rolled back lies about in the tables, and every statement would have to pass over it.
+            let wrote = trace.ways.wrote(place);
+            if !wrote.is_empty() {
+                self.world.database.vacuum(looked_at, &wrote).await?;
+            }
             let order = ApplyOrder {
                 url,
                 holder: &holder,

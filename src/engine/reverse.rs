@@ -112,6 +112,11 @@ impl Ways {
         self.found.get(place).map_or_else(Around::default, |way| around(&way.undo))
     }
 
+    /// The tables the step at `place` wrote to when it was tried.
+    pub(super) fn wrote(&self, place: usize) -> Vec<String> {
+        self.found.get(place).map_or_else(Vec::new, |way| way.writes.keys().cloned().collect())
+    }
+
     /// Whether a step sets the table aside that it drops.
     pub(super) fn sets_aside(&self, table: &str) -> bool {
         let moved = format!("ALTER TABLE {table} SET SCHEMA {ROOM}");
@@ -191,6 +196,12 @@ impl Runner<'_> {
             return Ok(());
         }
         let trial = self.world.database.trial(url, tried.timeout_ms).await?;
+        let done = self.try_in(trial.as_ref(), ways, tried).await;
+        trial.end().await;
+        done
+    }
+
+    async fn try_in(&self, trial: &dyn Trial, ways: &mut Ways, tried: Tried<'_>) -> Result<(), Failure> {
         let statements: Vec<String> = tried.step.statements.iter().map(|span| span.of(tried.text).to_owned()).collect();
         let settings: Vec<String> = session_settings(tried.text, &tried.migration.units, tried.step.unit)
             .iter()
@@ -198,7 +209,7 @@ impl Runner<'_> {
             .collect();
         trial.run(&settings).await?;
         trial.mark().await?;
-        let deed = match self.look_at(trial.as_ref(), &ways.last, &statements).await {
+        let deed = match self.look_at(trial, &ways.last, &statements).await {
             Ok(deed) => deed,
             // Applying it will tell what is wrong with it.
             Err(failure) => {
@@ -226,10 +237,10 @@ impl Runner<'_> {
             && writes.is_none();
         // The names it left are the ones the next step begins with.
         if !deed.renamed.back.is_empty() {
-            ways.last = self.catalog_left(trial.as_ref(), &statements).await?;
+            ways.last = self.catalog_left(trial, &statements).await?;
         }
         let kept_as = (name.as_str(), about.as_str());
-        let softened = self.soften(trial.as_ref(), &statements, kept_as, &ways.last).await?;
+        let softened = self.soften(trial, &statements, kept_as, &ways.last).await?;
         if nothing {
             ways.say(UndoClass::Nothing, Vec::new(), Vec::new());
             return Ok(());
@@ -245,7 +256,7 @@ impl Runner<'_> {
             Some(Err(why)) => why_not.push(format!("what is dropped is not set aside: {why}")),
             Some(Ok(softened)) => {
                 let others = Others { name: &name, about: &about, last: &last, writes, forget: &forget };
-                match self.way_of_softened(trial.as_ref(), tried, &softened, &others).await? {
+                match self.way_of_softened(trial, tried, &softened, &others).await? {
                     Ok((way, notes)) => {
                         ways.say(UndoClass::InPlace(Box::new(way)), Vec::new(), notes);
                         return Ok(());
@@ -256,8 +267,7 @@ impl Runner<'_> {
         }
         let others = Others { name: &name, about: &about, last: &last, writes, forget: &forget };
         let seen = others.seen(&deed);
-        let proof =
-            Proof { runner: self, trial: trial.as_ref(), tried, statements: &statements, before: &last, deed: &deed };
+        let proof = Proof { runner: self, trial, tried, statements: &statements, before: &last, deed: &deed };
         if let Some((down, file)) = self.down_of(tried, &mut why_not) {
             let way = supplied(&seen, &down);
             match proof.of(way).await? {

@@ -404,6 +404,9 @@ pub trait Trial {
 
     /// What the row's columns hold now; `None` if there is no such row.
     async fn read(&self, written: &Written) -> Result<Option<String>, Failure>;
+
+    /// Takes everything back. That it cannot is no failure: then its session is gone, and the server does it.
+    async fn end(&self);
 }
 
 /// How a step is taken back in place.
@@ -525,6 +528,10 @@ pub trait Database {
 
     /// The rows of a tracking table; `None` if there is no such table.
     async fn applied(&self, url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure>;
+
+    /// Makes tables of a sandbox what autovacuum makes of those of a target: which rows are visible to all is known, and what was rolled back
+    /// is gone. All tables if none are named.
+    async fn vacuum(&self, url: &ConnectionUrl, tables: &[String]) -> Result<(), Failure>;
 
     /// Makes a sandbox behave for the target's role as the target does: memberships, rights on the database, session settings.
     async fn act_like(&self, url: &ConnectionUrl, target: &ServerFacts) -> Result<(), Failure>;

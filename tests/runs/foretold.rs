@@ -61,6 +61,24 @@ fn temporary_files_are_traced() {
 }
 
 #[test]
+fn the_sandbox_is_as_a_live_table_is_when_a_statement_runs_in_it() {
+    // As many rows as there are pages, and as pages whose rows everybody sees; what the trials of the way back wrote is gone.
+    let pages = "select from generate_series(1, pg_relation_size('notes') / 8192)";
+    let visible = "select from generate_series(1, (select relallvisible from pg_class where relname = 'notes'))";
+    let update = "update notes set price = price + 1 where price < 50000";
+    let rows = |document: &Value, at: usize| {
+        document["rehearsal"]["migrations"][0]["statements"][at]["rows"].as_u64().unwrap_or_default()
+    };
+    let (_, alone) = forecast(&[&format!("{pages};\n{visible};")]);
+    let there = rows(&alone, 0);
+    assert!(there > 100, "{alone:#}");
+    assert_eq!(rows(&alone, 1), there, "after the restore: {alone:#}");
+    let (_, written) = forecast(&[&format!("{pages};\n{visible};\n{update};")]);
+    assert_eq!(written["rehearsal"]["migrations"][0]["statements"][2]["rows"], 49_999, "{written:#}");
+    assert_eq!((rows(&written, 0), rows(&written, 1)), (there, there), "after the trials: {written:#}");
+}
+
+#[test]
 fn a_forecast_over_the_budget_refuses_the_run_and_names_the_statement_and_the_way_out() {
     let project = Project::new();
     project

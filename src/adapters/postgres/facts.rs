@@ -73,7 +73,9 @@ pub async fn facts(url: &ConnectionUrl) -> Result<ServerFacts, Failure> {
         .query(
             "SELECT name, reset_val FROM pg_catalog.pg_settings WHERE name IN ( \
                'TimeZone', 'default_text_search_config', 'standard_conforming_strings', 'array_nulls', 'default_toast_compression', \
-               'max_locks_per_transaction', 'lc_messages', 'DateStyle', 'IntervalStyle', 'xmloption', 'quote_all_identifiers') \
+               'max_locks_per_transaction', 'lc_messages', 'DateStyle', 'IntervalStyle', 'xmloption', 'quote_all_identifiers', \
+               'wal_level', 'fsync', 'full_page_writes', 'wal_compression', 'jit', 'work_mem', 'maintenance_work_mem', 'hash_mem_multiplier', \
+               'max_parallel_maintenance_workers', 'max_parallel_workers_per_gather', 'seq_page_cost', 'random_page_cost', 'effective_cache_size') \
              AND source NOT IN ('client', 'database', 'user', 'database user', 'session') AND name <> 'lc_messages' AND reset_val <> ''",
             &[],
         )
@@ -440,6 +442,22 @@ pub async fn column_has_values(url: &ConnectionUrl, table: &str, column: &str) -
         .map_err(|error| query_failed(url, &format!("looking for values in {table}.{column}"), &error))?;
     session.close().await;
     Ok(row.get(0))
+}
+
+/// Vacuums those of `tables` that are there, or all there are if none are named.
+pub async fn vacuum(url: &ConnectionUrl, tables: &[String]) -> Result<(), Failure> {
+    let session = connect(url, "dbd").await?;
+    let failed = |error: tokio_postgres::Error| query_failed(url, "vacuuming the sandbox", &error);
+    let there = "SELECT name FROM pg_catalog.unnest($1::text[]) AS name WHERE pg_catalog.to_regclass(name) IS NOT NULL";
+    let there = session.client.query(there, &[&tables]).await.map_err(failed)?;
+    if tables.is_empty() || !there.is_empty() {
+        let names: Vec<String> = there.iter().map(|row| row.get(0)).collect();
+        // Of what belongs to others it is only said that it is passed over.
+        session.client.batch_execute("SET client_min_messages = error").await.map_err(failed)?;
+        session.client.batch_execute(&format!("VACUUM {}", names.join(", "))).await.map_err(failed)?;
+    }
+    session.close().await;
+    Ok(())
 }
 
 /// Makes a sandbox behave for the role as the target does: the role's memberships, its rights on the database, and what the database and

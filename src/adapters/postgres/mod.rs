@@ -188,6 +188,10 @@ impl Database for Postgres {
         facts::applied(url, tracking).await
     }
 
+    async fn vacuum(&self, url: &ConnectionUrl, tables: &[String]) -> Result<(), Failure> {
+        facts::vacuum(url, tables).await
+    }
+
     async fn act_like(&self, url: &ConnectionUrl, target: &ServerFacts) -> Result<(), Failure> {
         facts::act_like(url, target).await
     }

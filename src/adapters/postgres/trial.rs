@@ -302,6 +302,10 @@ impl Trial for Tried {
         );
         Ok(self.ask(&sql, Some(&written.at)).await?.first().map(|row| row.get(0)))
     }
+
+    async fn end(&self) {
+        let _ = self.execute("ROLLBACK").await;
+    }
 }
 
 /// Another value of the column's type, made of the one that is there.

@@ -30,6 +30,7 @@ impl Sandboxes {
             database: scratch_database(&order.database).to_owned(),
             server_major: programs.version.major,
             server_settings: order.server_settings.clone(),
+            logs: false,
         };
         self.make_folder(&folder, &owner)?;
         passed(Boundary::SandboxFolder, "");
@@ -109,8 +110,8 @@ impl Sandboxes {
         sandbox_in(folder, &owner, Vec::new()).map(Some)
     }
 
-    /// Starts the server of a sandbox that is filled anew so that it logs what it writes, as every server does whose data somebody would miss.
-    /// Filling goes faster without; a statement that is to foretell how long it takes elsewhere must not.
+    /// Starts the server of a sandbox that is filled anew so that it logs what it writes and waits until that is on the disk, as every server
+    /// does whose data somebody would miss. Filling goes faster without; a statement that is to foretell how long it takes elsewhere must not.
     ///
     /// # Errors
     /// [`Code::SandboxFailed`] if it does not end or start; [`Code::ToolsMissing`].
@@ -129,7 +130,7 @@ impl Sandboxes {
                 ));
             }
         }
-        owner.server_settings.push(("wal_level".to_owned(), "replica".to_owned()));
+        owner.logs = true;
         self.start(folder, owner).await.map(drop)
     }
 
@@ -340,9 +341,8 @@ impl Sandboxes {
             command.env_remove(name);
         }
         command.arg("-D").arg(&data);
-        for (name, value) in
-            server_settings(programs.version.major, &folder.join("s")).into_iter().chain(owner.server_settings.clone())
-        {
+        let ours = server_settings(programs.version.major, &folder.join("s"));
+        for (name, value) in ours.into_iter().chain(like_the_target(&owner.server_settings, owner.logs)) {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         command
@@ -414,6 +414,30 @@ pub(super) fn server_settings(major: u32, socket_folder: &Path) -> Vec<(String, 
         settings.push(("client_connection_check_interval", "1s".to_owned()));
     }
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// How a server logs what it writes.
+const LOGGING: [(&str, &str); 4] =
+    [("wal_level", "replica"), ("fsync", "on"), ("full_page_writes", "on"), ("wal_compression", "off")];
+
+/// The target's settings, those of its log only if the sandbox `logs` like it; then the usual ones where the target's are not known.
+pub(super) fn like_the_target(target: &[(String, String)], logs: bool) -> Vec<(String, String)> {
+    let of_log = |name: &str| LOGGING.iter().any(|(one, _)| *one == name);
+    let mut settings: Vec<(String, String)> = target.iter().filter(|(name, _)| !of_log(name)).cloned().collect();
+    if logs {
+        settings.extend(LOGGING.iter().map(|(name, usual)| {
+            let found = target.iter().find(|(one, _)| one == name).map_or(*usual, |(_, value)| value);
+            let value = match (*name, found) {
+                // Not every server is built with every way to compress.
+                ("wal_compression", found) if found != "off" => "on",
+                // Nobody decodes it.
+                ("wal_level", "logical") => usual,
+                (_, found) => found,
+            };
+            ((*name).to_owned(), value.to_owned())
+        }));
+    }
+    settings
 }
 
 /// The name of the target's database, if a new one can have it.

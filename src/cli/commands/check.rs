@@ -283,16 +283,15 @@ async fn rehearse(
     let url = match target {
         Some(url) => {
             let made = copy(context, config, url, &id, false).await?;
-            if made.roles_kept {
-                let liked = database.act_like(&made.sandbox.url, &made.facts).await;
-                if let Err(failure) = liked {
-                    sandboxes.remove(&id).await?;
-                    return Err(failure);
-                }
-                made.sandbox.url.acting_as(&made.facts.role)
-            } else {
-                made.sandbox.url
+            let mut liked = sandboxes.log_everything(&made.sandbox).await;
+            if made.roles_kept && liked.is_ok() {
+                liked = database.act_like(&made.sandbox.url, &made.facts).await;
             }
+            if let Err(failure) = liked {
+                sandboxes.remove(&id).await?;
+                return Err(failure);
+            }
+            if made.roles_kept { made.sandbox.url.acting_as(&made.facts.role) } else { made.sandbox.url }
         }
         None => sandboxes.create(&id, &super::compare::like_nothing(), false).await?.url,
     };

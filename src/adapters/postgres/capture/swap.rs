@@ -20,6 +20,7 @@ use futures_util::{SinkExt, StreamExt};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 /// How long the shadow may take to come close before the target is closed.
 const APPROACH: Duration = Duration::from_secs(600);
@@ -32,6 +33,9 @@ const CLOSE_BY: Duration = Duration::from_millis(50);
 
 /// How long opening a target again is tried.
 const OPENING: Duration = Duration::from_secs(10);
+
+/// How long a session that this role may not end is given to leave by itself.
+const LOOKING_IN: Duration = Duration::from_millis(300);
 
 /// How long the drain of a closed target may take.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -372,14 +376,25 @@ async fn empty(order: &SwapOrder<'_>, office: &Client, database: &str, ours: &[i
             .await
             .map_err(failed)?
             .get(0);
-        let row = office
+        let counted = office
             .query_one(
                 "SELECT count(*), count(*) FILTER (WHERE pg_catalog.pg_terminate_backend(pid)), min(pid), min(usename) FROM pg_catalog.pg_stat_activity \
                  WHERE datname = $1 AND pid <> ALL ($2) AND usesysid IS NOT NULL",
                 &[&database, &ours],
             )
-            .await
-            .map_err(failed)?;
+            .await;
+        let row = match counted {
+            Ok(row) => row,
+            // A superuser's session, which this role may not end; it may be on its way out, as one that only looked in is.
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                if begun.elapsed() < LOOKING_IN {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    continue;
+                }
+                return Err(whose(office, database, ours, failed(error)).await);
+            }
+            Err(error) => return Err(failed(error)),
+        };
         let left: i64 = row.get(0);
         if left == 0 && starting == 0 {
             return Ok(ended);
@@ -401,6 +416,14 @@ async fn empty(order: &SwapOrder<'_>, office: &Client, database: &str, ours: &[i
         // Waiting for a state of the server that it does not announce.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Names the sessions that are in the way.
+async fn whose(office: &Client, database: &str, ours: &[i32], failure: Failure) -> Failure {
+    let sql = "SELECT pg_catalog.format('pid %s of %s, %s', pid, usename, COALESCE(NULLIF(application_name, ''), backend_type)) \
+               FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND pid <> ALL ($2) AND usesysid IS NOT NULL LIMIT 5";
+    let there = office.query(sql, &[&database, &ours]).await.unwrap_or_default();
+    there.iter().fold(failure, |failure, row| failure.cause(format!("in {database}: {}", row.get::<_, String>(0))))
 }
 
 /// Replays the last of it: nobody writes any more.
