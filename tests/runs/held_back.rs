@@ -208,7 +208,10 @@ fn killed_while_clients_wait_they_are_let_go_on_by_whoever_is_left() {
         }
         bouncer.sql(&it.database, "insert into orders (customer, price) values (1, 4711)");
         if !watched {
-            // As if that had not come to it.
+            // As if that had not come to it; whoever clears up looks after it, and so does whoever goes on.
+            bouncer.console(&format!("PAUSE \"{}\"", it.database));
+            it.dbd(&["sandbox", "gc", "--json"]).expect(0);
+            assert!(!bouncer.is_paused(&it.database));
             bouncer.console(&format!("PAUSE \"{}\"", it.database));
         }
         it.set("RESUMED", "yes");

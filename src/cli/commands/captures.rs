@@ -3,6 +3,7 @@
 use super::{Story, stories};
 use crate::cli::Context;
 use crate::config::Config;
+use crate::domain::effect::Effect;
 use crate::domain::event::Event;
 use crate::domain::failure::Failure;
 use crate::domain::ids::EffectId;
@@ -13,7 +14,8 @@ use crate::engine::capture::of_run;
 use crate::engine::runner::Runner;
 use crate::engine::stop::stop;
 use crate::engine::watch::Nobody;
-use crate::ports::capture::CaptureOrder;
+use crate::ports::capture::{CaptureOrder, SwapStanding};
+use crate::ports::journal::Journal;
 use crate::wire::OpenJournal;
 
 /// Which captures are ended.
@@ -70,7 +72,35 @@ pub(super) async fn retire_everywhere(context: &Context, config: &Config) -> Res
     for name in config.environments() {
         let Ok(environment) = config.environment(name.as_str()) else { continue };
         let world = crate::wire::world(config, &environment, "captures")?;
+        reopen(context, &journal, environment.name.as_str(), &world).await?;
         retire(context, config, &mut journal, &world, Which::Over).await?;
+    }
+    Ok(())
+}
+
+/// Opens a target that a swap left closed, and lets the clients go on whom it holds back at the pooler, where the swap's process is dead and
+/// so is the one that was to do this. Going on with the run does the same, but nobody may be there to go on with it.
+async fn reopen(context: &Context, journal: &OpenJournal, environment: &str, world: &World) -> Result<(), Failure> {
+    // Somebody is at it: then it is theirs.
+    let Ok(_lock) = journal.lock(environment, "sandbox gc") else { return Ok(()) };
+    for Story { run, .. } in stories(journal)? {
+        let here = run.request.as_ref().is_some_and(|request| request.target == world.target.place());
+        let swapping = run.flight.as_ref().filter(|flight| here && flight.effect == Effect::Swap);
+        let (Some(flight), Some(capture)) = (swapping, of_run(&run)) else { continue };
+        let order = CaptureOrder { url: &world.target, capture: &capture, effect: &flight.id };
+        let stands = async {
+            let fenced = world.captures.fence(&world.target, &capture, &flight.id).await?;
+            world.captures.standing(&order, &fenced).await
+        };
+        let stands = stands.await;
+        let mut shell = context.shell.borrow_mut();
+        match stands {
+            Ok(SwapStanding::NotSwapped { evidence } | SwapStanding::Swapped { evidence, .. }) => shell.note(&format!(
+                "{id} was cut off while the names were to change: {evidence}; `dbd resume {id}` goes on",
+                id = run.id
+            )),
+            Err(failure) => shell.warn(&failure),
+        }
     }
     Ok(())
 }
