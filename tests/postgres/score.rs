@@ -106,7 +106,8 @@ impl Witness {
                 }
                 Some(_) => {}
             }
-            let concurrently = words.iter().any(|word| word.trim_matches(|c| "(,);".contains(c)) == "concurrently") && words[0] != "refresh";
+            let concurrently = words.iter().any(|word| word.trim_matches(|c| "(,);".contains(c)) == "concurrently")
+                && words[0] != "refresh";
             let alone = concurrently || words[0] == "vacuum" || statement.starts_with("reindex schema");
             if !alone && !block {
                 self.client.batch_execute("begin").await.unwrap();
