@@ -30,6 +30,9 @@ impl fmt::Display for Rel {
         if self.name == Name::UNKNOWN {
             return f.write_str(Name::UNKNOWN);
         }
+        if self.schema == Name::UNKNOWN {
+            return f.write_str(&quote_ident(&self.name));
+        }
         write!(f, "{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
     }
 }
@@ -286,7 +289,7 @@ impl Facts {
     #[must_use]
     pub fn target_of(&self, rel: Rel) -> Target<'_> {
         let relation = self.relations.get(&rel);
-        if rel.name == Name::UNKNOWN {
+        if rel.name == Name::UNKNOWN || rel.schema == Name::UNKNOWN {
             return Target { rel, relation: None, live: true, existed: true, size: Size::default() };
         }
         match relation {
@@ -447,14 +450,17 @@ impl Facts {
                     self.search_path.insert(0, "pg_temp".to_owned());
                 }
             }
-            Act::CreateOther { thing, name, .. } => {
+            Act::CreateOther { thing, name, lenient } => {
                 let rel = self.new_rel(name);
                 let kind = match thing {
                     Thing::MaterializedView => RelationKind::MaterializedView,
                     _ => RelationKind::Bare,
                 };
                 let made = Relation { here: true, columns_known: false, ..Relation::new(kind) };
-                self.relations.entry(rel).or_insert(made);
+                // What was there under the name is gone by now, else it would fail.
+                if !lenient || !self.relations.contains_key(&rel) {
+                    self.relations.insert(rel, made);
+                }
             }
             Act::Alter { table, alter, .. } => self.alter(table, alter),
             Act::CreateIndex { table, index, columns, computed_from, .. } => {
@@ -543,7 +549,7 @@ impl Facts {
     /// What is known of a relation that only a statement speaks of.
     fn relation(&mut self, rel: &Rel) -> Option<&mut Relation> {
         if !self.relations.contains_key(rel) {
-            if self.complete || rel.name == Name::UNKNOWN {
+            if self.complete || rel.name == Name::UNKNOWN || rel.schema == Name::UNKNOWN {
                 return None;
             }
             let spoken_of = Relation { columns_known: false, ..Relation::new(RelationKind::Table) };
