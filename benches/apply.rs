@@ -1,7 +1,7 @@
 //! Applies a folder of numbered SQL files through dbd's apply step and nothing else: a contender beside `psql` and other tools.
 //!
 //! `cargo bench --no-run --bench apply` makes it; `target/release/deps/apply-<hash> URL FOLDER [JOURNAL]` runs it. It takes the target's lock, installs the
-//! ledger, and then does for each pending migration what the loop does: checks the lease and applies the step. With the path of a journal it
+//! ledger, and then applies each pending migration as the loop does, in a transaction that begins with the lease and the ledger's row. With the path of a journal it
 //! also appends the intent before and the outcome after it, each synced to disk. No dump, no rehearsal, no look at the catalog.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, clippy::unwrap_used)]
@@ -97,7 +97,7 @@ async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<usize
         let epoch = journal.take_epoch("bench", &run, "bench", now()).unwrap();
         Record { journal, run: run.clone(), actor, epoch, rseq: 0 }
     });
-    let hold = database.hold(&url, &run, "bench").await?;
+    let _hold = database.hold(&url, &run, "bench").await?;
     let origin = "bench".to_owned();
     let holder = Holder::new(run.clone(), origin.clone(), 1, "b3:0123456789abcdef", "bench".to_owned());
     database.prepare(&url, Some(&tracking), &holder).await?;
@@ -106,7 +106,6 @@ async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<usize
     for (place, step) in decide::steps(&pending).into_iter().enumerate() {
         let migration = &pending[step.migration].migration;
         let effect = EffectId::derive(&origin, &run, &format!("migrate {place}"), step.digest.as_str().as_bytes());
-        database.check_lease(&url, Some(&hold), &holder).await?;
         if let Some(record) = &mut record {
             record.append(&Event::Intended { effect: Effect::Migrate { step: place }, id: effect.clone(), attempt: 1 });
         }

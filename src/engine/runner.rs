@@ -457,6 +457,8 @@ impl<'a> Runner<'a> {
     async fn hold_target(&mut self, effect: Effect) -> Result<(), Failure> {
         match effect {
             Effect::PrepareTarget | Effect::StartCapture => self.own_target().await,
+            // Its own first row is not written without the lease.
+            Effect::Migrate { .. } if self.leased => self.take_hold().await,
             _ if self.beyond_preparing() => self.own_target().await,
             _ => Ok(()),
         }

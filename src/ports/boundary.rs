@@ -73,7 +73,7 @@ boundaries! {
     RowWritten = "ledger row written";
     /// A statement of the user's ran.
     StatementRan = "statement ran";
-    /// Within a step's transaction: all is done but the commit.
+    /// Within a step's transaction: all is said but the commit.
     BeforeCommit = "before commit";
     /// A step is committed.
     AfterCommit = "after commit";

@@ -1,4 +1,4 @@
-//! A proxy between dbd and a server that cuts one migrating session at its COMMIT: before the server heard of it, or before the client did.
+//! A proxy between dbd and a server that cuts the session of one migration at its COMMIT: before the server heard of it, or before the client did.
 
 use super::pg::Server;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before `server` that cuts the second session of a migration once.
+    /// A proxy before `server` that cuts the session of the second migration once.
     pub fn before(server: &'static Server, cut: Cut) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -68,12 +68,12 @@ fn session(mut client: TcpStream, server: &Server, cut: Cut, cuts: &AtomicUsize,
         }
         let _ = to_client.shutdown(Shutdown::Both);
     });
-    let (mut chosen, mut first) = (false, true);
+    let mut chosen = false;
     let mut bytes = [0; 16_384];
     while let Ok(read @ 1..) = client.read(&mut bytes) {
         let said = &bytes[..read];
         let has = |word: &[u8]| said.windows(word.len()).any(|window| window == word);
-        if std::mem::take(&mut first) && has(b"application_name\0dbd:") {
+        if has(b"INSERT INTO dbd.ledger") {
             chosen = migrating.fetch_add(1, Ordering::SeqCst) == 1;
         }
         if chosen && has(b"COMMIT\0") {

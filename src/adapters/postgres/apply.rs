@@ -19,7 +19,7 @@ use crate::domain::failure::{Certainty, Failure};
 use crate::domain::migration::{AloneProbe, Span, UnitMode, VERIFIED, session_settings, tables_of};
 use crate::domain::rehearsal::{StatementTrace, Window};
 use crate::ports::boundary::{Boundary, passed};
-use crate::ports::database::{Applied, ApplyOrder, MIGRATING, NotApplied};
+use crate::ports::database::{Applied, ApplyOrder, Around, MIGRATING, NotApplied};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use std::time::{Duration, Instant};
 use tokio_postgres::error::{DbError, ErrorPosition, SqlState};
@@ -127,7 +127,7 @@ async fn once(
         Some(session) => session,
         None => connect(order.url, &name).await.map_err(Trouble::Certain)?,
     };
-    let xid = within(order, &session, again, left, trace).await;
+    let xid = within(order, &session, (again, share), left, trace).await;
     match xid {
         Ok(_) if share => kept.put(order.url, session),
         _ => session.close().await,
@@ -135,11 +135,11 @@ async fn once(
     xid
 }
 
-/// One try in a session, which is `again` that of an earlier step.
+/// One try in a session, which is `again` that of an earlier step, and whose statements leave it as it was if it is `shared`.
 async fn within(
     order: &ApplyOrder<'_>,
     session: &Session,
-    again: bool,
+    (again, shared): (bool, bool),
     left: Duration,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
@@ -172,7 +172,8 @@ async fn within(
     );
     let mut line = Line::new(order, &session.client);
     if again {
-        if session.major >= FLUSHES {
+        // The guard of a way back, which is among what is done around the step, counts what its own transaction wrote.
+        if session.major >= FLUSHES && order.around != Around::default() {
             line.send(Part::Cleared, REPORT, trace).await?;
         }
         line.send(Part::Cleared, CLEAR, trace).await?;
@@ -194,7 +195,7 @@ async fn within(
         false => None,
     };
     match &order.step.mode {
-        UnitMode::Transaction => in_transaction(order, session, &begin, line, observer, trace).await,
+        UnitMode::Transaction => in_transaction(order, (session, shared), &begin, line, observer, trace).await,
         UnitMode::Alone { probe } => {
             line.settle(trace).await?;
             let result = alone(order, session, probe, left, observer, trace).await;
@@ -207,16 +208,18 @@ async fn within(
     }
 }
 
-/// Everything up to the COMMIT goes out without waiting, unless it is watched; a failure anywhere takes all of it back.
+/// Everything goes out without waiting, unless it is watched; a failure anywhere takes all of it back.
+///
+/// In a session that is `shared` the COMMIT as well, once the row is known to be there: behind a statement that failed the server makes a
+/// ROLLBACK of it. Only a `ROLLBACK TO SAVEPOINT` would undo that, which no such step holds.
 async fn in_transaction<'a>(
     order: &'a ApplyOrder<'a>,
-    session: &'a Session,
+    (session, shared): (&'a Session, bool),
     begin: &'a str,
     mut line: Line<'a>,
     mut observer: Option<Observer>,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
-    let client = &session.client;
     line.send(Part::Row, begin, trace).await?;
     // What dbd does before the first statement is timed, as its locks are held from there on.
     let timed = observer.is_some() || !order.around.before.is_empty();
@@ -240,6 +243,7 @@ async fn in_transaction<'a>(
         }
     }
     let mut closing = None;
+    let mut savepoints = false;
     if !order.around.after.is_empty() {
         line.settle(trace).await?;
         closing = Some(Instant::now());
@@ -250,6 +254,7 @@ async fn in_transaction<'a>(
     if let Some(sql) = &order.bookkeeping {
         let row = match sql.split_once(VERIFIED) {
             Some((looks, row)) => {
+                savepoints = true;
                 line.send(Part::Verify, looks, trace).await?;
                 row
             }
@@ -257,19 +262,16 @@ async fn in_transaction<'a>(
         };
         line.send(Part::Bookkeeping, row, trace).await?;
     }
-    line.settle(trace).await?;
-    let closing = closing.unwrap_or_else(Instant::now);
+    if shared && !savepoints && order.around == Around::default() {
+        line.settle_row(trace).await?;
+    } else {
+        line.settle(trace).await?;
+    }
     passed(Boundary::BeforeCommit, order.place());
-    // Constraints that were deferred are checked here.
-    client.batch_execute("COMMIT").await.map_err(|error| {
-        if lost(&error) {
-            ours(order, "committing", &error)
-        } else {
-            theirs(order, order.step.statements.last(), &error, "COMMIT: ")
-        }
-    })?;
+    line.send(Part::Commit, "COMMIT", trace).await?;
+    line.settle(trace).await?;
     // Watching takes time between the statements: their own and what comes before and behind them is what counts.
-    let mut held = millis(closing);
+    let mut held = closing.map_or(line.commit_ms, millis);
     match observer {
         Some(_) => {
             if let Some(last) = trace.last_mut() {

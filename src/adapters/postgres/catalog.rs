@@ -5,10 +5,13 @@
 //! and for every role. Deparsing a view takes an `ACCESS SHARE` lock on its tables; a caller that must not wait sets `lock_timeout`.
 
 use super::catalog_queries as queries;
+use crate::domain::schema::catalog::Attributes;
 use crate::domain::schema::{Catalog, Kind, Object, ObjectKey};
+use compact_str::CompactString;
 use futures_util::TryStreamExt;
 use serde_json::Value;
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error as StdError;
 use std::pin::pin;
@@ -148,7 +151,6 @@ async fn unpin<C: GenericClient>(client: &C, settings: &[(String, String)]) -> R
 async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result<Catalog, Error> {
     let version = "select current_setting('server_version_num')::int";
     let version = client.query_typed_one(version, &[]).await?.try_get(0)?;
-    // Sorted once, at the end: names of one schema begin alike, so that comparing them is what takes the time.
     let mut found = Vec::new();
     let mut relations = HashMap::new();
     let (tables, left_out): (String, &[&(dyn ToSql + Sync)]) = (queries::tables(), &[&exclude.tables]);
@@ -162,6 +164,10 @@ async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result
         Ok(())
     });
     tables.await?;
+    let ranks = ranks(relations.iter().map(|(relation, key)| (*relation, key)));
+    let rank = |row: &Read<'_>| -> Result<u32, Error> {
+        Ok(ranks.get(&row.get::<u32>("relation")?).copied().unwrap_or_default())
+    };
     // What hangs on a relation that was left out is left out with it.
     let of = |row: &Read<'_>| -> Result<Option<&ObjectKey>, Error> { Ok(relations.get(&row.get::<u32>("relation")?)) };
     let part = |row: &Read<'_>, of: &ObjectKey| -> Result<String, Error> {
@@ -176,35 +182,77 @@ async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result
         let key = ObjectKey::new(kind, part(row, of)?);
         let found = &mut found.borrow_mut();
         if let Some(default) = row.get::<Option<String>>("default")? {
-            let attributes = BTreeMap::from([("expr".to_owned(), Value::String(default))]);
+            let attributes = Attributes::from_iter([("expr".into(), Value::String(default))]);
             let object = Object { parent: Some(key.clone()), inherited: false, position: 0, attributes };
-            found.push((ObjectKey::new(Kind::Default, key.name.clone()), object));
+            let default = ObjectKey::new(Kind::Default, key.name.clone());
+            found.push(Found::part(rank(row)?, row.get("part")?, default, object));
         }
-        row.tell(key, Some(of.clone()), found)
+        row.tell(key, Some((of.clone(), rank(row)?)), found)
     });
     let constraints = read_each(client, queries::CONSTRAINTS, &[], |row| {
         let Some(of) = of(row)? else { return Ok(()) };
-        row.tell(ObjectKey::new(Kind::Constraint, part(row, of)?), Some(of.clone()), &mut found.borrow_mut())
+        let key = ObjectKey::new(Kind::Constraint, part(row, of)?);
+        row.tell(key, Some((of.clone(), rank(row)?)), &mut found.borrow_mut())
     });
     let indexes = read_each(client, queries::INDEXES, &[], |row| {
         let Some(of) = of(row)? else { return Ok(()) };
         let key = ObjectKey::new(Kind::Index, row.get::<String>("name")?);
-        row.tell(key, Some(of.clone()), &mut found.borrow_mut())
+        row.tell(key, Some((of.clone(), 0)), &mut found.borrow_mut())
     });
     let objects = queries::objects(version);
     let others = read_each(client, &objects, left_out, |row| {
         let KindColumn(kind) = row.get("kind")?;
         let parent: Option<KeyColumn> = row.get("parent")?;
-        let Json(attributes) = row.get::<Json<BTreeMap<String, Value>>>("attributes")?;
+        let Json(attributes) = row.get::<Json<Attributes>>("attributes")?;
         let parent = parent.map(|KeyColumn(key)| key);
         let object = Object { parent, inherited: row.get("inherited")?, position: 0, attributes };
-        found.borrow_mut().push((ObjectKey::new(kind, row.get::<String>("name")?), object));
+        found.borrow_mut().push(Found::whole(ObjectKey::new(kind, row.get::<String>("name")?), object));
         Ok(())
     });
     futures_util::try_join!(columns, constraints, indexes, others)?;
-    let mut catalog = Catalog { objects: found.into_inner().into_iter().collect() };
+    let mut found = found.into_inner();
+    // Names of one schema begin alike, so that comparing them is what takes the time.
+    found.sort_unstable_by(Found::order);
+    let mut catalog = Catalog { objects: found.into_iter().map(|one| (one.key, one.object)).collect() };
     as_without_capture(client, &mut catalog).await?;
     Ok(catalog)
+}
+
+/// The place of each relation among all by their names, from 1 on: the order in which what hangs on them stands, `relation.part`.
+fn ranks<'a>(relations: impl Iterator<Item = (u32, &'a ObjectKey)>) -> HashMap<u32, u32> {
+    let mut names: Vec<(String, u32)> = relations.map(|(relation, key)| (format!("{}.", key.name), relation)).collect();
+    names.sort_unstable();
+    names.into_iter().zip(1..).map(|((_, relation), rank)| (relation, rank)).collect()
+}
+
+/// An object that was read, and what tells its place without a look at its name.
+struct Found {
+    /// The rank of the relation it hangs on by its name; 0 if its name does not begin with one.
+    rank: u32,
+    /// How the rest of its name begins, as a number.
+    begins: u64,
+    key: ObjectKey,
+    object: Object,
+}
+
+impl Found {
+    fn whole(key: ObjectKey, object: Object) -> Self {
+        Self { rank: 0, begins: 0, key, object }
+    }
+
+    fn part(rank: u32, part: &str, key: ObjectKey, object: Object) -> Self {
+        let mut begins = [0; 8];
+        for (to, from) in begins.iter_mut().zip(part.bytes()) {
+            *to = from;
+        }
+        Self { rank, begins: u64::from_be_bytes(begins), key, object }
+    }
+
+    /// The order of their keys, as long as those of one kind were all found in the same way.
+    fn order(&self, other: &Self) -> Ordering {
+        let place = |one: &Self| (one.key.kind, one.rank, one.begins);
+        place(self).cmp(&place(other)).then_with(|| self.key.name.cmp(&other.key.name))
+    }
 }
 
 /// Runs a statement and hands each row to `visit` as it comes.
@@ -215,12 +263,19 @@ async fn read_each<C: GenericClient>(
     mut visit: impl FnMut(&Read<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let statement = client.prepare(sql).await?;
-    let columns = statement.columns().iter();
-    let columns: Vec<(&str, Type)> = columns.map(|column| (column.name(), column.type_().clone())).collect();
+    let columns: Vec<&str> = statement.columns().iter().map(tokio_postgres::Column::name).collect();
+    let mut attributes: Vec<(usize, CompactString, Type)> = Vec::new();
+    for (place, column) in statement.columns().iter().enumerate() {
+        if !Read::OWN.contains(&column.name()) {
+            attributes.push((place, column.name().into(), column.type_().clone()));
+        }
+    }
+    // In the order of the map they go into.
+    attributes.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
     let rows = client.query_raw(&statement, parameters.iter().copied()).await?;
     let mut rows = pin!(rows);
     while let Some(row) = rows.try_next().await? {
-        visit(&Read { row, columns: &columns })?;
+        visit(&Read { row, columns: &columns, attributes: &attributes })?;
     }
     Ok(())
 }
@@ -228,7 +283,9 @@ async fn read_each<C: GenericClient>(
 /// A row of a statement that names its columns after what is done with them.
 struct Read<'a> {
     row: Row,
-    columns: &'a [(&'a str, Type)],
+    columns: &'a [&'a str],
+    /// The columns that are attributes of the object.
+    attributes: &'a [(usize, CompactString, Type)],
 }
 
 impl Read<'_> {
@@ -242,39 +299,36 @@ impl Read<'_> {
 
     /// The value of a column the statement may not have.
     fn find<'r, T: FromSql<'r>>(&'r self, column: &str) -> Result<Option<T>, Error> {
-        match self.columns.iter().position(|(name, _)| *name == column) {
+        match self.columns.iter().position(|name| *name == column) {
             Some(place) => self.row.try_get(place),
             None => Ok(None),
         }
     }
 
-    /// Adds the object to those that were found, and the comment on it.
-    fn tell(
-        &self,
-        key: ObjectKey,
-        parent: Option<ObjectKey>,
-        found: &mut Vec<(ObjectKey, Object)>,
-    ) -> Result<(), Error> {
+    /// Adds the object to those that were found, and the comment on it. What its name begins with is told with its parent, by the rank.
+    fn tell(&self, key: ObjectKey, parent: Option<(ObjectKey, u32)>, found: &mut Vec<Found>) -> Result<(), Error> {
         if let Some(comment) = self.find::<String>("comment")? {
-            let attributes = BTreeMap::from([("text".to_owned(), Value::String(comment))]);
+            let attributes = Attributes::from_iter([("text".into(), Value::String(comment))]);
             let object = Object { parent: Some(key.clone()), inherited: false, position: 0, attributes };
-            found.push((ObjectKey::new(Kind::Comment, key.to_string()), object));
+            found.push(Found::whole(ObjectKey::new(Kind::Comment, key.to_string()), object));
         }
-        let mut attributes = BTreeMap::new();
-        for (place, (name, kind)) in self.columns.iter().enumerate() {
-            if !Self::OWN.contains(name)
-                && let Some(value) = self.value(place, kind)?
-            {
-                attributes.insert((*name).to_owned(), value);
+        let mut attributes = Attributes::with_capacity(self.attributes.len());
+        for (place, name, kind) in self.attributes {
+            if let Some(value) = self.value(*place, kind)? {
+                attributes.insert(name.clone(), value);
             }
         }
+        let (parent, rank) = parent.map_or((None, 0), |(parent, rank)| (Some(parent), rank));
         let object = Object {
             parent,
             inherited: self.find("inherited")?.unwrap_or_default(),
             position: self.find::<i16>("position")?.map_or(0, i32::from),
             attributes,
         };
-        found.push((key, object));
+        found.push(match rank {
+            0 => Found::whole(key, object),
+            rank => Found::part(rank, self.get("part")?, key, object),
+        });
         Ok(())
     }
 
@@ -306,9 +360,9 @@ async fn as_without_capture<C: GenericClient>(client: &C, catalog: &mut Catalog)
         let key = ObjectKey::new(Kind::Table, name);
         if let Some(table) = catalog.get(&key).cloned() {
             let mut table = table;
-            table.attributes.insert("replica_identity".to_owned(), Value::String(identity));
+            table.attributes.insert("replica_identity".into(), Value::String(identity));
             if let Some(index) = index {
-                table.attributes.insert("replica_identity_index".to_owned(), Value::String(index));
+                table.attributes.insert("replica_identity_index".into(), Value::String(index));
             }
             catalog.insert(key, table);
         }

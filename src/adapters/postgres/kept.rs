@@ -1,6 +1,6 @@
-//! The session that one step leaves to the next.
+//! The session that one step leaves to the next, and the making ready of the target to the first.
 //!
-//! To connect is most of what a small step costs. A session is handed on only between steps in transactions whose statements can have left
+//! To connect is most of what a small step costs. A session is handed on only to and between steps in transactions whose statements can have left
 //! nothing in it that `DISCARD ALL` does not take away, and only after a commit; whatever else happens, the next step has a new one.
 
 use super::connect::Session;

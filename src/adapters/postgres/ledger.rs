@@ -119,8 +119,8 @@ async fn superseded_by(client: &Client, holder: &Holder) -> Failure {
     }
 }
 
-/// Installs the schema and writes the lease.
-pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<(), Failure> {
+/// Installs the schema and writes the lease; gives the session it did that in.
+pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<Session, Failure> {
     let session = connect(url, &format!("dbd prepare {}", holder.run)).await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, "installing dbd's bookkeeping", error);
     let quiet = "SET client_min_messages = warning; SET lock_timeout = '5s';";
@@ -138,8 +138,7 @@ pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &
     passed(Boundary::PrepareOpen, "");
     session.client.batch_execute("COMMIT").await.map_err(|error| failed(&error))?;
     passed(Boundary::Prepared, "");
-    session.close().await;
-    Ok(())
+    Ok(session)
 }
 
 /// Writes the lease alone.

@@ -2,9 +2,10 @@
 //! their order.
 //!
 //! It is only for what a failure takes back as a whole. The server carries out the messages one by one; behind one that fails, every other of the
-//! same transaction is refused, and the COMMIT is sent once all of them are answered.
+//! same transaction is refused, and a COMMIT rolls back.
 
 use super::apply::{Trouble, added, first_line, ours, theirs};
+use super::connect::lost;
 use super::ledger::{is_superseded, superseded};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -40,6 +41,8 @@ pub(super) enum Part<'a> {
     Verify,
     /// The row of the tool that owns the folder.
     Bookkeeping,
+    /// The end of the transaction.
+    Commit,
 }
 
 type Answer = Result<Vec<SimpleQueryMessage>, Error>;
@@ -57,11 +60,13 @@ pub(super) struct Line<'a> {
     sent: VecDeque<Sent<'a>>,
     /// The transaction that wrote the row in the ledger, once that is known.
     pub(super) xid: Option<String>,
+    /// How long the COMMIT was waited for, in milliseconds, once it is answered.
+    pub(super) commit_ms: u64,
 }
 
 impl<'a> Line<'a> {
     pub(super) fn new(order: &'a ApplyOrder<'a>, client: &'a Client) -> Self {
-        Self { order, client, sent: VecDeque::new(), xid: None }
+        Self { order, client, sent: VecDeque::new(), xid: None, commit_ms: 0 }
     }
 
     /// Sends a message. Where many are on their way already, the oldest is waited for first.
@@ -85,6 +90,14 @@ impl<'a> Line<'a> {
     /// Waits until everything that was sent is answered.
     pub(super) async fn settle(&mut self, trace: &mut Vec<StatementTrace>) -> Result<(), Trouble> {
         while !self.sent.is_empty() {
+            self.take(trace).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the row in the ledger is answered, and with it whatever was sent before.
+    pub(super) async fn settle_row(&mut self, trace: &mut Vec<StatementTrace>) -> Result<(), Trouble> {
+        while self.xid.is_none() && !self.sent.is_empty() {
             self.take(trace).await?;
         }
         Ok(())
@@ -137,6 +150,14 @@ impl<'a> Line<'a> {
             }
             Part::Bookkeeping => {
                 result.map_err(|error| ours(order, "writing the bookkeeping row", &error))?;
+            }
+            Part::Commit => {
+                // Constraints that were deferred are checked here.
+                result.map_err(|error| match lost(&error) {
+                    true => ours(order, "committing", &error),
+                    false => theirs(order, order.step.statements.last(), &error, "COMMIT: "),
+                })?;
+                self.commit_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
             }
         }
         Ok(())

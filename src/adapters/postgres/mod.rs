@@ -223,7 +223,10 @@ impl Database for Postgres {
     }
 
     async fn prepare(&self, url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<(), Failure> {
-        ledger::prepare(url, tracking, holder).await
+        let session = ledger::prepare(url, tracking, holder).await?;
+        // The first step may have it.
+        self.kept.put(url, session);
+        Ok(())
     }
 
     async fn take_lease(&self, url: &ConnectionUrl, holder: &Holder) -> Result<(), Failure> {

@@ -649,7 +649,8 @@ mod tests {
 
     fn catalog(objects: &[(&str, &str, Value)]) -> Catalog {
         let object = |(key, parent, attributes): &(&str, &str, Value)| {
-            let attributes = attributes.as_object().unwrap().clone().into_iter().collect();
+            let attributes =
+                attributes.as_object().unwrap().clone().into_iter().map(|(name, value)| (name.into(), value)).collect();
             let object = Object { parent: ObjectKey::parse(parent), attributes, ..Object::default() };
             (ObjectKey::parse(key).unwrap(), object)
         };

@@ -224,7 +224,13 @@ mod tests {
         objects
             .iter()
             .map(|(key, parent, attributes)| {
-                let attributes = attributes.as_object().unwrap().clone().into_iter().collect();
+                let attributes = attributes
+                    .as_object()
+                    .unwrap()
+                    .clone()
+                    .into_iter()
+                    .map(|(name, value)| (name.into(), value))
+                    .collect();
                 (
                     ObjectKey::parse(key).unwrap(),
                     Object { parent: ObjectKey::parse(parent), attributes, ..Object::default() },

@@ -1,5 +1,7 @@
 //! The catalog of one database as a value: every object by its kind and name, with what PostgreSQL says about it.
 
+use compact_str::CompactString;
+use litemap::LiteMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -220,6 +222,9 @@ pub(crate) fn last_part(name: &str) -> &str {
     parts(name).last().copied().unwrap_or(name)
 }
 
+/// What an object is like, by the attribute's name. Flat, as a large database has a hundred thousand objects of a handful of attributes each.
+pub type Attributes = LiteMap<CompactString, Value>;
+
 /// One object: what PostgreSQL says about it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Object {
@@ -235,8 +240,8 @@ pub struct Object {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub position: i32,
     /// What it is like. A missing attribute and one that is null are the same; the reader leaves nulls out.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub attributes: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "LiteMap::is_empty")]
+    pub attributes: Attributes,
 }
 
 /// Whether there is no position to say.
@@ -436,7 +441,7 @@ mod tests {
             parent: ObjectKey::parse("column:public.t.a"),
             inherited: false,
             position: 0,
-            attributes: [("text".to_owned(), json!("x"))].into(),
+            attributes: [("text".into(), json!("x"))].into_iter().collect(),
         };
         catalog.insert(key, object);
         let text = serde_json::to_string(&catalog).unwrap();
@@ -451,7 +456,9 @@ mod tests {
             (
                 ObjectKey::new(Kind::Table, "public.t"),
                 Object {
-                    attributes: [("owner".to_owned(), json!("a")), ("persistence".to_owned(), json!("p"))].into(),
+                    attributes: [("owner".into(), json!("a")), ("persistence".into(), json!("p"))]
+                        .into_iter()
+                        .collect(),
                     ..Object::default()
                 },
             ),

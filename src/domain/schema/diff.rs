@@ -165,7 +165,8 @@ fn root(catalog: &Catalog, key: &ObjectKey) -> ObjectKey {
 }
 
 fn as_value(object: &Object) -> Value {
-    let mut map: Map<String, Value> = object.attributes.clone().into_iter().collect();
+    let mut map: Map<String, Value> =
+        object.attributes.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
     if object.inherited {
         map.insert("inherited".to_owned(), Value::Bool(true));
     }
@@ -174,11 +175,11 @@ fn as_value(object: &Object) -> Value {
 
 /// The attributes in which two objects differ; being inherited counts as one.
 fn differing(old: &Object, new: &Object) -> BTreeMap<String, [Value; 2]> {
-    let names: BTreeSet<&String> = old.attributes.keys().chain(new.attributes.keys()).collect();
+    let names: BTreeSet<_> = old.attributes.keys().chain(new.attributes.keys()).collect();
     let mut differing: BTreeMap<String, [Value; 2]> = names
         .into_iter()
         .filter(|name| old.get(name) != new.get(name))
-        .map(|name| (name.clone(), [old.get(name).clone(), new.get(name).clone()]))
+        .map(|name| (name.to_string(), [old.get(name).clone(), new.get(name).clone()]))
         .collect();
     if old.inherited != new.inherited {
         let value = |inherited: bool| if inherited { Value::Bool(true) } else { Value::Null };
@@ -199,7 +200,13 @@ pub(crate) mod tests {
         objects
             .iter()
             .map(|(key, parent, attributes)| {
-                let attributes = attributes.as_object().unwrap().clone().into_iter().collect();
+                let attributes = attributes
+                    .as_object()
+                    .unwrap()
+                    .clone()
+                    .into_iter()
+                    .map(|(name, value)| (name.into(), value))
+                    .collect();
                 let object = Object { parent: ObjectKey::parse(parent), attributes, ..Object::default() };
                 (ObjectKey::parse(key).unwrap(), object)
             })
@@ -296,7 +303,7 @@ pub(crate) mod tests {
                 .prop_map(|(parent, inherited, attributes)| Object {
                     parent,
                     inherited,
-                    attributes,
+                    attributes: attributes.into_iter().map(|(name, value)| (name.into(), value)).collect(),
                     ..Object::default()
                 });
         prop::collection::btree_map(key, object, 0..5).prop_map(|objects| Catalog { objects })
@@ -318,7 +325,7 @@ pub(crate) mod tests {
             for key in catalog.objects.keys() {
                 let mut other = catalog.clone();
                 let object = other.objects.get_mut(key).expect("the key is from the same catalog");
-                if object.attributes.insert("x".to_owned(), value.clone()).as_ref() == Some(&value) {
+                if object.attributes.insert("x".into(), value.clone()).as_ref() == Some(&value) {
                     continue;
                 }
                 prop_assert_eq!(diff(&catalog, &other).len(), 1);

@@ -141,7 +141,7 @@ fn relaxed(before: &Catalog, after: &Catalog) -> Catalog {
             && table(after)
             && !after.get(key).is_some_and(|column| column.is("not_null"))
         {
-            object.attributes.insert("not_null".to_owned(), false.into());
+            object.attributes.insert("not_null".into(), false.into());
         }
     }
     relaxed
