@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-/// `== name`, the setup, `--`, the migration.
+/// `== name`, the setup, `--`, the migration. `DBD_HAZARD_CASES` names a file of others in the same form.
 const CASES: &str = include_str!("hazard_cases.sql");
 
 /// What counts in the score: work that keeps others waiting. That something fails or only waits behind a lock does not.
@@ -31,6 +31,7 @@ struct Sample<'a> {
     migration: &'a str,
 }
 
+#[allow(clippy::disallowed_methods, reason = "tests read the environment themselves")]
 fn samples() -> Vec<Sample<'static>> {
     let cases = match std::env::var("DBD_HAZARD_CASES") {
         Ok(file) => fs_err::read_to_string(file).unwrap().leak(),

@@ -1,10 +1,10 @@
 //! PostgreSQL's parse tree, turned into [`Act`]s. Nothing is known here of what exists; nothing is judged.
 
 use super::act::{
-    Act, Alter, Demand, Expr, Guard, Name, NewColumn, NewConstraint, NewTable, ReindexOf, Shape, Statement, Thing,
-    TypeName, Verb,
+    Act, Alter, Demand, Expr, Name, NewColumn, NewConstraint, NewTable, ReindexOf, Shape, Statement, Thing, TypeName,
+    Verb,
 };
-use super::expr::{computed_text, expr, strings, type_name};
+use super::expr::{expr, strings, type_name};
 use crate::domain::migration::{SplitError, pieces};
 use crate::domain::sql::tokens;
 use pg_query::protobuf::{
@@ -15,7 +15,7 @@ use pg_query::{Node, NodeEnum};
 
 /// The most a statement may be nested, as its tokens bound it, to be read: the parser's output is recursive C, and its encoding stops at a
 /// hundred levels anyway.
-const MOST_NESTING: usize = 1_000;
+pub(super) const MOST_NESTING: usize = 1_000;
 
 /// How deep blocks within functions within blocks are followed.
 const MOST_BLOCKS: usize = 4;
@@ -63,7 +63,7 @@ impl<'a> Places<'a> {
 }
 
 /// What one statement does; `None` if its tree cannot be read.
-fn acts(sql: &str, depth: usize) -> Option<Vec<Act>> {
+pub(super) fn acts(sql: &str, depth: usize) -> Option<Vec<Act>> {
     if nesting(sql) > MOST_NESTING {
         return None;
     }
@@ -94,7 +94,7 @@ fn body_at(language: &str, text: &str, depth: usize) -> Vec<Act> {
             match pg_query::parse_plpgsql(&format!("DO {quote}{text}{quote}")) {
                 Ok(tree) => {
                     let mut all = Vec::new();
-                    plpgsql(&tree, depth, &mut all);
+                    super::block::plpgsql(&tree, depth, &mut all);
                     all
                 }
                 Err(_) => vec![Act::Dynamic],
@@ -105,7 +105,7 @@ fn body_at(language: &str, text: &str, depth: usize) -> Vec<Act> {
 }
 
 /// The acts of a text of several statements; what does not parse is dynamic.
-fn several(text: &str, depth: usize) -> Vec<Act> {
+pub(super) fn several(text: &str, depth: usize) -> Vec<Act> {
     match pieces(text) {
         Ok(spans) => {
             spans.iter().flat_map(|span| acts(span.of(text), depth).unwrap_or_else(|| vec![Act::Dynamic])).collect()
@@ -124,7 +124,7 @@ fn dollar(text: &str) -> String {
 }
 
 /// A bound on how deep the tree of a statement can be: tokens since the last comma, over all open parentheses.
-fn nesting(sql: &str) -> usize {
+pub(super) fn nesting(sql: &str) -> usize {
     if sql.len() < MOST_NESTING {
         return 0;
     }
@@ -530,7 +530,7 @@ fn statement(node: &NodeEnum, parsed: &pg_query::ParseResult, depth: usize, all:
     }
 }
 
-fn constant(node: &Node) -> Option<String> {
+pub(super) fn constant(node: &Node) -> Option<String> {
     match &node.node {
         Some(NodeEnum::AConst(constant)) => match &constant.val {
             Some(a_const::Val::Sval(text)) => Some(text.sval.clone()),
@@ -825,86 +825,8 @@ fn rename(stmt: &protobuf::RenameStmt) -> Act {
     Act::Rename { thing, on, part, to: stmt.newname.clone(), schema: false }
 }
 
-/// Follows a PL/pgSQL tree: the SQL in it, what `EXECUTE` most likely runs, and the questions `IF` asks.
-fn plpgsql(tree: &serde_json::Value, depth: usize, all: &mut Vec<Act>) {
-    use serde_json::Value;
-    match tree {
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                plpgsql(item, depth, all);
-                if item.get("PLpgSQL_stmt_return").is_some() {
-                    return;
-                }
-                // What follows `IF ... THEN RETURN; END IF` runs if it was not so.
-                if let Some(guard) = leaves_if(item) {
-                    let mut rest = Vec::new();
-                    plpgsql(&Value::Array(items[at + 1..].to_vec()), depth, &mut rest);
-                    all.push(Act::Nested { guard: Some(Guard { there: !guard.there, ..guard }), acts: rest });
-                    return;
-                }
-            }
-        }
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let text = |field: &str| value.get(field)?.get("PLpgSQL_expr")?.get("query")?.as_str();
-                match key.as_str() {
-                    "PLpgSQL_stmt_execsql" => {
-                        if let Some(sql) = text("sqlstmt") {
-                            all.extend(acts(sql, depth).unwrap_or_else(|| vec![Act::Dynamic]));
-                        }
-                    }
-                    "PLpgSQL_stmt_call" => {
-                        if let Some(sql) = text("expr") {
-                            all.extend(acts(sql, depth).unwrap_or_else(|| vec![Act::Dynamic]));
-                        }
-                    }
-                    "PLpgSQL_stmt_perform" => {
-                        if let Some(sql) = text("expr") {
-                            all.extend(acts(sql, depth).unwrap_or_else(|| vec![Act::Dynamic]));
-                        }
-                    }
-                    "PLpgSQL_stmt_dynexecute" => match text("query").and_then(executed) {
-                        Some(sql) => all.extend(several(&sql, depth)),
-                        None => all.push(Act::Dynamic),
-                    },
-                    "PLpgSQL_stmt_if" => {
-                        let asked = text("cond").map(guards).unwrap_or_default();
-                        let mut inner = Vec::new();
-                        if let Some(then) = value.get("then_body") {
-                            plpgsql(then, depth, &mut inner);
-                        }
-                        all.push(under(&asked.guards, inner));
-                        let mut other = Vec::new();
-                        for part in ["elsif_list", "else_body"] {
-                            if let Some(part) = value.get(part) {
-                                plpgsql(part, depth, &mut other);
-                            }
-                        }
-                        if !other.is_empty() {
-                            let guard = asked.only().map(|guard| Guard { there: !guard.there, ..guard });
-                            all.push(Act::Nested { guard, acts: other });
-                        }
-                    }
-                    // A loop over what the catalog lists does nothing where it lists nothing.
-                    "PLpgSQL_stmt_fors" => {
-                        let asked = text("query").and_then(listed);
-                        let mut inner = Vec::new();
-                        if let Some(body) = value.get("body") {
-                            plpgsql(body, depth, &mut inner);
-                        }
-                        all.push(Act::Nested { guard: asked, acts: inner });
-                    }
-                    "PLpgSQL_expr" => {}
-                    _ => plpgsql(value, depth, all),
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
 /// The tree of an expression.
-fn expression(text: &str) -> Option<Node> {
+pub(super) fn expression(text: &str) -> Option<Node> {
     if nesting(text) > MOST_NESTING {
         return None;
     }
@@ -913,164 +835,6 @@ fn expression(text: &str) -> Option<Node> {
     match select.target_list.into_iter().next()?.node? {
         NodeEnum::ResTarget(target) => target.val.map(|node| *node),
         _ => None,
-    }
-}
-
-/// What `EXECUTE` runs, as far as its text tells.
-fn executed(text: &str) -> Option<String> {
-    computed_text(&expression(text)?).filter(|sql| sql.len() > 8)
-}
-
-/// What a condition asks the catalog: all of it has to be so.
-#[derive(Default)]
-struct Asked {
-    guards: Vec<Guard>,
-    /// Whether it asks anything else as well.
-    more: bool,
-}
-
-impl Asked {
-    /// The one question, if there is nothing else: then its opposite is known too.
-    fn only(&self) -> Option<Guard> {
-        match self.guards.as_slice() {
-            [one] if !self.more => Some(one.clone()),
-            _ => None,
-        }
-    }
-}
-
-/// The questions of a condition.
-fn guards(text: &str) -> Asked {
-    let mut asked = Asked::default();
-    match expression(text) {
-        Some(node) => collect_guards(&node, &mut asked),
-        None => asked.more = true,
-    }
-    asked
-}
-
-fn collect_guards(node: &Node, asked: &mut Asked) {
-    match &node.node {
-        Some(NodeEnum::BoolExpr(all)) if all.boolop() == protobuf::BoolExprType::AndExpr => {
-            all.args.iter().for_each(|arg| collect_guards(arg, asked));
-        }
-        _ => match guard(node) {
-            Some(guard) => asked.guards.push(guard),
-            None => asked.more = true,
-        },
-    }
-}
-
-/// Acts behind one question after the other.
-fn under(guards: &[Guard], acts: Vec<Act>) -> Act {
-    let mut guards = guards.iter().rev().cloned();
-    let innermost = Act::Nested { guard: guards.next(), acts };
-    guards.fold(innermost, |inner, guard| Act::Nested { guard: Some(guard), acts: vec![inner] })
-}
-
-/// The question after whose yes a block is left: `IF EXISTS (...) THEN ... RETURN; END IF;`.
-fn leaves_if(statement: &serde_json::Value) -> Option<Guard> {
-    let test = statement.get("PLpgSQL_stmt_if")?;
-    let leaves = test.get("then_body")?.as_array()?.last()?.get("PLpgSQL_stmt_return").is_some();
-    if !leaves || test.get("elsif_list").is_some() || test.get("else_body").is_some() {
-        return None;
-    }
-    guards(test.get("cond")?.get("PLpgSQL_expr")?.get("query")?.as_str()?).only()
-}
-
-/// One question to the catalog: `[NOT] EXISTS (SELECT ...)`, `to_regclass(...) IS [NOT] NULL`.
-fn guard(node: &Node) -> Option<Guard> {
-    let (there, inner) = match &node.node {
-        Some(NodeEnum::BoolExpr(not)) if not.boolop() == protobuf::BoolExprType::NotExpr => (false, not.args.first()?),
-        _ => (true, node),
-    };
-    match &inner.node {
-        Some(NodeEnum::SubLink(link)) if link.sub_link_type() == protobuf::SubLinkType::ExistsSublink => {
-            let guard = from_catalog(link.subselect.as_ref()?)?;
-            Some(Guard { there, ..guard })
-        }
-        Some(NodeEnum::NullTest(test)) => {
-            let Some(NodeEnum::FuncCall(call)) = test.arg.as_ref()?.node.as_ref() else { return None };
-            if strings(&call.funcname).last().map(String::as_str) != Some("to_regclass") {
-                return None;
-            }
-            let name = constant(call.args.first()?)?;
-            let parts: Vec<&str> = name.split('.').map(|part| part.trim_matches('"')).collect();
-            let (own, schema) = parts.split_last()?;
-            let mut equals = vec![("relname".to_owned(), (*own).to_owned())];
-            equals.extend(schema.last().map(|schema| ("nspname".to_owned(), (*schema).to_owned())));
-            let is_there = test.nulltesttype() == protobuf::NullTestType::IsNotNull;
-            Some(Guard { relation: "pg_class".to_owned(), equals, there: is_there == there })
-        }
-        _ => None,
-    }
-}
-
-/// What a loop's query asks the catalog for.
-fn listed(text: &str) -> Option<Guard> {
-    if nesting(text) > MOST_NESTING {
-        return None;
-    }
-    let tree = pg_query::parse(text, 0).ok()?.protobuf;
-    from_catalog(tree.stmts.into_iter().next()?.stmt?.as_ref())
-}
-
-/// A query of one of the catalogs, joined or not, as the question whether it has rows.
-fn from_catalog(select: &Node) -> Option<Guard> {
-    /// The one that says most comes first: the others are joined for its sake.
-    const CATALOGS: [&str; 13] = [
-        "pg_constraint",
-        "table_constraints",
-        "pg_attribute",
-        "columns",
-        "pg_indexes",
-        "pg_tables",
-        "tables",
-        "pg_extension",
-        "pg_type",
-        "pg_class",
-        "schemata",
-        "pg_namespace",
-        "pg_enum",
-    ];
-    let Some(NodeEnum::SelectStmt(select)) = select.node.as_ref() else { return None };
-    let (mut tables, mut equals) = (Vec::new(), Vec::new());
-    for from in &select.from_clause {
-        tables_of(from, &mut tables)?;
-    }
-    let relation = match tables.as_slice() {
-        [one] => one.clone(),
-        _ => CATALOGS.iter().find(|known| tables.iter().any(|table| table == *known)).map(|name| (*name).to_owned())?,
-    };
-    comparisons(select.where_clause.as_ref()?, &mut equals);
-    Some(Guard { relation, equals, there: true })
-}
-
-fn tables_of(from: &Node, tables: &mut Vec<String>) -> Option<()> {
-    match &from.node {
-        Some(NodeEnum::RangeVar(range)) => tables.push(range.relname.clone()),
-        Some(NodeEnum::JoinExpr(join)) => {
-            tables_of(join.larg.as_ref()?, tables)?;
-            tables_of(join.rarg.as_ref()?, tables)?;
-        }
-        _ => return None,
-    }
-    Some(())
-}
-
-fn comparisons(node: &Node, equals: &mut Vec<(String, String)>) {
-    match &node.node {
-        Some(NodeEnum::BoolExpr(all)) => all.args.iter().for_each(|arg| comparisons(arg, equals)),
-        Some(NodeEnum::AExpr(operation)) if strings(&operation.name) == ["="] => {
-            let side = |node: &Option<Box<Node>>| node.as_ref().map(|node| expr(node));
-            if let (Some(left), Some(right)) = (side(&operation.lexpr), side(&operation.rexpr)) {
-                let (column, value) = if left.columns.is_empty() { (right, left) } else { (left, right) };
-                if let (Some(column), Some(value)) = (column.columns.first(), value.strings.first()) {
-                    equals.push((column.clone(), value.clone()));
-                }
-            }
-        }
-        _ => {}
     }
 }
 
