@@ -126,6 +126,8 @@ async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<usize
             statement_timeout_ms: None,
             timeout_ms: 300_000,
             pooled: false,
+            // As their rehearsal would say.
+            brief: true,
             watch: false,
             progress: &|_| {},
         };

@@ -83,6 +83,7 @@ pub async fn observe(
                 statement_timeout_ms: None,
                 timeout_ms: LIMIT_MS,
                 pooled: false,
+                brief: false,
                 watch: true,
                 progress: &|_| {},
             };

@@ -37,6 +37,9 @@ pub(super) fn dump_note(name: &str) -> String {
     format!("{name}.snapshot.json")
 }
 
+/// For how long, in milliseconds in the rehearsal, a migration counts as brief.
+const BRIEF_MS: u64 = 100;
+
 impl Runner<'_> {
     /// Carries out `effect`.
     pub(super) async fn perform(&mut self, effect: Effect, id: &EffectId) -> Done {
@@ -464,10 +467,17 @@ impl Runner<'_> {
             statement_timeout_ms: plan.statement_timeout_ms,
             timeout_ms: left,
             pooled: self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled),
+            brief: self.was_brief(one.migration),
             watch: false,
             progress: &|text| watch.note(effect, text),
         };
         self.world.database.apply(order).await.map(|applied| Outcome::Step(applied.report)).map_err(|not| not.failure)
+    }
+
+    /// Whether the rehearsal was through with the migration at once.
+    fn was_brief(&self, migration: usize) -> bool {
+        let timing = self.run.rehearsal.as_ref().and_then(|rehearsal| rehearsal.migrations.get(migration));
+        timing.is_some_and(|timing| timing.duration_ms <= BRIEF_MS)
     }
 
     /// Takes a step back where it was done.

@@ -187,6 +187,7 @@ impl Runner<'_> {
                 statement_timeout_ms: settings.and_then(|settings| settings.statement_timeout_ms),
                 timeout_ms,
                 pooled: false,
+                brief: false,
                 watch: true,
                 progress: &|text| watch.note(effect, text),
             };

@@ -210,6 +210,9 @@ pub struct ApplyOrder<'a> {
     pub timeout_ms: u64,
     /// Whether the URL leads through a pooler in transaction mode, where a session cannot be marked.
     pub pooled: bool,
+    /// Whether the rehearsal was through with it at once. Then the server may get the COMMIT while a statement still runs; a step that takes its
+    /// time keeps the COMMIT back, so that who ends dbd meanwhile ends the step.
+    pub brief: bool,
     /// Whether to watch each statement: locks, rewrites, what the server says it scans and builds.
     pub watch: bool,
     /// A statement begins or a lock is waited for: what to show.

@@ -108,6 +108,7 @@ impl Target {
             statement_timeout_ms: None,
             timeout_ms: 60_000,
             pooled: false,
+            brief: false,
             watch: false,
             progress: &|_| {},
         };

@@ -162,7 +162,7 @@ async fn within(
             literal(order.effect.as_str())
         ),
     };
-    let setup = format!("{setup} {mark}");
+    let mut setup = format!("{setup} {mark}");
     let settings = session_settings(order.text, order.units, order.step.unit);
     let (name, digest) = (step_name(order.step), order.step.digest.as_str());
     let begin = format!(
@@ -170,6 +170,12 @@ async fn within(
         order.lock_timeout_ms,
         ledger_row(order.holder, order.effect, order.anchor, &name, digest, "applied"),
     );
+    // One message where nothing has to stand between them: the settings then become part of the transaction that begins behind them.
+    let marks = shared && settings.is_empty();
+    let begin = match marks {
+        true => std::mem::take(&mut setup) + " " + &begin,
+        false => begin,
+    };
     let mut line = Line::new(order, &session.client);
     if again {
         // The guard of a way back, which is among what is done around the step, counts what its own transaction wrote.
@@ -178,7 +184,9 @@ async fn within(
         }
         line.send(Part::Cleared, CLEAR, trace).await?;
     }
-    line.send(Part::Setup, &setup, trace).await?;
+    if !setup.is_empty() {
+        line.send(Part::Setup, &setup, trace).await?;
+    }
     // What earlier units of the migration set for their session counts for this one too.
     for span in &settings {
         line.send(Part::Setting(span), span.of(order.text), trace).await?;
@@ -195,7 +203,10 @@ async fn within(
         false => None,
     };
     match &order.step.mode {
-        UnitMode::Transaction => in_transaction(order, (session, shared), &begin, line, observer, trace).await,
+        UnitMode::Transaction => {
+            line.send(Part::Row { marks }, &begin, trace).await?;
+            in_transaction(order, (session, shared), line, observer, trace).await
+        }
         UnitMode::Alone { probe } => {
             line.settle(trace).await?;
             let result = alone(order, session, probe, left, observer, trace).await;
@@ -208,19 +219,17 @@ async fn within(
     }
 }
 
-/// Everything goes out without waiting, unless it is watched; a failure anywhere takes all of it back.
+/// What follows the row in the ledger. Everything goes out without waiting, unless it is watched; a failure anywhere takes all of it back.
 ///
-/// In a session that is `shared` the COMMIT as well, once the row is known to be there: behind a statement that failed the server makes a
+/// In a session that is `shared` the COMMIT of a step that was brief in its rehearsal as well, once the row is known to be there: behind a statement that failed the server makes a
 /// ROLLBACK of it. Only a `ROLLBACK TO SAVEPOINT` would undo that, which no such step holds.
 async fn in_transaction<'a>(
     order: &'a ApplyOrder<'a>,
     (session, shared): (&'a Session, bool),
-    begin: &'a str,
     mut line: Line<'a>,
     mut observer: Option<Observer>,
     trace: &mut Vec<StatementTrace>,
 ) -> Result<Option<String>, Trouble> {
-    line.send(Part::Row, begin, trace).await?;
     // What dbd does before the first statement is timed, as its locks are held from there on.
     let timed = observer.is_some() || !order.around.before.is_empty();
     if timed {
@@ -262,7 +271,7 @@ async fn in_transaction<'a>(
         };
         line.send(Part::Bookkeeping, row, trace).await?;
     }
-    if shared && !savepoints && order.around == Around::default() {
+    if shared && order.brief && !savepoints && order.around == Around::default() {
         line.settle_row(trace).await?;
     } else {
         line.settle(trace).await?;

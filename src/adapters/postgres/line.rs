@@ -32,7 +32,10 @@ pub(super) enum Part<'a> {
     /// What an earlier unit of the migration set for its session.
     Setting(&'a Span),
     /// The beginning of the transaction, and the row in the ledger.
-    Row,
+    Row {
+        /// Whether what the session has to be like stands before it.
+        marks: bool,
+    },
     /// What dbd adds, before or after.
     Added(&'static str),
     /// A statement of the migration.
@@ -123,17 +126,21 @@ impl<'a> Line<'a> {
             Part::Setting(span) => {
                 result.map_err(|error| theirs(order, Some(span), &error, ""))?;
             }
-            Part::Row => {
+            Part::Row { marks } => {
                 let messages = result.map_err(|error| match is_superseded(&error) {
                     true => Trouble::Certain(superseded(order.holder)),
                     false => ours(order, "writing the ledger row", &error),
                 })?;
-                let xid = messages.iter().find_map(|message| match message {
+                // The last row: that of the ledger. What marks the session may stand before it.
+                let xid = messages.iter().rev().find_map(|message| match message {
                     SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
                     _ => None,
                 });
                 let none = || Failure::new(Code::Bug, "the ledger's row has no transaction");
                 self.xid = Some(xid.ok_or_else(|| Trouble::Certain(none()))?);
+                if marks {
+                    passed(Boundary::SessionMarked, order.place());
+                }
                 passed(Boundary::RowWritten, order.place());
             }
             Part::Added(place) => {

@@ -145,6 +145,7 @@ async fn replay(
                 statement_timeout_ms: None,
                 timeout_ms: 3_600_000,
                 pooled: false,
+                brief: false,
                 watch: false,
                 progress: &|_| {},
             };
