@@ -6,25 +6,33 @@ use super::read::{MOST_NESTING, acts, constant, expression, nesting, several};
 use pg_query::protobuf;
 use pg_query::{Node, NodeEnum};
 
+/// How many questions are followed one within the other; what stands behind more is taken to run.
+const MOST_GUARDS: usize = 16;
+
+/// Statement after statement, with up to `guards` early returns followed.
+fn body(items: &[serde_json::Value], depth: usize, guards: usize, all: &mut Vec<Act>) {
+    for (at, item) in items.iter().enumerate() {
+        plpgsql(item, depth, all);
+        if item.get("PLpgSQL_stmt_return").is_some() {
+            return;
+        }
+        // What follows `IF ... THEN RETURN; END IF` runs if it was not so.
+        if guards > 0
+            && let Some(guard) = leaves_if(item)
+        {
+            let mut rest = Vec::new();
+            body(&items[at + 1..], depth, guards - 1, &mut rest);
+            all.push(Act::Nested { guard: Some(Guard { there: !guard.there, ..guard }), acts: rest });
+            return;
+        }
+    }
+}
+
 /// Follows a PL/pgSQL tree: the SQL in it, what `EXECUTE` most likely runs, and the questions `IF` asks.
 pub(super) fn plpgsql(tree: &serde_json::Value, depth: usize, all: &mut Vec<Act>) {
     use serde_json::Value;
     match tree {
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                plpgsql(item, depth, all);
-                if item.get("PLpgSQL_stmt_return").is_some() {
-                    return;
-                }
-                // What follows `IF ... THEN RETURN; END IF` runs if it was not so.
-                if let Some(guard) = leaves_if(item) {
-                    let mut rest = Vec::new();
-                    plpgsql(&Value::Array(items[at + 1..].to_vec()), depth, &mut rest);
-                    all.push(Act::Nested { guard: Some(Guard { there: !guard.there, ..guard }), acts: rest });
-                    return;
-                }
-            }
-        }
+        Value::Array(items) => body(items, depth, MOST_GUARDS, all),
         Value::Object(fields) => {
             for (key, value) in fields {
                 let text = |field: &str| value.get(field)?.get("PLpgSQL_expr")?.get("query")?.as_str();
@@ -123,8 +131,8 @@ fn collect_guards(node: &Node, asked: &mut Asked) {
             all.args.iter().for_each(|arg| collect_guards(arg, asked));
         }
         _ => match guard(node) {
-            Some(guard) => asked.guards.push(guard),
-            None => asked.more = true,
+            Some(guard) if asked.guards.len() < MOST_GUARDS => asked.guards.push(guard),
+            _ => asked.more = true,
         },
     }
 }
