@@ -143,6 +143,23 @@ async fn comments_and_privileges_hang_on_their_object() {
 }
 
 #[tokio::test]
+async fn a_base_type_is_all_its_functions() {
+    let shell = "create type x; create function xi(cstring) returns x immutable strict language internal as 'int4in';
+                 create function xo(x) returns cstring immutable strict language internal as 'int4out';";
+    check(
+        &format!("{shell} create type x (input = xi, output = xo, like = int4)"),
+        &format!(
+            "{shell} create type x (input = xi, output = xo, like = int4, typmod_in = numerictypmodin,
+               typmod_out = numerictypmodout, analyze = ts_typanalyze)"
+        ),
+        &[
+            r#"modified base_type:public.x analyze null -> "ts_typanalyze(internal)" typmod_in null -> "numerictypmodin(cstring[])" typmod_out null -> "numerictypmodout(integer)" [possibly base_type_changed]"#,
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn an_owner_s_grant_to_itself_is_no_difference() {
     check("create table t (a int)", "create table t (a int); grant select, insert on t to postgres", &[]).await;
 }

@@ -1776,3 +1776,151 @@ do $$ begin if to_regclass('public.zzz') is not null then alter table zzz alter 
 create type m as enum ('a');
 --
 do $$ begin if not exists (select 1 from pg_enum e join pg_type t on t.oid = e.enumtypid where t.typname = 'm' and e.enumlabel = 'b') then alter type m add value 'b'; end if; end $$;
+== search path with a new schema first
+create table users (id int);
+--
+create schema fresh; set search_path = fresh, public; create table users (id int); create index on users (id);
+== using a cast chain that relabels
+create table t (a varchar(5));
+--
+alter table t alter a type text using a::varchar::text;
+== using a cast to another length
+create table t (a varchar(5));
+--
+alter table t alter a type text using a::varchar(3);
+== using collate
+create table t (a text);
+--
+alter table t alter a type text collate "C" using a collate "C";
+== domain not null
+create domain d1 as text not null; create table t (a text);
+--
+alter table t alter a type d1;
+== column of a domain with a volatile default of its own
+create domain d1 as uuid default gen_random_uuid(); create table t (id int);
+--
+alter table t add column a d1;
+== function made stable by alter function
+create function tenant() returns text language plpgsql as $$ begin return 'x'; end $$; create table t (id int);
+--
+alter function tenant() stable; alter table t add column a text default tenant();
+== overloaded function, the volatile one
+create function k(a int) returns int stable language plpgsql as $$ begin return 1; end $$; create function k(a text) returns int volatile language plpgsql as $$ begin return 1; end $$; create table t (id int);
+--
+alter table t add column a int default k('5'::text);
+== nextval in an expression
+create sequence s; create table t (id int);
+--
+alter table t add column code text default 'A' || nextval('s')::text;
+== generated stored of two columns, with an index
+create table t (a text, b text);
+--
+alter table t add column full_name text generated always as (a || ' ' || b) stored; create index on t (full_name);
+== referenced key widened
+create table p (id int primary key); create table c (id int, p_id int references p);
+--
+alter table p alter id type bigint; 
+== varchar to text with expression index
+create table t (a varchar(10)); create index on t (lower(a));
+--
+alter table t alter a type text;
+== varchar to text with a partial index
+create table t (a varchar(10), b int); create index on t (b) where a = 'x';
+--
+alter table t alter a type text;
+== timestamptz zone is GMT
+create table t (a timestamp);
+--
+set timezone = 'GMT'; alter table t alter a type timestamptz;
+== timezone in a do block
+create table t (a timestamp);
+--
+do $$ begin perform set_config('timezone', 'UTC', true); alter table t alter a type timestamptz; end $$;
+== not null of a row check
+create table t (a int, b int, constraint c check (row(a, b) is not null));
+--
+alter table t alter a set not null;
+== not null of a check with or
+create table t (a int, b int, constraint c check (a is not null or b is not null));
+--
+alter table t alter a set not null;
+== not null proven by a check added in the same statement
+create table t (a int);
+--
+alter table t add constraint c check (a is not null), alter a set not null;
+== swap of tables, the old one indexed
+create table t (a int);
+--
+create table t_new (a bigint); alter table t rename to t_old; alter table t_new rename to t; create index on t_old (a);
+== schema renamed
+create schema s; create table s.t (a int);
+--
+alter schema s rename to r; create index on r.t (a);
+== schema renamed, new one under its name
+create schema s; create table s.t (a int);
+--
+alter schema s rename to r; create schema s; create table s.t (a int); create index on s.t (a);
+== column renamed then altered
+create table t (a int, b varchar(5));
+--
+alter table t rename a to c; alter table t rename b to a; alter table t alter a type text;
+== index if not exists with the name of another kind of thing
+create table t (a int); create view i as select 1;
+--
+create index if not exists i on t (a);
+== attach as the only and default partition
+create table p (id int not null) partition by range (id); create table old (id int not null);
+--
+alter table p attach partition old default;
+== attach a partition to a table with a foreign key
+create table q (id int primary key); create table p (id int, q int references q) partition by range (id); create table old (id int, q int, check (id >= 0 and id < 10 and id is not null));
+--
+alter table p attach partition old for values from (0) to (10);
+== block over information_schema, some there
+create table t (a int, tenant_id int);
+--
+do $$ declare r record; begin for r in select table_name from information_schema.columns where column_name = 'tenant_id' and table_schema = 'public' loop execute format('create index on %I (tenant_id)', r.table_name); end loop; end $$;
+== block with an early return
+create table t (a int);
+--
+do $$ begin if exists (select 1 from pg_class where relname = 't') then return; end if; create index on t (a); end $$;
+== reindex concurrently in parentheses
+create table t (a int primary key);
+--
+reindex (concurrently) table t;
+== view and matview of it made anew
+create table a (x int); create view v as select x from a; create materialized view m as select x from v;
+--
+drop view if exists v cascade;
+create view v as select x, x * 2 as y from a;
+create materialized view m as select * from v;
+create unique index m_x on m (x);
+== block asks the constraint with its table
+create table a (x int, constraint a_check check (x > 0));
+--
+do $$ begin
+  if not exists (select 1 from pg_constraint c join pg_class t on t.oid = c.conrelid where c.conname = 'a_check' and t.relname = 'a') then
+    alter table a add constraint a_check check (x > 0);
+  end if;
+end $$;
+== block loop over the tables of a schema, indexes
+create schema tenant_1; create table tenant_1.a (x int);
+--
+do $$ declare s text; begin
+  for s in select nspname from pg_namespace where nspname like 'tenant_%' loop
+    execute format('create index if not exists a_x on %I.a (x)', s);
+  end loop;
+end $$;
+== index renamed and its table widened
+create table a (x varchar(10)); create index a_x on a (x) where x <> '';
+--
+alter index a_x rename to a_x_live; alter table a alter x type varchar(40);
+== partitioning an existing table by rename
+create table ev (id int not null, at date not null);
+--
+begin;
+alter table ev rename to ev_legacy;
+create table ev (id int not null, at date not null) partition by range (at);
+alter table ev attach partition ev_legacy for values from (minvalue) to ('2025-01-01');
+create table ev_2025 partition of ev for values from ('2025-01-01') to ('2026-01-01');
+commit;

@@ -61,7 +61,8 @@ relation as materialized (
 type as materialized (
   select t.oid, s.name || '.' || quote_ident(t.typname) as name, t.typowner, t.typacl, t.typtype, t.typrelid, t.typelem,
          t.typbasetype, t.typtypmod, t.typnotnull, t.typdefault, t.typcollation, t.typlen, t.typbyval, t.typalign, t.typstorage,
-         t.typcategory, t.typispreferred, t.typdelim, t.typinput, t.typoutput, t.typreceive, t.typsend
+         t.typcategory, t.typispreferred, t.typdelim, t.typinput, t.typoutput, t.typreceive, t.typsend,
+         t.typmodin, t.typmodout, t.typanalyze
     from pg_type t join space s on s.oid = t.typnamespace
    where t.typisdefined
      and not exists (select from member m where m.classid = 'pg_type'::regclass and m.objid = t.oid)
@@ -246,6 +247,9 @@ object (kind, name, parent, inherited, attributes, comment, acl_type, acl, owner
            'owner', pg_get_userbyid(t.typowner),
            'input', t.typinput::regprocedure::text, 'output', t.typoutput::regprocedure::text,
            'receive', nullif(t.typreceive::oid, 0)::regprocedure::text, 'send', nullif(t.typsend::oid, 0)::regprocedure::text,
+           'typmod_in', nullif(t.typmodin::oid, 0)::regprocedure::text, 'typmod_out', nullif(t.typmodout::oid, 0)::regprocedure::text,
+           'analyze', nullif(t.typanalyze::oid, 0)::regprocedure::text,
+           'subscript', (select nullif(to_jsonb(y) ->> 'typsubscript', '-') from pg_type y where y.oid = t.oid),
            'length', t.typlen, 'by_value', t.typbyval, 'alignment', t.typalign::text, 'storage', t.typstorage::text,
            'category', t.typcategory::text, 'preferred', t.typispreferred, 'delimiter', t.typdelim::text,
            'default', t.typdefault, 'collatable', t.typcollation <> 0,

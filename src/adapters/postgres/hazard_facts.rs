@@ -5,7 +5,8 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::Failure;
 use crate::domain::hazard::act::TypeName;
 use crate::domain::hazard::facts::{Column, Facts, Function, Held, Index, Rel, Relation, RelationKind, UserType};
-use crate::domain::hazard::read::{constraint_definition, type_definition};
+use crate::domain::hazard::read::{constraint_definition, expression_definition, type_definition};
+use crate::domain::hazard::types::is_utc;
 use std::collections::{BTreeMap, HashMap};
 use tokio_postgres::{Client, Error};
 
@@ -54,12 +55,6 @@ async fn facts(client: &Client) -> Result<Facts, Error> {
     functions(client, &mut facts).await?;
     names(client, &mut facts).await?;
     Ok(facts)
-}
-
-/// Whether a time zone is UTC at all times, under one of its names: then `timestamp` and `timestamptz` have the same bytes.
-fn is_utc(zone: &str) -> bool {
-    let name = zone.strip_prefix("Etc/").unwrap_or(zone).to_ascii_lowercase();
-    ["utc", "uct", "gmt", "gmt0", "gmt+0", "gmt-0", "zulu", "universal", "greenwich"].contains(&name.as_str())
 }
 
 async fn relations(client: &Client, facts: &mut Facts) -> Result<BTreeMap<u32, Rel>, Error> {
@@ -171,13 +166,18 @@ async fn indexes(client: &Client, facts: &mut Facts) -> Result<(), Error> {
     let sql = format!(
         "SELECT n.nspname::text, x.relname::text, t.relname::text, \
            ARRAY (SELECT a.attname::text FROM pg_catalog.unnest(i.indkey) WITH ORDINALITY k (attnum, place) \
-                  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.place) \
+                  JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.place), \
+           CASE WHEN i.indexprs IS NULL AND i.indpred IS NULL THEN '{{}}' ELSE \
+             ARRAY (SELECT a.attname::text FROM pg_catalog.pg_depend d \
+                    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+                    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = i.indexrelid \
+                      AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = i.indrelid AND a.attnum > 0) END \
          FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
          JOIN pg_catalog.pg_class t ON t.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace WHERE {OURS}"
     );
     for row in client.query(&sql, &[]).await? {
         let schema: &str = row.get(0);
-        let index = Index { table: Rel::new(schema, row.get(2)), columns: row.get(3) };
+        let index = Index { table: Rel::new(schema, row.get(2)), columns: row.get(3), computed_from: row.get(4) };
         facts.indexes.insert(Rel::new(schema, row.get(1)), index);
     }
     Ok(())
@@ -192,7 +192,8 @@ async fn types(client: &Client, facts: &mut Facts) -> Result<(), Error> {
          SELECT n.nspname::text, t.typname::text, t.typtype::text, \
            CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END, \
            EXISTS (SELECT FROM below b JOIN pg_catalog.pg_type d ON d.oid = b.one WHERE b.top = t.oid AND (d.typnotnull OR EXISTS ( \
-             SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = d.oid))) \
+             SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid = d.oid))), \
+           CASE WHEN t.typtype = 'd' THEN pg_catalog.pg_get_expr(t.typdefaultbin, 0) END \
          FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
          WHERE t.typtype IN ('d', 'e', 'r', 'c') AND {OURS} \
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind <> 'c')"
@@ -201,7 +202,8 @@ async fn types(client: &Client, facts: &mut Facts) -> Result<(), Error> {
         let ty = match row.get::<_, &str>(2) {
             "d" => {
                 let base = row.get::<_, Option<&str>>(3).and_then(type_definition).unwrap_or_default();
-                UserType::Domain { base, constrained: row.get(4) }
+                let default = row.get::<_, Option<&str>>(5).and_then(expression_definition).map(Box::new);
+                UserType::Domain { base, constrained: row.get(4), default }
             }
             "e" => UserType::Enum,
             _ => UserType::Other,

@@ -126,21 +126,22 @@ impl Observer {
             .await?
             .get(0);
         trace.wal_bytes = u64::try_from(bytes).unwrap_or(0);
+        let mut built_on = Vec::new();
         for notice in notices {
-            self.read_notice(notice, trace);
+            built_on.extend(self.read_notice(notice, trace));
         }
-        let mut checked = BTreeMap::new();
+        let mut checked = Vec::new();
         if !trace.fk_validations.is_empty() {
             // The server names only the constraint; one of a table that the migration made itself keeps nobody waiting.
             let rows = client.query(FOREIGN_KEYS, &[&trace.fk_validations]).await?;
             for row in &rows {
                 if let Some(table) = self.names.get(&row.get::<_, u32>(1)) {
-                    checked.insert(row.get::<_, String>(0), table.clone());
+                    checked.push((row.get::<_, String>(0), table.clone()));
                 }
             }
-            trace.fk_validations.retain(|name| checked.contains_key(name));
+            trace.fk_validations.retain(|name| checked.iter().any(|(known, _)| known == name));
         }
-        trace.danger = self.danger(trace, tables_rewritten, &checked);
+        trace.danger = self.danger(trace, tables_rewritten, &built_on, &checked);
         self.exclusive_before
             .extend(trace.locks.iter().filter(|(_, mode)| mode == "AccessExclusiveLock").map(|(name, _)| name.clone()));
         Ok(())
@@ -158,7 +159,9 @@ impl Observer {
 
     /// Reads the server's DEBUG1 messages (`src/backend/commands/tablecmds.c`, `src/backend/catalog/index.c`), and what it logs of temporary
     /// files where `log_temp_files` is on (`src/backend/storage/file/fd.c`).
-    fn read_notice(&self, notice: &str, trace: &mut StatementTrace) {
+    ///
+    /// Gives the table an index is built on.
+    fn read_notice(&self, notice: &str, trace: &mut StatementTrace) -> Option<String> {
         if notice.starts_with("temporary file:") {
             trace.temp_bytes += notice.rsplit(' ').next().and_then(|bytes| bytes.parse::<u64>().ok()).unwrap_or(0);
         }
@@ -167,15 +170,17 @@ impl Observer {
             [table] if notice.starts_with("verifying table") => trace.table_scans.extend(self.before(trace, table)),
             [index, table] if notice.starts_with("building index") => {
                 // An index lies in the schema of its table.
-                if let Some((schema, _)) = self.before(trace, table).as_deref().and_then(|name| name.split_once('.')) {
-                    trace.index_builds.push(format!("{schema}.{}", crate::domain::sql::quote_ident(index)));
-                }
+                let on = self.before(trace, table)?;
+                let (schema, _) = on.split_once('.')?;
+                trace.index_builds.push(format!("{schema}.{}", crate::domain::sql::quote_ident(index)));
+                return Some(on);
             }
             [constraint] if notice.starts_with("validating foreign key constraint") => {
                 trace.fk_validations.push((*constraint).to_owned());
             }
             _ => {}
         }
+        None
     }
 
     /// The whole name of what existed before, from the name alone or with its schema.
@@ -195,7 +200,8 @@ impl Observer {
         &self,
         trace: &StatementTrace,
         tables_rewritten: bool,
-        checked: &BTreeMap<String, String>,
+        built_on: &[String],
+        checked: &[(String, String)],
     ) -> Vec<String> {
         // Also a lock an earlier statement of the transaction took keeps writers waiting.
         let no_writes = |table: &String| {
@@ -216,13 +222,10 @@ impl Observer {
         if !tables_rewritten && trace.table_scans.iter().any(exclusive) {
             danger.push("scan_under_access_exclusive");
         }
-        if !tables_rewritten
-            && trace.locks.iter().any(|(_, mode)| mode == "ShareLock")
-            && !trace.index_builds.is_empty()
-        {
+        if !tables_rewritten && built_on.iter().any(no_writes) {
             danger.push("index_build_blocks_writes");
         }
-        if checked.values().any(no_writes) {
+        if checked.iter().any(|(_, table)| no_writes(table)) {
             danger.push("fk_validation_blocks_writes");
         }
         if trace.transactional && !self.exclusive_before.is_empty() && trace.duration_ms >= 200 {

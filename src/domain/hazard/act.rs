@@ -416,6 +416,8 @@ pub enum Act {
         index: Option<String>,
         /// The columns by name; an expression gives none.
         columns: Vec<String>,
+        /// The columns its expressions and its predicate name.
+        computed_from: Vec<String>,
         /// How many parts its key has.
         parts: usize,
         /// `UNIQUE`.
@@ -546,6 +548,8 @@ pub enum Act {
         base: TypeName,
         /// Whether it has a constraint.
         constrained: bool,
+        /// Its default.
+        default: Option<Expr>,
     },
     /// `ALTER DOMAIN ... ADD CONSTRAINT` or `SET NOT NULL`, checked at once.
     ConstrainDomain {
@@ -564,6 +568,13 @@ pub enum Act {
         language: String,
         /// Its text.
         body: Option<String>,
+    },
+    /// `ALTER FUNCTION ... VOLATILE`, `STABLE` or `IMMUTABLE`.
+    Volatility {
+        /// The function.
+        name: Name,
+        /// Whether it is VOLATILE now.
+        volatile: bool,
     },
     /// `CREATE EXTENSION`.
     CreateExtension(String),

@@ -58,6 +58,8 @@ fn shape(node: &Node) -> Shape {
             (Some(arg), Some(ty)) => Shape::Cast(Box::new(shape(arg)), type_name(ty)),
             _ => Shape::Other,
         },
+        // Another order of the same bytes.
+        Some(NodeEnum::CollateClause(clause)) => clause.arg.as_ref().map_or(Shape::Other, |arg| shape(arg)),
         _ => Shape::Other,
     }
 }
@@ -66,9 +68,14 @@ fn shape(node: &Node) -> Shape {
 fn not_null(node: &Node) -> Vec<String> {
     match &node.node {
         Some(NodeEnum::NullTest(test)) if test.nulltesttype() == NullTestType::IsNotNull => {
-            match test.arg.as_ref().map(|arg| shape(arg)) {
-                Some(Shape::Column(name)) => vec![name],
-                _ => Vec::new(),
+            let column = |arg: &Node| match shape(arg) {
+                Shape::Column(name) => Some(name),
+                _ => None,
+            };
+            match test.arg.as_ref().and_then(|arg| arg.node.as_ref().zip(Some(arg))) {
+                Some((NodeEnum::RowExpr(row), _)) => row.args.iter().filter_map(column).collect(),
+                Some((_, arg)) => column(arg).into_iter().collect(),
+                None => Vec::new(),
             }
         }
         Some(NodeEnum::BoolExpr(all)) if all.boolop() == BoolExprType::AndExpr => {

@@ -2,7 +2,7 @@
 //!
 //! [`Facts::apply`] plays a statement through, so that the next one meets what it left.
 
-use super::act::{Act, Alter, Demand, Guard, Name, NewColumn, NewConstraint, Thing, TypeName};
+use super::act::{Act, Alter, Demand, Expr, Guard, Name, NewColumn, NewConstraint, Thing, TypeName};
 use super::read::gives_value;
 use crate::domain::sql::quote_ident;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,9 @@ impl fmt::Display for Rel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.name == Name::UNKNOWN {
             return f.write_str(Name::UNKNOWN);
+        }
+        if self.schema == Name::UNKNOWN {
+            return f.write_str(&quote_ident(&self.name));
         }
         write!(f, "{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
     }
@@ -131,6 +134,16 @@ pub struct Index {
     pub table: Rel,
     /// Its columns; an expression gives none.
     pub columns: Vec<String>,
+    /// The columns its expressions and its predicate name.
+    pub computed_from: Vec<String>,
+}
+
+impl Index {
+    /// Whether a new type of the column has it built anew, even where the rows stay: what is computed is compared by its text.
+    #[must_use]
+    pub fn computes_with(&self, column: &String) -> bool {
+        self.computed_from.contains(column) || (!self.computed_from.is_empty() && self.columns.contains(column))
+    }
 }
 
 /// A function.
@@ -155,6 +168,8 @@ pub enum UserType {
         base: TypeName,
         /// Whether it has a constraint.
         constrained: bool,
+        /// Its default.
+        default: Option<Box<Expr>>,
     },
     /// An enum.
     Enum,
@@ -274,7 +289,7 @@ impl Facts {
     #[must_use]
     pub fn target_of(&self, rel: Rel) -> Target<'_> {
         let relation = self.relations.get(&rel);
-        if rel.name == Name::UNKNOWN {
+        if rel.name == Name::UNKNOWN || rel.schema == Name::UNKNOWN {
             return Target { rel, relation: None, live: true, existed: true, size: Size::default() };
         }
         match relation {
@@ -378,13 +393,24 @@ impl Facts {
                 self.relations.values().any(|relation| relation.constraints.iter().any(|held| held.name == name))
             }
             "pg_type" => self.types.keys().any(|rel| Some(rel.name.as_str()) == value("typname")),
-            "pg_class" => relation(value("relname")?, None),
+            "pg_class" => relation(value("relname")?, value("nspname")),
+            "pg_attribute" => {
+                // `'public.t'::regclass` names the schema too, which is not needed to tell that it is nowhere.
+                let table = value("relname").or_else(|| value("attrelid"))?;
+                let table = table.rsplit('.').next().unwrap_or(table).trim_matches('"');
+                let column = value("attname")?;
+                self.relations.iter().any(|(rel, relation)| rel.name == table && relation.column(column).is_some())
+            }
             "pg_indexes" => relation(value("indexname")?, value("schemaname")),
             "pg_tables" => relation(value("tablename")?, value("schemaname")),
             "tables" => relation(value("table_name")?, value("table_schema")),
             "columns" => {
-                let (table, column) = (value("table_name")?, value("column_name")?);
-                self.relations.iter().any(|(rel, relation)| rel.name == table && relation.column(column).is_some())
+                let (table, schema, column) = (value("table_name"), value("table_schema"), value("column_name")?);
+                self.relations.iter().any(|(rel, relation)| {
+                    table.is_none_or(|table| rel.name == table)
+                        && schema.is_none_or(|schema| rel.schema == schema)
+                        && relation.column(column).is_some()
+                })
             }
             "pg_namespace" | "schemata" => self.schemas.contains(value("nspname").or_else(|| value("schema_name"))?),
             "pg_extension" => self.extensions.contains(value("extname")?),
@@ -424,22 +450,28 @@ impl Facts {
                     self.search_path.insert(0, "pg_temp".to_owned());
                 }
             }
-            Act::CreateOther { thing, name, .. } => {
+            Act::CreateOther { thing, name, lenient } => {
                 let rel = self.new_rel(name);
                 let kind = match thing {
                     Thing::MaterializedView => RelationKind::MaterializedView,
                     _ => RelationKind::Bare,
                 };
                 let made = Relation { here: true, columns_known: false, ..Relation::new(kind) };
-                self.relations.entry(rel).or_insert(made);
+                // What was there under the name is gone by now, else it would fail.
+                if !lenient || !self.relations.contains_key(&rel) {
+                    self.relations.insert(rel, made);
+                }
             }
             Act::Alter { table, alter, .. } => self.alter(table, alter),
-            Act::CreateIndex { table, index, columns, .. } => {
+            Act::CreateIndex { table, index, columns, computed_from, .. } => {
                 let rel = self.rel(table);
                 let name = index.clone().unwrap_or_else(|| made_up(&rel.name, columns, "idx"));
-                self.indexes
-                    .entry(Rel::new(&rel.schema, &name))
-                    .or_insert(Index { table: rel, columns: columns.clone() });
+                let (columns, computed_from) = (columns.clone(), computed_from.clone());
+                self.indexes.entry(Rel::new(&rel.schema, &name)).or_insert(Index {
+                    table: rel,
+                    columns,
+                    computed_from,
+                });
             }
             Act::DropIndex { index, .. } => {
                 let rel = self.rel(index);
@@ -451,10 +483,15 @@ impl Facts {
                 let rel = self.new_rel(name);
                 self.types.insert(rel, if *is_enum { UserType::Enum } else { UserType::Other });
             }
-            Act::CreateDomain { name, base, constrained } => {
+            Act::CreateDomain { name, base, constrained, default } => {
                 let rel = self.new_rel(name);
-                let below = matches!(self.user_type(base), Some(UserType::Domain { constrained: true, .. }));
-                self.types.insert(rel, UserType::Domain { base: base.clone(), constrained: *constrained || below });
+                let (below, inherited) = match self.user_type(base) {
+                    Some(UserType::Domain { constrained, default, .. }) => (*constrained, default.clone()),
+                    _ => (false, None),
+                };
+                let default = default.clone().map(Box::new).or(inherited);
+                let (base, constrained) = (base.clone(), *constrained || below);
+                self.types.insert(rel, UserType::Domain { base, constrained, default });
             }
             Act::ConstrainDomain { name, .. } => {
                 let rel = self.rel(name);
@@ -469,6 +506,14 @@ impl Facts {
                 let (language, body) = (language.clone(), body.clone());
                 all.push(Function { schema, volatile: *volatile, language, body });
             }
+            Act::Volatility { name, volatile } => {
+                let schema = self.function(name).map(|one| one.schema.clone());
+                for one in self.functions.get_mut(&name.name).into_iter().flatten() {
+                    if Some(&one.schema) == schema.as_ref() {
+                        one.volatile = *volatile;
+                    }
+                }
+            }
             Act::CreateExtension(name) => {
                 self.extensions.insert(name.clone());
             }
@@ -480,7 +525,7 @@ impl Facts {
                 self.search_path = path.filter(|one| !one.is_empty() && *one != "$user").map(str::to_owned).collect();
             }
             Act::Set { name, values } if name == "timezone" => {
-                self.utc = values.iter().any(|value| ["utc", "etc/utc", "0"].contains(&value.to_lowercase().as_str()));
+                self.utc = values.iter().any(|value| super::types::is_utc(value));
             }
             Act::Query { verb: super::act::Verb::Insert, table: Some(table), from_query: true, .. } => {
                 // Filled by a query: no longer as empty as it was made.
@@ -504,7 +549,7 @@ impl Facts {
     /// What is known of a relation that only a statement speaks of.
     fn relation(&mut self, rel: &Rel) -> Option<&mut Relation> {
         if !self.relations.contains_key(rel) {
-            if self.complete || rel.name == Name::UNKNOWN {
+            if self.complete || rel.name == Name::UNKNOWN || rel.schema == Name::UNKNOWN {
                 return None;
             }
             let spoken_of = Relation { columns_known: false, ..Relation::new(RelationKind::Table) };
@@ -608,8 +653,8 @@ impl Facts {
             {
                 self.indexes.insert(Rel::new(&rel.schema, &name), index);
             } else {
-                self.indexes
-                    .insert(Rel::new(&rel.schema, &name), Index { table: rel.clone(), columns: columns.clone() });
+                let index = Index { table: rel.clone(), columns: columns.clone(), computed_from: Vec::new() };
+                self.indexes.insert(Rel::new(&rel.schema, &name), index);
             }
         }
         if let Some(relation) = self.relation(rel) {
@@ -655,6 +700,27 @@ impl Facts {
         }
     }
 
+    fn rename_schema(&mut self, from: &str, to: &str) {
+        let new = |rel: &mut Rel| {
+            if rel.schema == from {
+                to.clone_into(&mut rel.schema);
+            }
+        };
+        moved(&mut self.relations, new);
+        moved(&mut self.indexes, new);
+        moved(&mut self.types, new);
+        for relation in self.relations.values_mut() {
+            relation.children.iter_mut().chain(&mut relation.default_partition).for_each(new);
+        }
+        self.indexes.values_mut().for_each(|index| new(&mut index.table));
+        for function in self.functions.values_mut().flatten().filter(|function| function.schema == from) {
+            to.clone_into(&mut function.schema);
+        }
+        if self.schemas.remove(from) {
+            self.schemas.insert(to.to_owned());
+        }
+    }
+
     fn rename(&mut self, thing: Thing, on: &Name, part: Option<&str>, to: &str, schema: bool) {
         let old = self.rel(on);
         let new = if schema { Rel::new(to, &old.name) } else { Rel::new(&old.schema, to) };
@@ -669,7 +735,9 @@ impl Facts {
                     }
                 }
                 for index in self.indexes.values_mut().filter(|index| index.table == old) {
-                    for column in index.columns.iter_mut().filter(|column| *column == part) {
+                    for column in
+                        index.columns.iter_mut().chain(&mut index.computed_from).filter(|column| *column == part)
+                    {
                         to.clone_into(column);
                     }
                 }
@@ -697,6 +765,7 @@ impl Facts {
                     }
                 }
             }
+            (Thing::Schema, Some(part)) => self.rename_schema(part, to),
             (Thing::Type, _) => {
                 if let Some(ty) = self.types.remove(&old) {
                     self.types.insert(new, ty);
@@ -705,6 +774,17 @@ impl Facts {
             _ => {}
         }
     }
+}
+
+/// A thing by its name, as it is called once a schema has another name.
+fn moved<T>(all: &mut BTreeMap<Rel, T>, new: impl Fn(&mut Rel)) {
+    *all = std::mem::take(all)
+        .into_iter()
+        .map(|(mut rel, one)| {
+            new(&mut rel);
+            (rel, one)
+        })
+        .collect();
 }
 
 fn column_of(column: &NewColumn) -> Column {

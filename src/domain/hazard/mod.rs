@@ -5,6 +5,7 @@
 //! comes last and has the last word ([`observed`]). Pure throughout.
 
 pub mod act;
+mod block;
 mod builtin;
 mod expr;
 pub mod facts;

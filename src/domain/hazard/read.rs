@@ -1,10 +1,10 @@
 //! PostgreSQL's parse tree, turned into [`Act`]s. Nothing is known here of what exists; nothing is judged.
 
 use super::act::{
-    Act, Alter, Demand, Expr, Guard, Name, NewColumn, NewConstraint, NewTable, ReindexOf, Shape, Statement, Thing,
-    TypeName, Verb,
+    Act, Alter, Demand, Expr, Name, NewColumn, NewConstraint, NewTable, ReindexOf, Shape, Statement, Thing, TypeName,
+    Verb,
 };
-use super::expr::{computed_text, expr, strings, type_name};
+use super::expr::{expr, strings, type_name};
 use crate::domain::migration::{SplitError, pieces};
 use crate::domain::sql::tokens;
 use pg_query::protobuf::{
@@ -15,7 +15,7 @@ use pg_query::{Node, NodeEnum};
 
 /// The most a statement may be nested, as its tokens bound it, to be read: the parser's output is recursive C, and its encoding stops at a
 /// hundred levels anyway.
-const MOST_NESTING: usize = 1_000;
+pub(super) const MOST_NESTING: usize = 1_000;
 
 /// How deep blocks within functions within blocks are followed.
 const MOST_BLOCKS: usize = 4;
@@ -63,7 +63,7 @@ impl<'a> Places<'a> {
 }
 
 /// What one statement does; `None` if its tree cannot be read.
-fn acts(sql: &str, depth: usize) -> Option<Vec<Act>> {
+pub(super) fn acts(sql: &str, depth: usize) -> Option<Vec<Act>> {
     if nesting(sql) > MOST_NESTING {
         return None;
     }
@@ -94,7 +94,7 @@ fn body_at(language: &str, text: &str, depth: usize) -> Vec<Act> {
             match pg_query::parse_plpgsql(&format!("DO {quote}{text}{quote}")) {
                 Ok(tree) => {
                     let mut all = Vec::new();
-                    plpgsql(&tree, depth, &mut all);
+                    super::block::plpgsql(&tree, depth, &mut all);
                     all
                 }
                 Err(_) => vec![Act::Dynamic],
@@ -105,7 +105,7 @@ fn body_at(language: &str, text: &str, depth: usize) -> Vec<Act> {
 }
 
 /// The acts of a text of several statements; what does not parse is dynamic.
-fn several(text: &str, depth: usize) -> Vec<Act> {
+pub(super) fn several(text: &str, depth: usize) -> Vec<Act> {
     match pieces(text) {
         Ok(spans) => {
             spans.iter().flat_map(|span| acts(span.of(text), depth).unwrap_or_else(|| vec![Act::Dynamic])).collect()
@@ -124,7 +124,7 @@ fn dollar(text: &str) -> String {
 }
 
 /// A bound on how deep the tree of a statement can be: tokens since the last comma, over all open parentheses.
-fn nesting(sql: &str) -> usize {
+pub(super) fn nesting(sql: &str) -> usize {
     if sql.len() < MOST_NESTING {
         return 0;
     }
@@ -339,6 +339,7 @@ fn statement(node: &NodeEnum, parsed: &pg_query::ParseResult, depth: usize, all:
                 table: name_of(stmt.relation.as_ref()),
                 index: (!stmt.idxname.is_empty()).then(|| stmt.idxname.clone()),
                 columns,
+                computed_from: computed_from(&stmt.index_params, stmt.where_clause.as_deref()),
                 parts: stmt.index_params.len(),
                 unique: stmt.unique,
                 concurrently: stmt.concurrent,
@@ -429,6 +430,12 @@ fn statement(node: &NodeEnum, parsed: &pg_query::ParseResult, depth: usize, all:
                 matches!(&node.node, Some(NodeEnum::Constraint(one))
                     if matches!(one.contype(), ConstrType::ConstrCheck | ConstrType::ConstrNotnull))
             }),
+            default: stmt.constraints.iter().find_map(|node| match &node.node {
+                Some(NodeEnum::Constraint(one)) if one.contype() == ConstrType::ConstrDefault => {
+                    one.raw_expr.as_ref().map(|default| expr(default))
+                }
+                _ => None,
+            }),
         }),
         NodeEnum::AlterDomainStmt(stmt) => {
             let valid = match stmt.def.as_ref().and_then(|def| def.node.as_ref()) {
@@ -441,6 +448,12 @@ fn statement(node: &NodeEnum, parsed: &pg_query::ParseResult, depth: usize, all:
             }
         }
         NodeEnum::CreateFunctionStmt(stmt) => all.push(create_function(stmt)),
+        NodeEnum::AlterFunctionStmt(stmt) => {
+            if let Some(word) = def_elem(&stmt.actions, "volatility").and_then(def_text) {
+                let name = stmt.func.as_ref().map(|func| Name::of_parts(&strings(&func.objname))).unwrap_or_default();
+                all.push(Act::Volatility { name, volatile: word == "volatile" });
+            }
+        }
         NodeEnum::CreateExtensionStmt(stmt) => all.push(Act::CreateExtension(stmt.extname.clone())),
         NodeEnum::AlterExtensionStmt(stmt) => all.push(Act::UpdateExtension(stmt.extname.clone())),
         NodeEnum::CreateSchemaStmt(stmt) => {
@@ -517,7 +530,7 @@ fn statement(node: &NodeEnum, parsed: &pg_query::ParseResult, depth: usize, all:
     }
 }
 
-fn constant(node: &Node) -> Option<String> {
+pub(super) fn constant(node: &Node) -> Option<String> {
     match &node.node {
         Some(NodeEnum::AConst(constant)) => match &constant.val {
             Some(a_const::Val::Sval(text)) => Some(text.sval.clone()),
@@ -571,6 +584,15 @@ fn index_columns(params: &[Node]) -> Vec<String> {
             _ => None,
         })
         .collect()
+}
+
+/// The columns that the expressions and the predicate of an index name.
+fn computed_from(params: &[Node], predicate: Option<&Node>) -> Vec<String> {
+    let expressions = params.iter().filter_map(|node| match &node.node {
+        Some(NodeEnum::IndexElem(element)) => element.expr.as_deref(),
+        _ => None,
+    });
+    expressions.chain(predicate).flat_map(|node| expr(node).columns).collect()
 }
 
 fn create_table(stmt: &protobuf::CreateStmt) -> NewTable {
@@ -803,63 +825,8 @@ fn rename(stmt: &protobuf::RenameStmt) -> Act {
     Act::Rename { thing, on, part, to: stmt.newname.clone(), schema: false }
 }
 
-/// Follows a PL/pgSQL tree: the SQL in it, what `EXECUTE` most likely runs, and the questions `IF` asks.
-fn plpgsql(tree: &serde_json::Value, depth: usize, all: &mut Vec<Act>) {
-    use serde_json::Value;
-    match tree {
-        Value::Array(items) => items.iter().for_each(|item| plpgsql(item, depth, all)),
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                let text = |field: &str| value.get(field)?.get("PLpgSQL_expr")?.get("query")?.as_str();
-                match key.as_str() {
-                    "PLpgSQL_stmt_execsql" => {
-                        if let Some(sql) = text("sqlstmt") {
-                            all.extend(acts(sql, depth).unwrap_or_else(|| vec![Act::Dynamic]));
-                        }
-                    }
-                    "PLpgSQL_stmt_call" => {
-                        if let Some(sql) = text("expr") {
-                            all.extend(acts(sql, depth).unwrap_or_else(|| vec![Act::Dynamic]));
-                        }
-                    }
-                    "PLpgSQL_stmt_perform" => {
-                        if let Some(sql) = text("expr") {
-                            all.extend(acts(sql, depth).unwrap_or_else(|| vec![Act::Dynamic]));
-                        }
-                    }
-                    "PLpgSQL_stmt_dynexecute" => match text("query").and_then(executed) {
-                        Some(sql) => all.extend(several(&sql, depth)),
-                        None => all.push(Act::Dynamic),
-                    },
-                    "PLpgSQL_stmt_if" => {
-                        let guard = text("cond").and_then(guard);
-                        let mut inner = Vec::new();
-                        if let Some(then) = value.get("then_body") {
-                            plpgsql(then, depth, &mut inner);
-                        }
-                        all.push(Act::Nested { guard: guard.clone(), acts: inner });
-                        let mut other = Vec::new();
-                        for part in ["elsif_list", "else_body"] {
-                            if let Some(part) = value.get(part) {
-                                plpgsql(part, depth, &mut other);
-                            }
-                        }
-                        if !other.is_empty() {
-                            let guard = guard.map(|guard| Guard { there: !guard.there, ..guard });
-                            all.push(Act::Nested { guard, acts: other });
-                        }
-                    }
-                    "PLpgSQL_expr" => {}
-                    _ => plpgsql(value, depth, all),
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
 /// The tree of an expression.
-fn expression(text: &str) -> Option<Node> {
+pub(super) fn expression(text: &str) -> Option<Node> {
     if nesting(text) > MOST_NESTING {
         return None;
     }
@@ -868,42 +835,6 @@ fn expression(text: &str) -> Option<Node> {
     match select.target_list.into_iter().next()?.node? {
         NodeEnum::ResTarget(target) => target.val.map(|node| *node),
         _ => None,
-    }
-}
-
-/// What `EXECUTE` runs, as far as its text tells.
-fn executed(text: &str) -> Option<String> {
-    computed_text(&expression(text)?).filter(|sql| sql.len() > 8)
-}
-
-/// Whether a condition only asks the catalog whether something is there.
-fn guard(text: &str) -> Option<Guard> {
-    let node = expression(text)?;
-    let (there, inner) = match &node.node {
-        Some(NodeEnum::BoolExpr(not)) if not.boolop() == protobuf::BoolExprType::NotExpr => (false, not.args.first()?),
-        _ => (true, &node),
-    };
-    let Some(NodeEnum::SubLink(link)) = &inner.node else { return None };
-    let Some(NodeEnum::SelectStmt(select)) = link.subselect.as_ref()?.node.as_ref() else { return None };
-    let [Node { node: Some(NodeEnum::RangeVar(range)) }] = select.from_clause.as_slice() else { return None };
-    let mut equals = Vec::new();
-    comparisons(select.where_clause.as_ref()?, &mut equals);
-    Some(Guard { relation: range.relname.clone(), equals, there })
-}
-
-fn comparisons(node: &Node, equals: &mut Vec<(String, String)>) {
-    match &node.node {
-        Some(NodeEnum::BoolExpr(all)) => all.args.iter().for_each(|arg| comparisons(arg, equals)),
-        Some(NodeEnum::AExpr(operation)) if strings(&operation.name) == ["="] => {
-            let side = |node: &Option<Box<Node>>| node.as_ref().map(|node| expr(node));
-            if let (Some(left), Some(right)) = (side(&operation.lexpr), side(&operation.rexpr)) {
-                let (column, value) = if left.columns.is_empty() { (right, left) } else { (left, right) };
-                if let (Some(column), Some(value)) = (column.columns.first(), value.strings.first()) {
-                    equals.push((column.clone(), value.clone()));
-                }
-            }
-        }
-        _ => {}
     }
 }
 
@@ -924,6 +855,12 @@ pub fn type_definition(text: &str) -> Option<TypeName> {
         NodeEnum::TypeCast(cast) => cast.type_name.as_ref().map(type_name),
         _ => None,
     }
+}
+
+/// An expression as `pg_get_expr` words it.
+#[must_use]
+pub fn expression_definition(text: &str) -> Option<Expr> {
+    expression(text).map(|node| expr(&node))
 }
 
 /// Whether a default is there at all: `DEFAULT NULL` is none.

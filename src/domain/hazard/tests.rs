@@ -259,3 +259,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_block_with_more_questions_than_anybody_asks_is_read() {
+    let leave = "if exists (select from pg_class where relname = 'gone') then return; end if; ".repeat(20_000);
+    let all = vec!["exists (select from pg_class where relname = 'gone')"; 5_000].join(" and ");
+    let text = format!("do $$ begin {leave} if {all} then truncate t; end if; end $$");
+    let verdict = judge::migration(&mut Facts::of_text(), "1.sql", &text, false);
+    assert!(verdict.judgements.iter().any(|one| one.danger == Some(Danger::Rewrite)), "{:?}", verdict.judgements);
+}

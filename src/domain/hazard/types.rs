@@ -29,6 +29,14 @@ const SAME_BYTES: &[(&str, &str)] = &[
     ("hstore", "hstore"),
 ];
 
+/// Whether a time zone is UTC at all times, under one of its names: then `timestamp` and `timestamptz` have the same bytes.
+#[must_use]
+pub fn is_utc(zone: &str) -> bool {
+    let name = zone.to_ascii_lowercase();
+    let name = name.strip_prefix("etc/").unwrap_or(&name);
+    ["utc", "uct", "gmt", "gmt0", "gmt+0", "gmt-0", "zulu", "universal", "greenwich", "0"].contains(&name)
+}
+
 /// Whether changing a column from `old` to `new` rewrites its table; `None` if that is not known because `old` is not.
 #[must_use]
 pub fn rewrites(
@@ -38,8 +46,10 @@ pub fn rewrites(
     column: &str,
     using: Option<&Expr>,
 ) -> Option<bool> {
-    if using.is_some_and(|using| !is_plain(&using.shape, column, new)) {
-        return Some(true);
+    let known = old.filter(|old| !old.name.is_empty());
+    if let Some(using) = using.filter(|using| !is_plain(&using.shape, column, new)) {
+        let same = known.and_then(|old| relabelled(facts, &using.shape, column, old));
+        return Some(same.is_none_or(|ty| !same_bytes(facts, &ty, new)));
     }
     let Some(old) = old.filter(|old| !old.name.is_empty()) else {
         return likely(facts, new, using.is_some_and(|using| matches!(using.shape, Shape::Cast(..))));
@@ -77,8 +87,20 @@ fn is_plain(shape: &Shape, column: &str, new: &TypeName) -> bool {
     }
 }
 
+/// The type of an expression that is the column's bytes under other labels; `None` if it is anything else.
+fn relabelled(facts: &Facts, shape: &Shape, column: &str, old: &TypeName) -> Option<TypeName> {
+    match shape {
+        Shape::Column(name) if name == column => Some(old.clone()),
+        Shape::Cast(inner, ty) => {
+            let before = relabelled(facts, inner, column, old)?;
+            same_bytes(facts, &before, ty).then(|| ty.clone())
+        }
+        _ => None,
+    }
+}
+
 fn same_bytes(facts: &Facts, old: &TypeName, new: &TypeName) -> bool {
-    if let Some(UserType::Domain { base, constrained }) = facts.user_type(new)
+    if let Some(UserType::Domain { base, constrained, .. }) = facts.user_type(new)
         && !new.array
     {
         return same_type(facts, old, new) || (!constrained && same_bytes(facts, old, base));

@@ -25,7 +25,11 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     if let Act::CreateIndex { table, index, concurrently: false, if_not_exists, only: false, .. } = case.act {
         let target = case.facts.target(table);
         let name = index.as_deref().unwrap_or("an index");
-        if *if_not_exists && case.facts.indexes.contains_key(&Rel::new(&target.rel.schema, name)) {
+        // Anything of its name will do.
+        let namesake = Rel::new(&target.rel.schema, name);
+        if *if_not_exists
+            && (case.facts.indexes.contains_key(&namesake) || case.facts.relations.contains_key(&namesake))
+        {
             return;
         }
         found.heavy(&HAZARD, &target, format!("{name} is built while nobody can write to {}", target.rel));

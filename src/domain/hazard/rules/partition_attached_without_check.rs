@@ -1,7 +1,7 @@
 //! A partition is attached and every row of it is tried.
 
 use crate::domain::hazard::act::{Act, Alter, Demand};
-use crate::domain::hazard::facts::Rel;
+use crate::domain::hazard::facts::{Held, Rel};
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard};
 
 /// The hazard.
@@ -27,7 +27,7 @@ alter table m attach partition t for values from (0) to (10);",
 };
 
 fn judge(case: &Case<'_>, found: &mut Found) {
-    let Act::Alter { table, alter: Alter::Attach { child, .. }, of_table: true, .. } = case.act else { return };
+    let Act::Alter { table, alter: Alter::Attach { child, default }, of_table: true, .. } = case.act else { return };
     let target = case.facts.target(child);
     let parent = case.facts.rel(table);
     let indexed = |columns: &Vec<String>| {
@@ -37,6 +37,21 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     if target.relation.is_some() && lacks(&parent) {
         let text = format!("the indexes {parent} has and {} lacks are built while nobody can use it", target.rel);
         found.heavy_as(&HAZARD, Some(Danger::IndexBuildBlocksWrites), &target, text);
+    }
+    let whole = case.facts.target(table).relation;
+    let has_key = |columns: &[String]| {
+        let own = target.relation.map(|child| child.constraints.as_slice()).unwrap_or_default();
+        own.iter().any(|held| matches!(&held.demand, Demand::Foreign { columns: own, .. } if own.as_slice() == columns))
+    };
+    let lacks_key = |held: &Held| matches!(&held.demand, Demand::Foreign { columns, .. } if !has_key(columns));
+    if target.relation.is_some() && whole.is_some_and(|parent| parent.constraints.iter().any(lacks_key)) {
+        let text =
+            format!("the foreign keys {parent} has are tried on every row of {}; nobody writes to it", target.rel);
+        found.heavy_as(&HAZARD, Some(Danger::FkValidationBlocksWrites), &target, text);
+    }
+    // A default partition beside no other takes every row.
+    if *default && whole.is_some_and(|parent| parent.columns_known && parent.children.is_empty()) {
+        return;
     }
     let key = case.facts.target(table).relation.map(|parent| parent.partition_key.clone()).unwrap_or_default();
     // What a check says of other columns proves nothing.

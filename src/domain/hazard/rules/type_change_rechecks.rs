@@ -65,9 +65,10 @@ fn judge(case: &Case<'_>, found: &mut Found) {
             format!("the checks on {column} read every row of {} again while nobody else can", target.rel),
         );
     }
-    let indexed = case.facts.indexes.values().any(|index| index.table == target.rel && index.columns.contains(column));
     let recollated = held.is_some_and(|held| held.collation != *collation);
-    if indexed && (recollated || old.is_some_and(|old| types::reorders(old, ty))) {
+    let reordered = recollated || old.is_some_and(|old| types::reorders(old, ty));
+    let built = |index: &facts::Index| index.computes_with(column) || (reordered && index.columns.contains(column));
+    if case.facts.indexes.values().any(|index| index.table == target.rel && built(index)) {
         let text = format!("the indexes over {column} are built anew while nobody can use {}", target.rel);
         found.heavy_as(&HAZARD, Some(Danger::IndexBuildBlocksWrites), &target, text);
     }

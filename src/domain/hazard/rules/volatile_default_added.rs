@@ -1,6 +1,7 @@
 //! A new column's default differs from row to row.
 
 use crate::domain::hazard::act::{Act, Alter};
+use crate::domain::hazard::facts::UserType;
 use crate::domain::hazard::{Case, Danger, Found, Group, Hazard, judge};
 
 /// The hazard.
@@ -25,10 +26,15 @@ fn judge(case: &Case<'_>, found: &mut Found) {
     let Act::Alter { table, alter: Alter::AddColumn { column, if_not_exists }, of_table: true, .. } = case.act else {
         return;
     };
+    let of_domain = match case.facts.user_type(&column.ty) {
+        Some(UserType::Domain { default, .. }) if !column.ty.array => default.as_deref(),
+        _ => None,
+    };
     if !column.stored
         && column
             .default
             .as_ref()
+            .or(of_domain)
             .is_some_and(|default| default.functions.iter().any(|name| case.facts.is_volatile(name)))
         && !judge::is_there(case, table, column, *if_not_exists)
     {
