@@ -18,6 +18,7 @@ use dbd::domain::migration::{Folder, Format, FormatChoice, read_folder, standing
 use dbd::ports::database::{Anchor, ApplyOrder, Around, Database, Holder};
 use dbd::ports::journal::{Journal, NewEvent};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
@@ -29,7 +30,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let done = runtime.block_on(apply(url, Path::new(folder), journal.first().map(Path::new)));
     match done {
-        Ok(applied) => println!("{applied} applied"),
+        Ok((applied, steps)) => println!("{applied} applied, the steps in {} us", steps.as_micros()),
         Err(failure) => {
             eprintln!("{failure}: {}", failure.causes.join("; "));
             std::process::exit(1);
@@ -78,7 +79,7 @@ fn numbered(folder: &Path) -> Folder {
     found
 }
 
-async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<usize, Failure> {
+async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<(usize, Duration), Failure> {
     let url = ConnectionUrl::parse(url)?;
     let set = read_folder(&numbered(folder), FormatChoice::Given(Format::Sql))?;
     let reader = set.format.reader();
@@ -87,7 +88,7 @@ async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<usize
     let rows = database.applied(&url, &tracking).await?.unwrap_or_default();
     let standing = standing(&set, &rows);
     if standing.pending.is_empty() {
-        return Ok(0);
+        return Ok((0, Duration::ZERO));
     }
     let run = RunId::parse(&format!("deploy-bench-{}", now())).unwrap();
     let actor =
@@ -103,6 +104,7 @@ async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<usize
     database.prepare(&url, Some(&tracking), &holder).await?;
     let pending: Vec<Pending> =
         standing.pending.iter().map(|place| Pending { migration: set.migrations[*place].clone(), blob: 0 }).collect();
+    let begun = Instant::now();
     for (place, step) in decide::steps(&pending).into_iter().enumerate() {
         let migration = &pending[step.migration].migration;
         let effect = EffectId::derive(&origin, &run, &format!("migrate {place}"), step.digest.as_str().as_bytes());
@@ -137,6 +139,7 @@ async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<usize
             record.append(&Event::Succeeded { id: effect, outcome: Outcome::Step(applied.report), duration_ms });
         }
     }
+    let steps = begun.elapsed();
     database.rest().await;
-    Ok(pending.len())
+    Ok((pending.len(), steps))
 }

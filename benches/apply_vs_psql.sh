@@ -2,8 +2,9 @@
 # What applying N small migrations costs beside psql running the same files, one transaction and one ledger row each, in one session.
 # Each round runs every contender once, in turn, on fresh databases of one server over TCP; a ratio is the median over rounds of contender / psql
 # in the same round. Contenders:
-#   apply            dbd's apply step alone: the whole process of benches/apply.rs, with its connections, the target's lock, the ledger's schema, and for
-#                    each migration the lease, the ledger's row, the statement, the tracking row and dbd's own, the commit
+#   apply            a process that does nothing but apply (benches/apply.rs): it reads the folder and what is applied, takes the target's lock, makes the
+#                    ledger's schema, and for each migration the lease, the ledger's row, the statement, the tracking row and dbd's own, the commit
+#   its steps        of that, what is done for the migrations, from the first to the last commit
 #   apply+journal    the same with the intent before and the outcome after each step, both synced to disk
 #   deployment       the phase of `dbd start` in which the target changes, as the run itself reports it
 #   dbmate, diesel, sqlx, refinery   where $OWNERS has them (.ci/owners makes such a folder; cargo install --root $OWNERS/cargo diesel_cli)
@@ -63,6 +64,7 @@ for round in $(seq 0 "$rounds"); do # the first round warms the caches and is no
   fresh hand; measure psql hand "$bin/psql" -Xq -v ON_ERROR_STOP=1 -d hand -f "$work/each.sql"; base=$took
   contend() { local name=$1; shift; fresh one; measure "$name" one "$@"; note "$name" "$took" "$base"; }
   contend apply "$apply" "$(url one)" "$work/project/migrations"
+  note "its steps" "$(sed -n 's/.*the steps in \([0-9]*\) us/\1/p' "$work/out")" "$base"
   # What a run with nothing to do has to read.
   measure none one "$apply" "$(url one)" "$work/project/migrations"; none=$took
   a=$(now); q -Atd hand -c 'select version, checksum from ledger order by version' >/dev/null; b=$(now)

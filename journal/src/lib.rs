@@ -20,13 +20,14 @@
 //! chain. So the [`Head`] is remembered in a file beside the journal and compared when the journal is opened
 //! ([`OpenError::LostTail`]); keep it somewhere else as well, for who can change one file can change two. `README.md` describes the file format for other readers.
 //!
-//! Absent on purpose: a clock (times come in as values), snapshots of state, knowledge of what is being journaled, threads.
+//! Absent on purpose: a clock (times come in as values), snapshots of state, knowledge of what is being journaled; threads, but for a verification.
 
 mod blob;
 pub mod chain;
 mod entry;
 mod error;
 pub mod export;
+mod in_order;
 mod lease;
 pub mod merkle;
 pub mod note;
@@ -41,11 +42,12 @@ pub use entry::{Appended, Entry, Head, MAX_ACTOR_LEN, MAX_BODY_LEN, MAX_NAME_LEN
 pub use error::{
     AppendError, BlobError, CheckpointError, LeaseError, LockError, OpenError, PurgeError, ReadError, Unusable,
 };
+pub use in_order::{in_order, threads};
 pub use lease::{Holder, Lease, LeaseRow, LockOwner, TargetLock, lock_target};
 pub use open::OpenOptions;
 pub use schema::{APPLICATION_ID, SCHEMA_VERSION};
 pub use store::Journal;
-pub use verify::{Bad, Verdict, Why};
+pub use verify::{Bad, Pace, Verdict, Why};
 pub use witness::{Witness, witness_path};
 
 /// JSON text as it was written, never parsed and printed again. Re-exported so that callers need not match the version.

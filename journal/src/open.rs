@@ -149,6 +149,14 @@ impl Journal {
     }
 }
 
+/// One more connection that reads the journal at `path`, which is open already.
+pub(crate) fn another(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    settings(&conn, READER_TIMEOUT)?;
+    Ok(conn)
+}
+
 /// How long a reader waits for another process that is writing.
 const READER_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -4,14 +4,17 @@ use crate::blob::{self, BlobRef, Condition};
 use crate::chain::{self, Hash};
 use crate::entry::{ENVELOPE, Entry, Head, RecordIn, Seen};
 use crate::error::ReadError;
+use crate::in_order::{in_order, threads};
 use crate::merkle::{self, Tree};
 use crate::open;
 use crate::schema::Identity;
 use crate::store::Journal;
 use rusqlite::types::ValueRef;
-use rusqlite::{ErrorCode, Row};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// The first thing that is wrong with a journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -226,26 +229,54 @@ struct Walk<'a> {
     tree: Option<Tree>,
     /// The roots that were written down, by the number of events they are over.
     sizes: HashMap<u64, Vec<merkle::Hash>>,
-    conn: &'a rusqlite::Connection,
+    conn: &'a Connection,
 }
 
 impl Walk<'_> {
-    fn step(&mut self, record: &RecordIn<'_>, hash: Hash, rec: &str) -> rusqlite::Result<Result<(), Bad>> {
-        let bad = |why| Ok(Err(Bad { seq: record.seq, why }));
-        if record.ts < self.ts_ms {
+    /// Takes what was found in the next stretch; what is wrong first, if anything is.
+    fn take<T>(&mut self, stretch: Stretch<T>, visit: &mut impl FnMut(&str, T)) -> rusqlite::Result<ControlFlow<Bad>> {
+        for event in stretch.events {
+            let (seq, read) = (event.seq, event.read);
+            // A missing event also breaks the link after it; the gap is the better name for it.
+            if seq != self.head.seq + 1 {
+                return Ok(ControlFlow::Break(self.gap(seq)));
+            }
+            if event.prev != self.head.hash {
+                return Ok(ControlFlow::Break(Bad { seq, why: Why::Link }));
+            }
+            if let Err(why) = self.step(&event.link)? {
+                return Ok(ControlFlow::Break(Bad { seq, why }));
+            }
+            visit(&event.link.run, read);
+        }
+        match stretch.end {
+            None => Ok(ControlFlow::Continue(())),
+            Some(End::Bad(bad)) if bad.seq != self.head.seq + 1 => Ok(ControlFlow::Break(self.gap(bad.seq))),
+            Some(End::Bad(bad)) => Ok(ControlFlow::Break(bad)),
+            Some(End::Unread(error)) => Err(error),
+        }
+    }
+
+    fn gap(&self, seq: u64) -> Bad {
+        Bad { seq, why: Why::Gap { expected: self.head.seq + 1 } }
+    }
+
+    fn step(&mut self, event: &Link) -> rusqlite::Result<Result<(), Why>> {
+        let bad = |why| Ok(Err(why));
+        if event.ts_ms < self.ts_ms {
             return bad(Why::Time);
         }
-        match self.runs.get_mut(record.run.as_ref()) {
-            Some(last) if record.rseq == *last + 1 => *last += 1,
-            None if record.rseq == 1 => {
-                self.runs.insert(record.run.clone().into_owned(), 1);
+        match self.runs.get_mut(event.run.as_ref()) {
+            Some(last) if event.rseq == *last + 1 => *last += 1,
+            None if event.rseq == 1 => {
+                self.runs.insert(event.run.to_string(), 1);
             }
             last => {
                 let expected = last.map_or(1, |last| *last + 1);
-                return bad(Why::RunGap { expected, found: record.rseq });
+                return bad(Why::RunGap { expected, found: event.rseq });
             }
         }
-        for blob in &record.refs {
+        for blob in &event.refs {
             match blob::look(self.conn, blob, |_| ())? {
                 Condition::Sound => {}
                 Condition::Purged => self.purged += 1,
@@ -253,13 +284,14 @@ impl Walk<'_> {
                 Condition::Altered => return bad(Why::BlobAltered(*blob)),
             }
         }
-        self.head = Head { seq: record.seq, hash };
-        self.ts_ms = record.ts;
-        self.indexed.0.add(record.run.as_bytes(), record.rseq, record.seq);
-        self.indexed.1.add(&hash, 0, record.seq);
-        if let Some(tree) = &mut self.tree {
-            tree.push(merkle::leaf(rec.as_bytes()));
-            if let Some(known) = self.sizes.get(&record.seq) {
+        let seq = self.head.seq + 1;
+        self.head = Head { seq, hash: event.hash };
+        self.ts_ms = event.ts_ms;
+        self.indexed.0.add(event.run.as_bytes(), event.rseq, seq);
+        self.indexed.1.add(&event.hash, 0, seq);
+        if let (Some(tree), Some(leaf)) = (&mut self.tree, event.leaf) {
+            tree.push(leaf);
+            if let Some(known) = self.sizes.get(&seq) {
                 let root = tree.root();
                 if known.iter().any(|known| *known != root) {
                     return bad(Why::Root);
@@ -267,6 +299,120 @@ impl Walk<'_> {
             }
         }
         Ok(Ok(()))
+    }
+}
+
+/// How a verification is spread over threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How many threads read, each through a connection of its own; with one, the caller's own does.
+    pub threads: usize,
+    /// How many events a thread reads at a stretch. A few stretches a thread are held at once.
+    pub stretch: u64,
+}
+
+impl Default for Pace {
+    /// A thread for each processor, up to eight, and 512 events.
+    fn default() -> Self {
+        Self { threads: threads(), stretch: 512 }
+    }
+}
+
+/// What was found of some events in a row.
+struct Stretch<T> {
+    events: Vec<Checked<T>>,
+    /// Why it ends early, if it does.
+    end: Option<End>,
+}
+
+enum End {
+    Bad(Bad),
+    Unread(rusqlite::Error),
+}
+
+/// An event that is right by itself, and what was read from it.
+struct Checked<T> {
+    seq: u64,
+    prev: Hash,
+    link: Link,
+    read: T,
+}
+
+/// What has to fit the events before.
+struct Link {
+    run: Arc<str>,
+    rseq: u64,
+    ts_ms: i64,
+    hash: Hash,
+    refs: Vec<BlobRef>,
+    /// Only where there is a root to compare with.
+    leaf: Option<merkle::Hash>,
+}
+
+/// What a stretch is read for.
+struct Reading<'a, R> {
+    identity: &'a Identity,
+    leaves: bool,
+    read: &'a R,
+}
+
+impl<R> Reading<'_, R> {
+    /// Reads the events of these places, the first of which follows the event before it.
+    fn stretch<T>(&self, conn: &Connection, places: (i64, i64)) -> Stretch<T>
+    where
+        R: Fn(&str, Seen<'_>) -> T,
+    {
+        let mut events = Vec::new();
+        let end = match self.fill(conn, places, &mut events) {
+            Ok(bad) => bad.map(End::Bad),
+            Err(error) => Some(End::Unread(error)),
+        };
+        Stretch { events, end }
+    }
+
+    fn fill<T>(
+        &self,
+        conn: &Connection,
+        (from, to): (i64, i64),
+        events: &mut Vec<Checked<T>>,
+    ) -> rusqlite::Result<Option<Bad>>
+    where
+        R: Fn(&str, Seen<'_>) -> T,
+    {
+        let mut before = match from {
+            ..=1 => Some(self.identity.genesis),
+            from => conn
+                .prepare_cached("SELECT hash FROM event WHERE seq = ?1")?
+                .query_row([from - 1], |row| row.get_ref(0).map(hash))
+                .optional()?
+                .flatten(),
+        };
+        let mut statement = conn.prepare_cached(&format!("{SELECT} WHERE e.seq BETWEEN ?1 AND ?2 ORDER BY e.seq"))?;
+        let mut rows = statement.query((from, to))?;
+        let mut run: Arc<str> = Arc::from("");
+        while let Some(row) = rows.next()? {
+            let (record, hash, text) = match look(row, self.identity, before)? {
+                Ok(looked) => looked,
+                Err(bad) => return Ok(Some(bad)),
+            };
+            // Events of one run mostly stand together.
+            if *run != *record.run {
+                run = Arc::from(record.run.as_ref());
+            }
+            let read = (self.read)(&record.run, record.seen(hash));
+            let link = Link {
+                run: run.clone(),
+                rseq: record.rseq,
+                ts_ms: record.ts,
+                hash,
+                refs: record.refs,
+                leaf: self.leaves.then(|| merkle::leaf(text.as_bytes())),
+            };
+            // What was understood links to what comes before it.
+            events.push(Checked { seq: record.seq, prev: before.unwrap_or_default(), link, read });
+            before = Some(hash);
+        }
+        Ok(None)
     }
 }
 
@@ -301,7 +447,7 @@ impl Sum {
 ///
 /// The table of events was just read from end to end, each row against its hash, which says more of it than SQLite could. What is left are
 /// the other tables, and the indexes of the events: a run is read along one, so an entry that is missing there hides an event.
-fn damage(conn: &rusqlite::Connection, walk: Option<&Walk<'_>>) -> rusqlite::Result<Option<String>> {
+fn damage(conn: &Connection, walk: Option<&Walk<'_>>) -> rusqlite::Result<Option<String>> {
     let Some(walk) = walk else { return open::integrity_check(conn) };
     for table in ["blob", "lease", "meta"] {
         if let Some(damage) = open::integrity_check_of(conn, table)? {
@@ -350,17 +496,20 @@ impl Journal {
     /// # Errors
     /// As [`Journal::verify`].
     pub fn verify_against(&self, roots: &[(u64, merkle::Hash)]) -> Result<Verdict, ReadError> {
-        self.verify_each(roots, |_, _| {})
+        self.verify_each(roots, Pace::default(), |_, _| (), |_, ()| ())
     }
 
-    /// As [`Journal::verify_against`], and lends each event that verifies to `visit`, with the run it belongs to, in the journal's order.
+    /// As [`Journal::verify_against`], and hands what `read` makes of each event that verifies to `visit`, with the run it belongs to, in the
+    /// journal's order. `read` is called by several threads, and also for events behind one that turns out to be wrong.
     ///
     /// # Errors
     /// As [`Journal::verify`].
-    pub fn verify_each(
+    pub fn verify_each<T: Send>(
         &self,
         roots: &[(u64, merkle::Hash)],
-        mut visit: impl FnMut(&str, Seen<'_>),
+        pace: Pace,
+        read: impl Fn(&str, Seen<'_>) -> T + Sync,
+        mut visit: impl FnMut(&str, T),
     ) -> Result<Verdict, ReadError> {
         self.readable()?;
         let mut sizes: HashMap<u64, Vec<merkle::Hash>> = HashMap::new();
@@ -377,7 +526,8 @@ impl Journal {
         let mut walk = Walk { head, ts_ms, runs, purged: 0, indexed, tree, sizes, conn: &snapshot };
         let mut first_bad = (!identity.holds()).then_some(Bad { seq: 0, why: Why::Genesis });
         if first_bad.is_none() {
-            first_bad = match self.walk(&identity, &mut walk, &mut visit) {
+            let reading = Reading { identity: &identity, leaves: walk.tree.is_some(), read: &read };
+            first_bad = match self.walk(&reading, pace, &mut walk, &mut visit) {
                 Ok(bad) => bad,
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
                     Some(Bad { seq: walk.head.seq + 1, why: Why::Unreadable(error.to_string()) })
@@ -397,28 +547,43 @@ impl Journal {
         Ok(Verdict { events: walk.head.seq, first_bad, head: walk.head, purged: walk.purged, damage })
     }
 
-    fn walk(
+    /// Goes from the first event to the last; what is wrong first, if anything is. The last stretch is read through the caller's snapshot,
+    /// and what was committed since belongs to none: events are only added.
+    fn walk<T: Send, R: Fn(&str, Seen<'_>) -> T + Sync>(
         &self,
-        identity: &Identity,
+        reading: &Reading<'_, R>,
+        pace: Pace,
         walk: &mut Walk<'_>,
-        visit: &mut impl FnMut(&str, Seen<'_>),
+        visit: &mut impl FnMut(&str, T),
     ) -> rusqlite::Result<Option<Bad>> {
-        let mut statement = self.conn.prepare_cached(&format!("{SELECT} ORDER BY e.seq"))?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            // A missing event also breaks the link after it; the gap is the better name for it.
-            let seq = place(row)?;
-            if seq != walk.head.seq + 1 {
-                return Ok(Some(Bad { seq, why: Why::Gap { expected: walk.head.seq + 1 } }));
-            }
-            match look(row, identity, Some(walk.head.hash))? {
-                Ok((record, hash, text)) => {
-                    if let Err(bad) = walk.step(&record, hash, text)? {
-                        return Ok(Some(bad));
-                    }
-                    visit(&record.run, record.seen(hash));
-                }
-                Err(bad) => return Ok(Some(bad)),
+        let last: i64 = self.conn.query_row("SELECT coalesce(max(seq), 0) FROM event", [], |row| row.get(0))?;
+        let length = i64::try_from(pace.stretch.max(1)).unwrap_or(i64::MAX);
+        let whole = usize::try_from(last / length).unwrap_or(0);
+        let places = |at: usize| {
+            let from = (at as i64).saturating_mul(length);
+            // What is at places that no event has is found as well.
+            let from = if at == 0 { i64::MIN } else { from.saturating_add(1) };
+            (from, if at < whole { (at as i64 + 1).saturating_mul(length) } else { i64::MAX })
+        };
+        let threads = pace.threads.min(whole);
+        let others: Vec<Connection> = match threads {
+            ..=1 => Vec::new(),
+            _ => (0..threads).map_while(|_| open::another(&self.path).ok()).collect(),
+        };
+        // Where another connection is not to be had, this one reads it all.
+        let spread = if others.is_empty() { 0 } else { whole };
+        let read = |conn: &mut Connection, at: usize| reading.stretch(conn, places(at));
+        let broken = in_order(others, spread, read, |stretch| match walk.take(stretch, visit) {
+            Ok(ControlFlow::Continue(())) => ControlFlow::Continue(()),
+            Ok(ControlFlow::Break(bad)) => ControlFlow::Break(Ok(Some(bad))),
+            Err(error) => ControlFlow::Break(Err(error)),
+        });
+        if let ControlFlow::Break(found) = broken {
+            return found;
+        }
+        for at in spread..=whole {
+            if let ControlFlow::Break(bad) = walk.take(reading.stretch(&self.conn, places(at)), visit)? {
+                return Ok(Some(bad));
             }
         }
         Ok(None)

@@ -1,7 +1,7 @@
 //! Somebody with any SQLite client against the file: what the triggers refuse, and what the chain shows once they are gone.
 
 use crate::support::{Place, drop_triggers, event};
-use dbd_journal::{Bad, BlobRef, Journal, NewEvent, OpenError, ReadError, Verdict, Why};
+use dbd_journal::{Bad, BlobRef, Journal, NewEvent, OpenError, Pace, ReadError, Verdict, Why};
 use rusqlite::{Connection, params};
 
 /// Three events of two runs, the second with a blob.
@@ -92,7 +92,17 @@ fn after(sql: &str) -> Verdict {
     drop_triggers(&stranger);
     stranger.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
     stranger.execute_batch(sql).unwrap();
-    place.read_only().verify().unwrap()
+    let journal = place.read_only();
+    let verdict = journal.verify().unwrap();
+    // However it is spread over threads, the same is found, and the same events are handed on before it.
+    for (threads, stretch) in [(1, 1), (2, 1), (3, 1), (2, 2), (8, 3)] {
+        let mut handed = Vec::new();
+        let pace = Pace { threads, stretch };
+        let found = journal.verify_each(&[], pace, |_, seen| seen.seq, |_, seq| handed.push(seq)).unwrap();
+        assert_eq!(found, verdict, "{sql}, {pace:?}");
+        assert_eq!(handed, (1..=verdict.events).collect::<Vec<_>>(), "{sql}, {pace:?}");
+    }
+    verdict
 }
 
 #[test]

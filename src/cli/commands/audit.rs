@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::domain::audit::{AuditEvent, Trail};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
+use crate::domain::event::Recorded;
 use crate::domain::evolve::advance;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
@@ -20,8 +21,8 @@ use crate::domain::run::Run;
 use crate::domain::time::rfc3339;
 use crate::ports::journal::Journal;
 use clap::ValueEnum;
-use dbd_journal::Seen;
 use dbd_journal::note::PublicKey;
+use dbd_journal::{Pace, Seen};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -398,19 +399,19 @@ struct Histories {
 }
 
 impl Histories {
-    fn take(&mut self, name: &str, seen: Seen<'_>) {
+    /// Takes the event `rseq` of the run, at the place `seq` in the journal; none if it cannot be read.
+    fn take(&mut self, name: &str, (seq, rseq, event): (u64, u64, Option<Recorded>)) {
         let known = self.open.get_mut(name);
         if let Some((run, last)) = known {
-            let folded = crate::wire::recorded(seen).ok().is_some_and(|event| advance(run, &event).is_ok());
-            if folded {
-                *last = seen.seq;
+            if event.is_some_and(|event| advance(run, &event).is_ok()) {
+                *last = seq;
             } else if let Some((run, _)) = self.open.remove(name) {
                 self.again.insert(run.id);
             }
             return;
         }
         let Some(id) = RunId::parse(name) else { return };
-        if seen.rseq > 1 {
+        if rseq > 1 {
             self.again.insert(id);
             return;
         }
@@ -421,7 +422,7 @@ impl Histories {
             self.open.remove(&oldest);
         }
         self.open.insert(name.to_owned(), (Run::blank(id), 0));
-        self.take(name, seen);
+        self.take(name, (seq, rseq, event));
     }
 }
 
@@ -432,7 +433,9 @@ async fn verify_journal(context: &Context) -> Outcome {
     let trail = journal.trail();
     let roots = export::signed_roots(&journal).unwrap_or_default();
     let mut histories = Histories::default();
-    let verdict = journal.store().verify_each(&roots, |run, seen| histories.take(run, seen)).map_err(|error| {
+    let read = |_: &str, seen: Seen<'_>| (seen.seq, seen.rseq, crate::wire::recorded(seen).ok());
+    let looked = journal.store().verify_each(&roots, Pace::default(), read, |run, event| histories.take(run, event));
+    let verdict = looked.map_err(|error| {
         Failure::new(Code::JournalUnusable, format!("{} cannot be read", config.shown(&config.journal.path)))
             .source(&error)
     })?;

@@ -11,7 +11,7 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
 use crate::domain::run::Run;
 use crate::domain::time::rfc3339;
-use crate::ports::journal::Journal;
+use crate::ports::journal::{Journal, RunHead};
 use crate::wire::OpenJournal;
 use std::ops::ControlFlow;
 
@@ -125,6 +125,9 @@ impl Within {
     }
 }
 
+/// How many runs there have to be for each thread that reads them.
+const WORTH_A_THREAD: usize = 64;
+
 /// Hands every run of the period to `visit`, in the order of their first events, one at a time.
 ///
 /// # Errors
@@ -135,38 +138,71 @@ pub(crate) fn each_run(
     trail: &Trail,
     mut visit: impl FnMut(Within) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    for head in journal.runs()? {
-        let reviews = period.reviews(trail, &head.run);
+    let mut runs = journal.runs()?;
+    runs.retain(|head| {
         let may = head.first_seq <= period.last && head.last_seq >= period.first;
-        if !may && !period.concerns([], &reviews) {
-            continue;
-        }
-        let (mut events, mut unread) = (Vec::new(), None);
-        let looked = journal.store().look_at(head.run.as_str(), |seen| {
-            if seen.seq > period.last {
-                return ControlFlow::Break(());
+        may || period.concerns([], &period.reviews(trail, &head.run))
+    });
+    let another = || dbd_journal::Journal::open_read_only(journal.store().path());
+    // Each thread reads through a connection of its own; a few runs are not worth one.
+    let threads = dbd_journal::threads().min(runs.len() / WORTH_A_THREAD);
+    let others: Vec<dbd_journal::Journal> = match threads {
+        ..=1 => Vec::new(),
+        _ => (0..threads).map_while(|_| another().ok()).collect(),
+    };
+    if others.is_empty() {
+        for head in &runs {
+            if let Some(within) = one_run(journal.store(), head, period, trail)? {
+                visit(within)?;
             }
-            match crate::wire::recorded(seen) {
-                Ok(recorded) => events.push(recorded),
-                Err(why) => unread = Some((seen.seq, why)),
-            }
-            if unread.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        looked.map_err(|error| journal_problem(&error))?;
-        if let Some((seq, why)) = unread {
-            return Err(Failure::new(Code::JournalBroken, format!("event {seq} cannot be read")).cause(why));
         }
-        if !period.concerns(events.iter().map(|event: &Recorded| event.seq), &reviews) {
-            continue;
-        }
-        let run = fold(&head.run, &events).map_err(|misfit| {
-            Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", head.run))
-                .source(&misfit)
-                .hint("`dbd audit verify` says whether the journal was changed")
-        })?;
-        visit(Within { run, events, reviews })?;
+        return Ok(());
     }
-    Ok(())
+    let read = |store: &mut dbd_journal::Journal, at: usize| one_run(store, &runs[at], period, trail);
+    let ended = dbd_journal::in_order(others, runs.len(), read, |within| {
+        match within.and_then(|within| within.map_or(Ok(()), &mut visit)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => ControlFlow::Break(failure),
+        }
+    });
+    match ended {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(failure) => Err(failure),
+    }
+}
+
+/// A run as it stood at the period's end; none if it does not concern the period.
+fn one_run(
+    store: &dbd_journal::Journal,
+    head: &RunHead,
+    period: &Period,
+    trail: &Trail,
+) -> Result<Option<Within>, Failure> {
+    let reviews = period.reviews(trail, &head.run);
+    let (mut events, mut unread) = (Vec::new(), None);
+    let looked = store.look_at(head.run.as_str(), |seen| {
+        if seen.seq > period.last {
+            return ControlFlow::Break(());
+        }
+        match crate::wire::recorded(seen) {
+            Ok(recorded) => events.push(recorded),
+            Err(why) => unread = Some((seen.seq, why)),
+        }
+        if unread.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    looked.map_err(|error| journal_problem(&error))?;
+    if let Some((seq, why)) = unread {
+        return Err(Failure::new(Code::JournalBroken, format!("event {seq} cannot be read")).cause(why));
+    }
+    if !period.concerns(events.iter().map(|event: &Recorded| event.seq), &reviews) {
+        return Ok(None);
+    }
+    let run = fold(&head.run, &events).map_err(|misfit| {
+        Failure::new(Code::IllegalHistory, format!("{}: its history is not legal", head.run))
+            .source(&misfit)
+            .hint("`dbd audit verify` says whether the journal was changed")
+    })?;
+    Ok(Some(Within { run, events, reviews }))
 }
 
 /// What a filter is called in the report.
