@@ -1,7 +1,7 @@
 //! The speed of `dbd audit` as ratios: `cargo bench -p dbd-journal`, which makes the journal of a million events, then `cargo bench --bench audit`.
 //!
 //! `dbd audit` and `dbd audit verify` beside a plain `SELECT` of the same rows in a process of its own, with the peak memory of each. Rounds
-//! are interleaved and medians of processor time compared, so that other work on the machine counts for nothing. `DBD_BENCH_EVENTS` and `DBD_BENCH_ROUNDS` set other sizes.
+//! are interleaved and medians of the time on the clock compared. `DBD_BENCH_EVENTS` and `DBD_BENCH_ROUNDS` set other sizes.
 
 #![allow(missing_docs, clippy::print_stdout, clippy::disallowed_methods, clippy::unwrap_used)]
 

@@ -4,30 +4,48 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What `name` says in the environment, as a number.
 pub fn number(name: &str, or: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or)
 }
 
-/// Runs each case in turn, `rounds` times, and prints the medians of its processor time as ratios to the first one's, with its peak memory.
+/// The rows of the events, read by SQLite's own program: what a plain read of them is for a person.
+const SHELL: &str = "SELECT seq, prev, hash, run_id, run_seq, kind, ts, rec FROM event ORDER BY seq";
+
+/// Runs each case in turn, `rounds` times, beside `sqlite3` where that is installed, and prints the medians of the time on the clock and of
+/// processor time, the former as ratios to the first case's and to that of `sqlite3`, with the peak memory.
 pub fn compare(journal: &Path, events: u64, rounds: u64, cases: &[(&str, PathBuf, Vec<String>)]) {
+    let mut cases = cases.to_vec();
+    if Command::new("sqlite3").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        let place = journal.to_str().unwrap().to_owned();
+        cases.insert(1, ("sqlite3", PathBuf::from("sqlite3"), vec!["-readonly".to_owned(), place, SHELL.to_owned()]));
+    }
     let (mut times, mut memory) = (vec![Vec::new(); cases.len()], vec![0; cases.len()]);
+    let mut work = times.clone();
     for _ in 0..rounds {
         for (at, (name, program, arguments)) in cases.iter().enumerate() {
+            let begun = Instant::now();
             let mut child = Command::new(program).args(arguments).stdout(Stdio::null()).spawn().unwrap();
             let (code, took, peak) = wait(&mut child);
             assert_eq!(code, Some(0), "{name}");
-            times[at].push(took);
+            times[at].push(begun.elapsed());
+            work[at].push(took);
             memory[at] = memory[at].max(peak);
         }
     }
     println!("{events} events, {} MB", fs_err::metadata(journal).unwrap().len() >> 20);
     let plain = median(times[0].clone());
-    for ((name, ..), (times, memory)) in cases.iter().zip(times.into_iter().zip(memory)) {
-        let took = median(times);
-        println!("{name:13} {took:8.2} s    / SELECT = {:.2}   peak {} MB", took / plain, memory >> 10);
+    let shell = cases.iter().position(|(name, ..)| *name == "sqlite3").map(|at| median(times[at].clone()));
+    for (at, (name, ..)) in cases.iter().enumerate() {
+        let (took, work) = (median(times[at].clone()), median(work[at].clone()));
+        let shell = shell.map_or(String::new(), |shell| format!("   / sqlite3 = {:.2}", took / shell));
+        let ratio = took / plain;
+        println!(
+            "{name:13} {took:8.2} s ({work:.2} s of work)   / SELECT = {ratio:.2}{shell}   peak {} MB",
+            memory[at] >> 10
+        );
     }
 }
 

@@ -4,8 +4,7 @@
 //! - the verification and a scan of a million events beside a plain `SELECT` of the same rows, each in a process of its own, with its peak
 //!   memory.
 //!
-//! Rounds are interleaved, so that whatever else the machine does falls on all of them alike; medians are compared, of the time on the
-//! clock where the disk is waited for, else of processor time. `DBD_BENCH_EVENTS` and
+//! Rounds are interleaved, so that whatever else the machine does falls on all of them alike; medians of the time on the clock are compared. `DBD_BENCH_EVENTS` and
 //! `DBD_BENCH_ROUNDS` set other sizes. The journal is made once, below the target folder, and kept; `benches/audit.rs` beside the program
 //! reads it too.
 
