@@ -34,7 +34,7 @@ enum Sub {
         /// Its name
         id: String,
     },
-    /// Remove the sandboxes whose owner is gone, and end the captures whose window is over
+    /// Remove the sandboxes whose owner is gone, end the captures whose window is over, and open a target that a dead rollback left closed
     Gc,
 }
 

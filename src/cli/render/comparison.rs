@@ -645,17 +645,8 @@ fn modified_words(name: &str, old: &Value, new: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::schema::diff::tests::catalog;
     use crate::domain::schema::{Catalog, Object};
-
-    fn catalog(objects: &[(&str, &str, Value)]) -> Catalog {
-        let object = |(key, parent, attributes): &(&str, &str, Value)| {
-            let attributes =
-                attributes.as_object().unwrap().clone().into_iter().map(|(name, value)| (name.into(), value)).collect();
-            let object = Object { parent: ObjectKey::parse(parent), attributes, ..Object::default() };
-            (ObjectKey::parse(key).unwrap(), object)
-        };
-        objects.iter().map(object).collect()
-    }
 
     /// The example of the product overview: two tables differ, one is new, nine match.
     fn example() -> Comparison {

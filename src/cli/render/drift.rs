@@ -216,28 +216,10 @@ pub fn adopt_file(drift: &Drift, offer: &Offer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::schema::Catalog;
+    use crate::domain::schema::diff::tests::catalog;
     use crate::domain::schema::script::script;
-    use crate::domain::schema::{Catalog, Object, ObjectKey};
     use serde_json::json;
-
-    fn catalog(objects: &[(&str, &str, Value)]) -> Catalog {
-        objects
-            .iter()
-            .map(|(key, parent, attributes)| {
-                let attributes = attributes
-                    .as_object()
-                    .unwrap()
-                    .clone()
-                    .into_iter()
-                    .map(|(name, value)| (name.into(), value))
-                    .collect();
-                (
-                    ObjectKey::parse(key).unwrap(),
-                    Object { parent: ObjectKey::parse(parent), attributes, ..Object::default() },
-                )
-            })
-            .collect()
-    }
 
     fn drift() -> Drift {
         let left = catalog(&[("table:public.orders", "", json!({"owner": "app"}))]);

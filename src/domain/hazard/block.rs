@@ -234,9 +234,12 @@ fn tables_of(from: &Node, tables: &mut Vec<String>) -> Option<()> {
     Some(())
 }
 
+/// What has to be equal to what, in any case: what stands under OR or NOT does not.
 fn comparisons(node: &Node, equals: &mut Vec<(String, String)>) {
     match &node.node {
-        Some(NodeEnum::BoolExpr(all)) => all.args.iter().for_each(|arg| comparisons(arg, equals)),
+        Some(NodeEnum::BoolExpr(all)) if all.boolop() == protobuf::BoolExprType::AndExpr => {
+            all.args.iter().for_each(|arg| comparisons(arg, equals))
+        }
         Some(NodeEnum::AExpr(operation)) if strings(&operation.name) == ["="] => {
             let side = |node: &Option<Box<Node>>| node.as_ref().map(|node| expr(node));
             if let (Some(left), Some(right)) = (side(&operation.lexpr), side(&operation.rexpr)) {
