@@ -185,6 +185,9 @@ pub const FORMATS: &[&str] = &[
 /// The words `rollback.capture` may be.
 pub const CAPTURES: &[&str] = &["auto", "slot", "triggers", "off"];
 
+/// The words `rollback.watch` may be.
+pub const WATCHES: &[&str] = &["auto", "always", "never"];
+
 /// Every key, in the order the reference lists them; the keys of a section stand together.
 pub const KEYS: &[Key] = &[
     key(
@@ -456,6 +459,27 @@ pub const KEYS: &[Key] = &[
         Default::Is("auto"),
         "\"triggers\"",
         "How writes are captured where a step does not go back in place: by a logical replication slot, by triggers, by what the target allows, or not at all.",
+    ),
+    key(
+        "rollback.watch",
+        Kind::Word { allowed: WATCHES, later: &[] },
+        Default::Is("auto"),
+        "\"always\"",
+        "Whether a deployment that leaves a rollback window open leaves a process that watches it, as `dbd watch <id>` does: always, never, or unless it is a CI job, whose processes end with it.",
+    ),
+    key(
+        "rollback.watch_interval",
+        span(100, DAY),
+        Default::Is("10s"),
+        "\"1m\"",
+        "How often that process replays what was written, and looks whether the way back still loses nothing.",
+    ),
+    key(
+        "rollback.slot_limit_mb",
+        Kind::Count { min: 1, max: 1_048_576 },
+        Default::Is("16384"),
+        "65536",
+        "How many megabytes of its log the server may keep for the replication slot. A slot that holds more is dropped, and the way back by a swap with it.",
     ),
     key(
         "journal.path",

@@ -17,7 +17,7 @@ pub mod since;
 
 pub use model::{
     Alerts, Artifacts, Command, Config, Environment, Health, Integrations, Journal, Migrations, Sandbox, SandboxData,
-    SandboxServer, Tools,
+    SandboxServer, Tools, Watching,
 };
 pub use reference::reference;
 

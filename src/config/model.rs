@@ -87,6 +87,23 @@ pub struct Rollback {
     pub soft_drop: bool,
     /// How writes may be captured for a swap.
     pub capture: Vec<CaptureWay>,
+    /// Who is left to watch an open window.
+    pub watch: Watching,
+    /// How often it looks.
+    pub watch_interval: Duration,
+    /// How much of its log the server may keep for a slot, in bytes.
+    pub slot_bytes: u64,
+}
+
+/// Whether a deployment leaves a process that watches its rollback window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// Unless it is a CI job.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// `[sandbox]`.
@@ -298,6 +315,13 @@ impl Config {
                     "off" => Vec::new(),
                     _ => vec![CaptureWay::Slot, CaptureWay::Triggers],
                 },
+                watch: match read.required(read.text("rollback.watch")?, "rollback.watch")?.as_str() {
+                    "always" => Watching::Always,
+                    "never" => Watching::Never,
+                    _ => Watching::Auto,
+                },
+                watch_interval: read.required(read.duration("rollback.watch_interval")?, "rollback.watch_interval")?,
+                slot_bytes: read.count::<u64>("rollback.slot_limit_mb")?.saturating_mul(1024 * 1024),
             },
             tools: Tools { pg_bin: path("tools.pg_bin")? },
             alerts: Alerts {

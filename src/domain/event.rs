@@ -111,6 +111,9 @@ pub struct RollbackSettings {
     /// Whether a run is refused that could not be taken back without losing anything.
     #[serde(default)]
     pub required: bool,
+    /// How much of its log the server may keep for a slot, in bytes, where it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_bytes: Option<u64>,
 }
 
 /// Where the code stood.
@@ -434,6 +437,14 @@ pub struct Readiness {
     pub blocked: Option<String>,
 }
 
+impl Readiness {
+    /// Whether this says something that `before` did not: how much was replayed is told along, and is no news by itself.
+    #[must_use]
+    pub fn is_news_after(&self, before: Option<&Self>) -> bool {
+        before.is_none_or(|before| self.blocked != before.blocked || self.residue != before.residue)
+    }
+}
+
 /// How the swap went.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swapped {
@@ -711,6 +722,12 @@ pub enum Event {
         /// Why, in words.
         why: String,
     },
+    /// While writes are still captured after a success, somebody looked whether the way back loses nothing, and found it changed.
+    #[serde(rename = "way.checked")]
+    WayChecked {
+        /// What was found.
+        readiness: Readiness,
+    },
     /// Deployed and verified, or nothing to deploy. Nothing but a rollback follows.
     #[serde(rename = "run.succeeded")]
     RunSucceeded,
@@ -767,6 +784,7 @@ impl Event {
         "rollback.started",
         "rollback.requested",
         "capture.ended",
+        "way.checked",
         "run.succeeded",
         "run.rolled_back",
         "run.refused",
@@ -796,6 +814,7 @@ impl Event {
             Event::RollbackStarted { .. } => "rollback.started",
             Event::RollbackRequested { .. } => "rollback.requested",
             Event::CaptureEnded { .. } => "capture.ended",
+            Event::WayChecked { .. } => "way.checked",
             Event::RunSucceeded => "run.succeeded",
             Event::RolledBack => "run.rolled_back",
             Event::Refused { .. } => "run.refused",

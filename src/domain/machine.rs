@@ -16,6 +16,7 @@
 //!                                            and the capture is ended after the last check, before a refusal, at the end of the way back
 //! rolling in place: take back step n ► … ► take back step 1 ► check       failed ── rollback.started ──► the next way
 //! rolling by swap: catch up ► swap ► check                                rolling by restore, as above; rows would be lost ──► halted
+//! settled(succeeded), its capture still on ── way.checked | capture.ended ──► stays
 //! settled(succeeded) ── rollback.requested ──► rolling               anything unsettled ── run.abandoned ──► settled
 //! ```
 //!
@@ -864,6 +865,7 @@ impl Machine {
                 context.to(self.first_undo())
             }
             Event::CaptureEnded { .. } if self.facts.captured => context.stay(),
+            Event::WayChecked { .. } if *end == End::Succeeded && self.facts.captured => context.stay(),
             _ => Super,
         }
     }

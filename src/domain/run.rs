@@ -466,6 +466,7 @@ impl Run {
                 self.rollbacks += 1;
             }
             Event::CaptureEnded { .. } => self.capture_ended(),
+            Event::WayChecked { readiness } => self.readiness = Some(readiness.clone()),
             Event::RollbackRequested { reason, restore } => {
                 self.rollback_asked = Some(decision(reason));
                 self.restore_asked = *restore;

@@ -29,7 +29,7 @@ const FENCE: Duration = Duration::from_secs(5);
 /// How long rows may be compared one by one while the target is closed.
 const PROOF: Duration = Duration::from_secs(1);
 
-/// How much WAL a slot may make the server keep before it is dropped, and the way back with it.
+/// How much WAL a slot may make the server keep before it is dropped, and the way back with it, unless the run says otherwise.
 const MOST_WAL: u64 = 16 * 1024 * 1024 * 1024;
 
 /// What a run has on while its writes are captured, as it stands in the journal.
@@ -59,7 +59,7 @@ pub fn of_run(run: &crate::domain::run::Run) -> Option<Capture> {
     serde_json::from_value::<On>(record).ok().map(|on| on.capture)
 }
 
-fn readiness(backlog: &Backlog, before: Option<&Readiness>) -> Readiness {
+pub(super) fn readiness(backlog: &Backlog, before: Option<&Readiness>) -> Readiness {
     let mut residue = before.map(|before| before.residue.clone()).unwrap_or_default();
     residue.extend(backlog.residue.iter().cloned());
     residue.sort_unstable();
@@ -87,7 +87,7 @@ impl Runner<'_> {
     }
 
     /// The transactions the run itself made so far.
-    fn own_transactions(&self) -> Vec<String> {
+    pub(super) fn own_transactions(&self) -> Vec<String> {
         self.run.committed.iter().chain(&self.run.undone).filter_map(|report| report.xid.clone()).collect()
     }
 
@@ -196,6 +196,11 @@ impl Runner<'_> {
         })
     }
 
+    /// How much WAL a slot may make the server keep.
+    pub(super) fn slot_limit(&self) -> u64 {
+        self.run.request.as_ref().and_then(|request| request.settings.rollback.slot_bytes).unwrap_or(MOST_WAL)
+    }
+
     /// Replays what was written, until the shadow is level or `patience` is over.
     async fn replay(&self, effect: Effect, id: &EffectId, patience: Duration) -> Result<(Readiness, bool), Failure> {
         let on = self.on()?;
@@ -210,7 +215,7 @@ impl Runner<'_> {
                 effect: id,
                 own: &own,
                 budget: REPLAY,
-                wal_limit: Some(MOST_WAL),
+                wal_limit: Some(self.slot_limit()),
             };
             let backlog = self.world.captures.catch_up(&order).await?;
             let now = readiness(&backlog, Some(&sum));
@@ -234,6 +239,10 @@ impl Runner<'_> {
     }
 
     pub(super) async fn catch_up(&mut self, effect: Effect, id: &EffectId) -> Done {
+        // One that was killed may have a replay under way still.
+        if let Err(failure) = self.fence_watcher().await {
+            return failure.into();
+        }
         let (readiness, level) = match self.replay(effect, id, LEVEL).await {
             Ok(replayed) => replayed,
             Err(failure) => return failure.into(),

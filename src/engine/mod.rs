@@ -27,6 +27,7 @@ pub mod runner;
 mod soften;
 pub mod stop;
 pub mod watch;
+pub mod window;
 
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::secret::Secret;

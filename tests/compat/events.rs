@@ -106,6 +106,7 @@ fn events() -> Vec<Event> {
         Event::RollbackStarted { why: failure.clone() },
         Event::RollbackRequested { reason: reason.clone(), restore: false },
         Event::CaptureEnded { why: "its window is over".into() },
+        Event::WayChecked { readiness: samples::readiness() },
         Event::RunSucceeded,
         Event::RolledBack,
         Event::Refused { reasons: vec![failure.clone()], findings: case.findings },

@@ -131,6 +131,7 @@ fn request() -> impl Strategy<Value = Request> {
                         capture: if flags[1] { vec![CaptureWay::Slot] } else { Vec::new() },
                         window_ms: migration_timeout_ms,
                         required: flags[1],
+                        slot_bytes: flags[0].then_some(migration_timeout_ms),
                     },
                 };
                 request
@@ -317,6 +318,18 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
         )
 }
 
+fn readiness() -> impl Strategy<Value = Readiness> {
+    (any::<u64>(), any::<u64>(), of(any::<u64>()), vec(text(), 0..2), of(text())).prop_map(
+        |(transactions, rows, behind_bytes, residue, blocked)| Readiness {
+            transactions,
+            rows,
+            behind_bytes,
+            residue,
+            blocked,
+        },
+    )
+}
+
 fn outcome() -> impl Strategy<Value = Outcome> {
     let counts = any::<[u64; 3]>().prop_map(|[passed, failed, skipped]| TestCounts { passed, failed, skipped });
     let rows = || btree_map(text(), any::<i64>(), 0..3);
@@ -328,18 +341,9 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             Backup { path, digest, bytes, fingerprint, rows, xid, seen, base }
         },
     );
-    let readiness = (any::<u64>(), any::<u64>(), of(any::<u64>()), vec(text(), 0..2), of(text())).prop_map(
-        |(transactions, rows, behind_bytes, residue, blocked)| Readiness {
-            transactions,
-            rows,
-            behind_bytes,
-            residue,
-            blocked,
-        },
-    );
     prop_oneof![
         (json(), text()).prop_map(|(record, place)| Outcome::Capture { record, place }),
-        readiness.prop_map(Outcome::Readiness),
+        readiness().prop_map(Outcome::Readiness),
         (of(any::<u64>()), text(), any::<u64>()).prop_map(|(fence_ms, kept, rows_compared)| {
             let pooler = fence_ms.map(|ms| format!("clients waited at the pooler for {ms} ms"));
             Outcome::Swapped(Swapped { fence_ms, kept, rows_compared, pooler })
@@ -488,6 +492,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         failure().prop_map(|why| Event::RollbackStarted { why }),
         (reason(), any::<bool>()).prop_map(|(reason, restore)| Event::RollbackRequested { reason, restore }),
         text().prop_map(|why| Event::CaptureEnded { why }),
+        readiness().prop_map(|readiness| Event::WayChecked { readiness }),
         Just(Event::RunSucceeded),
         Just(Event::RolledBack),
         (vec(failure(), 0..3), vec(finding(), 0..3))

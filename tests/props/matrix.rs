@@ -142,6 +142,7 @@ fn events() -> Vec<(String, Event)> {
         Event::RollbackStarted { why: why(Certainty::Definite) },
         Event::RollbackRequested { reason: None, restore: false },
         Event::CaptureEnded { why: "the window is over".into() },
+        Event::WayChecked { readiness: samples::readiness() },
         Event::RunSucceeded,
         Event::RolledBack,
         Event::Refused { reasons: Vec::new(), findings: Vec::new() },
@@ -465,6 +466,7 @@ fn nothing_but_a_rollback_and_reports_follows_an_end() {
                     Event::ArtifactsWritten { .. } => true,
                     Event::RollbackRequested { .. } => end == End::Succeeded && facts.restorable,
                     Event::CaptureEnded { .. } => facts.captured,
+                    Event::WayChecked { .. } => end == End::Succeeded && facts.captured,
                     _ => false,
                 };
                 assert_eq!(legal, may, "{end:?} {title}");

@@ -95,7 +95,8 @@ impl Monitor {
         if let Some(settled) = self.settled {
             law!(
                 matches!(event, Event::ArtifactsWritten { .. } | Event::CaptureEnded { .. })
-                    || (settled == Settled::Succeeded && matches!(event, Event::RollbackRequested { .. })),
+                    || (settled == Settled::Succeeded
+                        && matches!(event, Event::RollbackRequested { .. } | Event::WayChecked { .. })),
                 "{} after the run was settled",
                 event.kind()
             );
@@ -182,6 +183,9 @@ impl Monitor {
             Event::CaptureEnded { .. } => {
                 law!(self.captured && self.settled.is_some(), "the end of a capture that nobody has on");
                 (self.captured, self.shadow) = (false, false);
+            }
+            Event::WayChecked { .. } => {
+                law!(self.captured && self.settled.is_some(), "a look at a way back that nobody keeps open");
             }
             Event::Approved { plan_digest, .. } => {
                 law!(

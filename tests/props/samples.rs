@@ -89,6 +89,7 @@ pub fn request(case: &Case) -> Request {
                 capture: vec![CaptureWay::Slot, CaptureWay::Triggers],
                 window_ms: if case.window { 7_200_000 } else { 0 },
                 required: false,
+                slot_bytes: None,
             },
         },
     }

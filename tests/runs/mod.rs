@@ -26,4 +26,5 @@ mod soft_drop;
 mod stopped;
 mod tracked;
 mod ways;
+mod window;
 mod zombies;

@@ -2,18 +2,16 @@
 
 use super::{Story, stories};
 use crate::cli::Context;
+use crate::cli::exit::ExitCode;
 use crate::config::Config;
 use crate::domain::effect::Effect;
-use crate::domain::event::Event;
 use crate::domain::failure::Failure;
-use crate::domain::ids::EffectId;
-use crate::domain::machine::{End, State};
-use crate::domain::run::Run;
 use crate::engine::World;
 use crate::engine::capture::of_run;
 use crate::engine::runner::Runner;
 use crate::engine::stop::stop;
 use crate::engine::watch::Nobody;
+use crate::engine::window;
 use crate::ports::capture::{CaptureOrder, SwapStanding};
 use crate::ports::journal::Journal;
 use crate::wire::OpenJournal;
@@ -38,22 +36,25 @@ pub(super) async fn retire(
     let mut ended = 0;
     for Story { run, .. } in stories(journal)? {
         let here = run.request.as_ref().is_some_and(|request| request.target == world.target.place());
-        let Some(capture) = of_run(&run).filter(|_| here && run.state.is_settled()) else { continue };
-        let why = match which {
-            Which::All => "another deployment begins",
-            Which::Over if in_window(&run, world.clock.now_ms()) => continue,
-            Which::Over => "its window is over",
-        };
-        let effect = EffectId::derive("retire capture", &run.id, &capture.short(), b"");
-        let order = CaptureOrder { url: &world.target, capture: &capture, effect: &effect };
-        if let Err(failure) = world.captures.end(&order).await {
-            context.shell.borrow_mut().warn(&failure);
+        if !here || !run.state.is_settled() || of_run(&run).is_none() {
             continue;
         }
+        let why = match which {
+            Which::All => "another deployment begins",
+            Which::Over if window::is_open(&run, world.clock.now_ms()) => continue,
+            Which::Over => "its window is over",
+        };
         let id = run.id.clone();
         let (_stopper, stopped) = stop();
         let mut runner = Runner::new(world, journal, &Nobody, stopped, context.actor(config), run);
-        runner.record(Event::CaptureEnded { why: why.to_owned() }).map_err(|broken| broken.failure(&id))?;
+        if let Err(failure) = runner.retire(why).await {
+            // What cannot be trusted or written is no journal to go on with.
+            if ExitCode::of(failure.code) == ExitCode::Journal {
+                return Err(failure);
+            }
+            context.shell.borrow_mut().warn(&failure);
+            continue;
+        }
         context
             .shell
             .borrow_mut()
@@ -73,6 +74,8 @@ pub(super) async fn retire_everywhere(context: &Context, config: &Config) -> Res
         let Ok(environment) = config.environment(name.as_str()) else { continue };
         let world = crate::wire::world(config, &environment, "captures")?;
         reopen(context, &journal, environment.name.as_str(), &world).await?;
+        // Somebody else deploys or goes back there: then what is on is theirs.
+        let Ok(_window) = super::watch::hold_off(context, &journal, environment.name.as_str(), &world).await else { continue };
         retire(context, config, &mut journal, &world, Which::Over).await?;
     }
     Ok(())
@@ -103,11 +106,4 @@ async fn reopen(context: &Context, journal: &OpenJournal, environment: &str, wor
         }
     }
     Ok(())
-}
-
-/// Whether writes are still to be captured for a rollback of `run` at `now_ms`.
-fn in_window(run: &Run, now_ms: i64) -> bool {
-    let window = run.request.as_ref().map_or(0, |request| request.settings.rollback.window_ms);
-    let until = run.settled_ms.unwrap_or(0).saturating_add(i64::try_from(window).unwrap_or(i64::MAX));
-    run.state == State::Settled { end: End::Succeeded } && now_ms < until
 }

@@ -76,6 +76,7 @@ pub(super) fn request(
                 capture: config.rollback.capture.clone(),
                 window_ms: ms(environment.rollback_window),
                 required: environment.require_reverse,
+                slot_bytes: Some(config.rollback.slot_bytes),
             },
         },
     })
@@ -95,6 +96,7 @@ pub(super) async fn drive(
     let _lock = journal.lock(environment.name.as_str(), id.as_str())?;
     let last_left = last_left(journal, &id, &environment.database_url.place())?;
     let world = crate::wire::world(config, environment, id.as_str())?;
+    let window = super::watch::hold_off(context, journal, environment.name.as_str(), &world).await?;
     check_anchors(config, journal, &world).await?;
     if matches!(enter, Enter::Start(_)) {
         refuse_while_open(journal, &id)?;
@@ -135,7 +137,11 @@ pub(super) async fn drive(
         }
         (ending, runner.run)
     };
-    finish(context, config, &world, journal, run, ending, asked_for)
+    let code = finish(context, config, &world, journal, run, ending, asked_for)?;
+    // From here on the window may be looked after by somebody else.
+    drop(window);
+    super::watch::leave_on_watch(context, config, journal, &world, &id).await;
+    Ok(code)
 }
 
 /// Writes the reports, prints the result and says how the process ends.

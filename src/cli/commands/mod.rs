@@ -19,6 +19,7 @@ pub mod resume;
 pub mod rollback;
 pub mod sandbox;
 pub mod start;
+pub mod watch;
 
 use crate::config::Config;
 use crate::domain::code::Code;

@@ -408,6 +408,13 @@ pub fn way_back(run: &Run) -> Option<String> {
     })
 }
 
+/// Until when writes stay captured after a success, RFC 3339; none where they do not.
+#[must_use]
+pub fn window(run: &Run) -> Option<String> {
+    let until = crate::engine::window::until_ms(run).filter(|_| run.capture.is_some())?;
+    Some(crate::domain::time::rfc3339(until))
+}
+
 /// What a restore forgets or forgot, said openly, one sentence each; empty when it forgets nothing.
 #[must_use]
 pub fn loss(run: &Run) -> Vec<String> {

@@ -226,6 +226,12 @@ impl Teller {
             Event::CaptureEnded { why } => {
                 told.message = format!("The capture of writes was ended: {why}");
             }
+            Event::WayChecked { readiness } => {
+                if readiness.blocked.is_some() {
+                    told.level = Level::Warn;
+                }
+                told.message = format!("The way back: {}", super::words::readiness(readiness));
+            }
             Event::RollbackRequested { reason, .. } => {
                 told.phase = "REQUEST".to_owned();
                 told.level = Level::Warn;

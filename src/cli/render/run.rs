@@ -35,7 +35,7 @@ pub fn json(run: &Run, artifacts_dir: &str) -> Value {
     });
     let phases: Vec<Value> =
         run.phases().iter().map(|(phase, took)| json!({"name": phase.name(), "duration_ms": took})).collect();
-    json!({
+    let mut document = json!({
         "schema": "dbd.run/1",
         "run": run.id.as_str(),
         "environment": run.id.environment().as_str(),
@@ -62,7 +62,16 @@ pub fn json(run: &Run, artifacts_dir: &str) -> Value {
         "tests": run.tests.as_ref().map(command_json),
         "verify": run.verify.as_ref().map(command_json),
         "hints": next_steps(run).iter().map(|step| format!("{}: {}", step.what, step.command)).collect::<Vec<_>>(),
-    })
+    });
+    if let Some(until) = facts::window(run) {
+        let readiness = run.readiness.as_ref();
+        document["window"] = json!({
+            "until": until,
+            "blocked": readiness.and_then(|readiness| readiness.blocked.as_deref()),
+            "residue": readiness.map(|readiness| readiness.residue.as_slice()).unwrap_or_default(),
+        });
+    }
+    document
 }
 
 /// A failure as the documents of runs hold it: `{"code", "message", "causes", "hints"}`, and `place` where it is about a file.

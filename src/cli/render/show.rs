@@ -15,8 +15,9 @@ use std::fmt::Write as _;
 /// How `run` stands, in a few lines ending in a line break.
 ///
 /// `held_by` names the live process that holds the run's target right now, if one does: then the run is running, not interrupted.
+/// `watched_by` names the one that watches its rollback window.
 #[must_use]
-pub fn status(run: &Run, held_by: Option<&str>, color: bool) -> String {
+pub fn status(run: &Run, held_by: Option<&str>, watched_by: Option<&str>, color: bool) -> String {
     let pen = Pen { color };
     let (tone, headline) = match held_by {
         Some(owner) if !run.state.is_settled() => {
@@ -37,6 +38,15 @@ pub fn status(run: &Run, held_by: Option<&str>, color: bool) -> String {
     }
     if let Some(flight) = &run.flight {
         row("in flight", plain(format!("{}, since {}", flight.effect.name(), rfc3339(flight.since_ms))));
+    }
+    if let Some(until) = facts::window(run) {
+        let lost = run.readiness.as_ref().is_some_and(|readiness| readiness.blocked.is_some());
+        let watched = match watched_by {
+            Some(owner) => format!("until {until}, watched by {}", clean(owner)),
+            None => format!("until {until}, and nothing watches it: dbd watch {}", run.id),
+        };
+        row("window", plain(watched));
+        row("way back", (if lost { Tone::Bad } else { Tone::Plain }, facts::way_back(run).unwrap_or_default()));
     }
     row(
         "last event",
@@ -116,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_interrupted_run_says_how_to_go_on() {
-        insta::assert_snapshot!(status(&testing::interrupted().run, None, false), @"
+        insta::assert_snapshot!(status(&testing::interrupted().run, None, None, false), @"
         Interrupted while deploying, prod may have changed: deploy-prod-1728149445123
           target      db.example.com:5432/shop
           requested   by alice on build-7 at 2024-10-05T17:30:45.123Z
@@ -133,7 +143,7 @@ mod tests {
     #[test]
     fn a_run_that_a_live_process_holds_is_running() {
         let story = testing::interrupted();
-        let text = status(&story.run, Some("build-7 pid 4711"), false);
+        let text = status(&story.run, Some("build-7 pid 4711"), None, false);
         assert!(
             text.starts_with("Running: deploying prod, held by build-7 pid 4711: deploy-prod-1728149445123\n"),
             "{text}"
@@ -142,7 +152,7 @@ mod tests {
         assert_eq!((outcome_word(&story.run, Some("x")), outcome_word(&story.run, None)), ("running", "interrupted"));
         let good = testing::good();
         assert_eq!(outcome_word(&good.run, Some("another run's process")), "succeeded");
-        assert!(status(&good.run, Some("another run's process"), false).starts_with("Deployed 2 migrations"));
+        assert!(status(&good.run, Some("another run's process"), None, false).starts_with("Deployed 2 migrations"));
     }
 
     #[test]

@@ -513,9 +513,15 @@ pub(super) async fn catch_up(order: &CatchUpOrder<'_>) -> Result<Backlog, Failur
     if capture.way == Way::Slot
         && let Some(lost) = lost_slot(order, &pair).await?
     {
-        let sql = "UPDATE dbd_shadow.state SET blocked = COALESCE(blocked, $1)";
-        pair.shadow.client.execute(sql, &[&lost]).await.map_err(failed)?;
-        pair.state.blocked.get_or_insert(lost);
+        let blocked = match (pair.state.blocked.take(), lost) {
+            (None, Lost::Gone(why) | Lost::Dropped(why)) => why,
+            // Both are to be known: what was in the way first, and that the server is rid of the slot.
+            (Some(before), Lost::Dropped(why)) => format!("{before}; {why}"),
+            (Some(before), Lost::Gone(_)) => before,
+        };
+        let sql = "UPDATE dbd_shadow.state SET blocked = $1";
+        pair.shadow.client.execute(sql, &[&blocked]).await.map_err(failed)?;
+        pair.state.blocked = Some(blocked);
     }
     // Decoding sees only what is on the disk.
     let marker = if capture.way == Way::Slot && pair.blocked().is_none() { pair.mark().await? } else { 0 };
@@ -548,24 +554,32 @@ pub(super) async fn catch_up(order: &CatchUpOrder<'_>) -> Result<Backlog, Failur
     Ok(backlog)
 }
 
-/// Whether the slot is gone, or keeps more than it may and is dropped now; in a sentence.
-async fn lost_slot(order: &CatchUpOrder<'_>, pair: &Pair<'_>) -> Result<Option<String>, Failure> {
+/// How a slot came to be no more, in a sentence.
+enum Lost {
+    /// It was not there.
+    Gone(String),
+    /// It kept more than it may, and was dropped now.
+    Dropped(String),
+}
+
+/// Whether the slot is gone, or keeps more than it may and is dropped now.
+async fn lost_slot(order: &CatchUpOrder<'_>, pair: &Pair<'_>) -> Result<Option<Lost>, Failure> {
     let failed = |error: tokio_postgres::Error| query_failed(order.url, "looking at the replication slot", &error);
     let kept = tidy::kept(&pair.target.client, order.capture).await.map_err(failed)?;
-    match (kept, order.wal_limit) {
-        (None, _) => Ok(Some(format!(
+    Ok(match (kept, order.wal_limit) {
+        (None, _) => Some(Lost::Gone(format!(
             "the replication slot {} is gone: what was written since cannot be told",
             order.capture.slot()
         ))),
         (Some(kept), Some(limit)) if kept > limit => {
             tidy::drop_slot(order.url, &pair.target.client, order.capture).await?;
-            Ok(Some(format!(
+            Some(Lost::Dropped(format!(
                 "the replication slot {} kept {kept} bytes of the server's log, more than the {limit} it may: it was dropped",
                 order.capture.slot()
             )))
         }
-        _ => Ok(None),
-    }
+        _ => None,
+    })
 }
 
 #[cfg(test)]
