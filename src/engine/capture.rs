@@ -165,8 +165,12 @@ impl Runner<'_> {
         Ok(Outcome::Done)
     }
 
-    /// After a swap, what was left for the moment when everybody can work again.
+    /// After a swap, what was left for the moment when everybody can work again; after a restore, what the dump had of the capture it was
+    /// taken under.
     pub(super) async fn settle(&self, effect: Effect, id: &EffectId) -> Result<(), Failure> {
+        if self.run.restored && self.run.capture.is_some() {
+            self.world.captures.strip(&self.world.target, &self.on()?.started).await?;
+        }
         let Some(capture) = of_run(&self.run).filter(|_| self.run.swapped.is_some()) else { return Ok(()) };
         let order = CaptureOrder { url: &self.world.target, capture: &capture, effect: id };
         for note in self.world.captures.settle(&order).await? {
