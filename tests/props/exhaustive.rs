@@ -191,6 +191,8 @@ fn plans_back(back: Way, window: bool, steps: usize, crashes: u8) {
     let ends: Vec<&str> = seen.ends.keys().copied().collect();
     assert_eq!(ends, ["abandoned", "needs_operator", "refused", "rolled_back", "succeeded"]);
     assert!(seen.made.contains_key(&Move::RestoreBackup) && seen.made.contains_key(&Move::RollBack));
+    let watched = [Move::Watch, Move::CloseWindow].iter().all(|one| seen.made.contains_key(one));
+    assert!(watched || !window, "nobody watched the window");
 }
 
 #[test]

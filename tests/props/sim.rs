@@ -8,7 +8,7 @@ use super::monitor::Monitor;
 use super::samples::{self, Case};
 use dbd::domain::decide::{Command, decide};
 use dbd::domain::effect::{DumpPurpose, Effect, Recovery};
-use dbd::domain::event::{Event, Outcome, Pause, Recorded, Verdict};
+use dbd::domain::event::{Event, Outcome, Pause, Readiness, Recorded, Verdict};
 use dbd::domain::evolve::evolve;
 use dbd::domain::ids::EffectId;
 use dbd::domain::machine::{End, State};
@@ -48,6 +48,10 @@ pub enum Move {
     RollBack,
     /// Somebody asks for the backup to be restored.
     RestoreBackup,
+    /// Whoever watches the window of a run that succeeded finds something new of the way back.
+    Watch,
+    /// The window of a run that is over is closed: capture and copy are taken away.
+    CloseWindow,
     /// Somebody says that the effect in doubt happened, or that it did not. They may be wrong.
     Rule(bool),
     /// What a dead process had sent takes effect only now. Nothing of the kind can happen after a fence; a [`Mutant`] may do without.
@@ -90,6 +94,11 @@ impl Mutant {
         Self::VerdictUnfenced,
         Self::BackInDoubt,
     ];
+}
+
+/// What whoever watches finds: news, and no more than once.
+fn watched() -> Readiness {
+    Readiness { residue: vec!["public.orders.seen_by_the_watcher".into()], ..samples::readiness() }
 }
 
 impl Move {
@@ -203,7 +212,15 @@ impl Sim {
                 Next::Record(_) => moves.extend([Go, Die, Cancel]),
                 Next::AwaitApproval => moves.extend([Approve, Die, Rest, Reject, Cancel]),
                 Next::Halted => moves.extend([RollBack, RestoreBackup, Cancel, Rule(true), Rule(false)]),
-                Next::Settled(_) => moves.extend([RollBack, RestoreBackup]),
+                Next::Settled(end) => {
+                    moves.extend([RollBack, RestoreBackup]);
+                    if end == End::Succeeded && self.run.capture.is_some() && self.run.readiness != Some(watched()) {
+                        moves.push(Watch);
+                    }
+                    if self.run.capture.is_some() {
+                        moves.push(CloseWindow);
+                    }
+                }
             }
         }
         if self.landing.is_some() {
@@ -309,6 +326,11 @@ impl Sim {
             }
             (Next::Record(event), Move::Go) => self.say(event, events)?,
             (Next::Reconcile(flight), _) => self.reconcile(&flight, one, events)?,
+            (Next::Settled(_), Move::Watch) => self.say(Event::WayChecked { readiness: watched() }, events)?,
+            (Next::Settled(_), Move::CloseWindow) => {
+                (self.target.captured, self.target.shadow) = (false, false);
+                self.say(Event::CaptureEnded { why: "its window is over".into() }, events)?;
+            }
             (next, one) => return Err(format!("{one:?} where {next:?} is next")),
         }
         self.look(one)

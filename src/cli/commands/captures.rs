@@ -75,7 +75,9 @@ pub(super) async fn retire_everywhere(context: &Context, config: &Config) -> Res
         let world = crate::wire::world(config, &environment, "captures")?;
         reopen(context, &journal, environment.name.as_str(), &world).await?;
         // Somebody else deploys or goes back there: then what is on is theirs.
-        let Ok(_window) = super::watch::hold_off(context, &journal, environment.name.as_str(), &world).await else { continue };
+        let Ok(_window) = super::watch::hold_off(context, &journal, environment.name.as_str(), &world).await else {
+            continue;
+        };
         retire(context, config, &mut journal, &world, Which::Over).await?;
     }
     Ok(())

@@ -89,8 +89,10 @@ pub(crate) fn status(context: &Context, args: &StatusArgs) -> Outcome {
         let color = shell.out_has_color();
         let held = |run: &Run| journal.locked_by(run.id.environment().as_str()).filter(|_| !run.state.is_settled());
         let watched = |run: &Run| super::watch::watched_by(&journal, &run.id).filter(|_| run.capture.is_some());
-        let texts: Vec<String> =
-            runs.iter().map(|run| render::show::status(run, held(run).as_deref(), watched(run).as_deref(), color)).collect();
+        let texts: Vec<String> = runs
+            .iter()
+            .map(|run| render::show::status(run, held(run).as_deref(), watched(run).as_deref(), color))
+            .collect();
         shell.result(&texts.join("\n"))?;
     }
     Ok(ExitCode::Ok)

@@ -34,10 +34,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     let way = if args.restore { Way::Restore } else { run.asked_way() };
     let blocked = run.readiness.as_ref().and_then(|readiness| readiness.blocked.as_ref());
     if let (Way::Swap, Some(why)) = (way, blocked) {
-        return Err(Failure::new(Code::WayBlocked, format!("{}: a swap would lose what was written since: {why}", run.id))
-            .hint("nothing was done, and nothing is lost yet")
-            .hint(format!("to restore the backup, with what that would lose said first: dbd rollback {} --restore", run.id))
-            .into());
+        return Err(Failure::new(
+            Code::WayBlocked,
+            format!("{}: a swap would lose what was written since: {why}", run.id),
+        )
+        .hint("nothing was done, and nothing is lost yet")
+        .hint(format!("to restore the backup, with what that would lose said first: dbd rollback {} --restore", run.id))
+        .into());
     }
     if way != Way::Restore {
         let how = match way {

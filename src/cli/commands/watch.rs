@@ -37,6 +37,9 @@ const ROUND: Duration = Duration::from_secs(5);
 /// How soon it is looked again where somebody else was at it.
 const SOON: Duration = Duration::from_millis(500);
 
+/// How often it is looked at most.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// How long a window that is over is still tried to be closed, where the target cannot be reached.
 const LAST_TRIES_MS: i64 = 10 * 60 * 1000;
 
@@ -103,16 +106,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     let (mut fence, mut said) = (true, String::new());
     loop {
         // What the configuration says may change in so long a time: a password does.
-        let read = config::load(
-            &context.directory,
-            context.config.as_deref(),
-            context.journal.as_deref(),
-            &context.variables,
-        );
+        let read =
+            config::load(&context.directory, context.config.as_deref(), context.journal.as_deref(), &context.variables);
         let (every, done) = match read {
-            Ok(config) => {
-                (args.every.unwrap_or(config.rollback.watch_interval), round(context, &config, &id, fence).await)
-            }
+            Ok(config) => (
+                args.every.unwrap_or(config.rollback.watch_interval).max(SHORTEST),
+                round(context, &config, &id, fence).await,
+            ),
             Err(failure) => (SOON.max(args.every.unwrap_or(SOON)), Err(failure)),
         };
         fence = done.is_err();
@@ -381,7 +381,9 @@ pub(super) async fn leave_on_watch(
         }
         match child.try_wait() {
             Ok(None) if begun.elapsed() < BEGINNING => tokio::time::sleep(Duration::from_millis(20)).await,
-            Ok(None) => return nobody(&format!("the process that was to does not come up ({})", world.files.shown(LOG))),
+            Ok(None) => {
+                return nobody(&format!("the process that was to does not come up ({})", world.files.shown(LOG)));
+            }
             _ => return nobody(&format!("the process that was to has ended, see {}", world.files.shown(LOG))),
         }
     }
