@@ -382,6 +382,9 @@ pub struct StepReport {
     /// it locked was held. Empty in runs older than the timing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_ms: Vec<u64>,
+    /// Statements of a way back that were left out, as they grant something to a role that is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// What a restore of the backup would forget.

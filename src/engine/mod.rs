@@ -16,6 +16,7 @@ pub mod anchors;
 pub mod capture;
 pub mod fill;
 mod foretell;
+mod gone;
 pub mod keep;
 pub mod observe;
 mod perform;

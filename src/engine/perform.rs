@@ -415,10 +415,12 @@ impl Runner<'_> {
     async fn prepare_target(&mut self) -> Result<Outcome, Failure> {
         let world = self.world;
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
-        let found = fingerprint(&world.database.catalog(&world.target, &[self.tracking_table()]).await?);
+        let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
+        let found = fingerprint(&catalog);
         if found != plan.fingerprint_before {
             return Err(target_changed(&plan.fingerprint_before, &found));
         }
+        self.remember_before(&catalog);
         let tracking = self.need(self.run.preflight.as_ref(), "the preflight")?.tracking();
         world.database.prepare(&world.target, Some(&tracking), &self.holder()).await?;
         self.leased = true;
@@ -495,6 +497,7 @@ impl Runner<'_> {
                 ));
             }
         };
+        let (statements, left_out) = self.without_roles_gone(effect, statements).await?;
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
         let did = self.run.committed_by.get(step);
         let rests_on: Vec<EffectId> = did.into_iter().chain(&self.run.undone_by).cloned().collect();
@@ -513,7 +516,7 @@ impl Runner<'_> {
             pooled: self.run.preflight.as_ref().is_some_and(|preflight| preflight.server.pooled),
             progress: &|text| watch.note(effect, text),
         };
-        self.world.database.undo(order).await.map(Outcome::Step)
+        self.world.database.undo(order).await.map(|report| Outcome::Step(StepReport { left_out, ..report }))
     }
 
     /// What takes the tool's own record of a migration back, if `step` is its last.
@@ -687,7 +690,7 @@ impl Runner<'_> {
         let backup = self.need(self.run.backup.as_ref(), "the backup")?;
         let catalog = world.database.catalog(&world.target, &[self.tracking_table()]).await?;
         let found = fingerprint(&catalog);
-        if found != backup.fingerprint {
+        if found != backup.fingerprint && !self.differs_by_roles_gone(effect, &catalog, &backup.fingerprint).await? {
             let failure = Failure::new(Code::NotRestored, "the target's schema is not the checkpoint's")
                 .cause(format!("checkpoint {}, found {}", backup.fingerprint.short(), found.short()))
                 .hint("compare it with the backup, then decide by hand");

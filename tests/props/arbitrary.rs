@@ -360,6 +360,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             duration_ms,
             tries,
             held_ms: xid.iter().map(|_| duration_ms).collect(),
+            left_out: Vec::new(),
             xid,
         })),
         (digest(), text()).prop_map(|(fingerprint, xid)| Outcome::Fingerprint { fingerprint, xid }),

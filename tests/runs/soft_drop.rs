@@ -325,3 +325,45 @@ fn a_table_that_is_set_aside_while_writes_are_captured_is_back_after_a_swap_and_
     assert!(!project.finds("select from pg_trigger where tgname ~ '^!dbd_'"));
     project.assert_sound();
 }
+
+#[test]
+fn a_role_that_was_dropped_meanwhile_is_granted_nothing_and_the_table_comes_back_all_the_same() {
+    let project = Project::new();
+    let role = format!("\"Passing by {}\"", project.database);
+    let unknown = format!("\"Still {}\"", project.database);
+    project.elsewhere(&format!("create role {role}; create role {unknown}"));
+    project.sql(&format!(
+        "create table passed (id int primary key, a text); insert into passed values (1, 'a'); grant select, update on passed to {role}; \
+         grant select on passed to {unknown}, reader; grant insert on orders to {role}"
+    ));
+    project.migration("0001_drop", "drop table passed;\n");
+    project.config(SOFT);
+    let run = allowing(&project, &[]).expect(0).outcome("succeeded").run();
+    project.rows(&format!("drop owned by {role}; drop role {role}"));
+    let output = project.dbd(&["rollback", &run, "--json"]).expect(0).outcome("rolled_back");
+    let way = output.json()["rollback"]["way"].to_string();
+    assert!(way.contains("left out, as the role is gone: GRANT"), "{output:?}");
+    let event = project.events().into_iter().find(|event| event.body["outcome"]["left_out"].is_array());
+    let left_out = event.expect("it is recorded").body["outcome"]["left_out"].to_string();
+    assert!(left_out.contains("Passing by") && !left_out.contains("Still"), "{left_out}");
+    let granted = "select distinct grantee from information_schema.role_table_grants where table_name = 'passed' and grantee <> 'deployer' order by 1";
+    let expected = [format!("Still {}", project.database), "reader".to_owned()];
+    assert_eq!(project.rows(granted), expected);
+    assert_eq!(project.rows("select * from passed"), ["1|a"]);
+    project.assert_sound();
+    project.rows(&format!("drop owned by {unknown}; drop role {unknown}"));
+}
+
+#[test]
+fn another_difference_is_not_taken_for_a_role_that_is_gone() {
+    let project = Project::new();
+    let role = format!("leaving_{}", project.database);
+    project.elsewhere(&format!("create role {role}"));
+    project.sql(&format!("create table passed (id int primary key); grant select on passed to {role}"));
+    project.migration("0001_drop", "drop table passed;\n");
+    project.config(SOFT);
+    let run = allowing(&project, &[]).expect(0).outcome("succeeded").run();
+    project.rows(&format!("drop owned by {role}; drop role {role}"));
+    project.sql("revoke select on orders from reader");
+    project.dbd(&["rollback", &run, "--json"]).expect(5).because("DBD-0601", &["checkpoint"]);
+}

@@ -527,3 +527,14 @@ pub async fn last_changed(url: &ConnectionUrl, tables: &[String]) -> Result<BTre
     session.close().await;
     Ok(changed)
 }
+
+/// Which of `roles`, as SQL writes them, the server does not know.
+pub async fn unknown_roles(url: &ConnectionUrl, roles: &[String]) -> Result<Vec<String>, Failure> {
+    let session = look(url, "dbd").await?;
+    let sql =
+        "SELECT role FROM pg_catalog.unnest($1::text[]) role WHERE pg_catalog.to_regrole(role) IS NULL ORDER BY 1";
+    let rows = session.client.query(sql, &[&roles]).await;
+    let rows = rows.map_err(|error| query_failed(url, "looking which roles there are", &error))?;
+    session.close().await;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

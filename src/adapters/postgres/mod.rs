@@ -285,6 +285,10 @@ impl Database for Postgres {
         restore::kept_schemas(url).await
     }
 
+    async fn unknown_roles(&self, url: &ConnectionUrl, roles: &[String]) -> Result<Vec<String>, Failure> {
+        facts::unknown_roles(url, roles).await
+    }
+
     fn restore_script(&self, holder: &Holder, effect: &EffectId, anchor: &Anchor, of: &RestoreOf<'_>) -> RestoreScript {
         restore::script(holder, effect, anchor, of)
     }

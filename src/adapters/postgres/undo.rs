@@ -38,7 +38,13 @@ pub async fn undo(order: &UndoOrder<'_>) -> Result<StepReport, Failure> {
         let failure = match tokio::time::timeout(left + GRACE, once(order, left)).await {
             Ok(Ok(xid)) => {
                 let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                return Ok(StepReport { duration_ms, tries, xid: Some(xid), held_ms: Vec::new() });
+                return Ok(StepReport {
+                    duration_ms,
+                    tries,
+                    xid: Some(xid),
+                    held_ms: Vec::new(),
+                    left_out: Vec::new(),
+                });
             }
             Ok(Err(failure)) => failure,
             // The server did not keep to its own timeout: whatever it is doing, the fence and the probe will tell.

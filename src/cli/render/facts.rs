@@ -388,7 +388,12 @@ pub fn way_back(run: &Run) -> Option<String> {
         return Some("went back by the backup".to_owned());
     }
     if run.state == (State::Settled { end: End::RolledBack }) && !run.undone.is_empty() {
-        return Some("went back in place: what others wrote since is there".to_owned());
+        let left_out: Vec<&str> = run.undone.iter().flat_map(|report| &report.left_out).map(String::as_str).collect();
+        let mut told = "went back in place: what others wrote since is there".to_owned();
+        if !left_out.is_empty() {
+            told.push_str(&format!("; left out, as the role is gone: {}", left_out.join("; ")));
+        }
+        return Some(told);
     }
     let planned = |undo: fn(&UndoClass) -> bool| plan.steps.iter().filter(|step| undo(&step.undo)).count() as u64;
     let (restored, all) = (planned(|undo| *undo == UndoClass::Restore), plan.steps.len() as u64);

@@ -349,6 +349,9 @@ impl Teller {
                 } else {
                     String::new()
                 };
+                if !report.left_out.is_empty() {
+                    told.put("leftOut", json!(report.left_out));
+                }
                 match effect {
                     Some(Effect::Migrate { step }) => {
                         told.put("committed", json!(self.run.committed.len()));

@@ -333,7 +333,13 @@ impl Story {
     }
 
     pub(crate) fn step(duration_ms: u64, tries: u32) -> Outcome {
-        Outcome::Step(StepReport { duration_ms, tries, xid: Some("901".to_owned()), held_ms: vec![duration_ms; 4] })
+        Outcome::Step(StepReport {
+            duration_ms,
+            tries,
+            xid: Some("901".to_owned()),
+            held_ms: vec![duration_ms; 4],
+            ..StepReport::default()
+        })
     }
 
     pub(crate) fn matches(text: &str) -> Outcome {

@@ -180,10 +180,29 @@ pub fn dropped_tables(sql: &str) -> Option<DroppedTables> {
     Some(DroppedTables { tables, cascade: stmt.behavior() == pg_query::protobuf::DropBehavior::DropCascade })
 }
 
+/// Whom a statement grants something to, as SQL writes roles; nobody if it is no `GRANT` on an object, or one to everybody.
+#[must_use]
+pub fn granted_to(sql: &str) -> Vec<String> {
+    let Ok(NodeEnum::GrantStmt(stmt)) = parse_one(sql) else { return Vec::new() };
+    let role = |node: &Node| match &node.node {
+        Some(NodeEnum::RoleSpec(role)) if !role.rolename.is_empty() => Some(quote_ident(&role.rolename)),
+        _ => None,
+    };
+    if stmt.is_grant { stmt.grantees.iter().filter_map(role).collect() } else { Vec::new() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{UnitMode, split};
     use super::*;
+
+    #[test]
+    fn a_grant_names_its_roles_and_nothing_else_does() {
+        assert_eq!(granted_to("GRANT SELECT ON t TO a, \"B c\" WITH GRANT OPTION"), ["a", "\"B c\""]);
+        for nobody in ["GRANT ALL ON t TO PUBLIC", "REVOKE ALL ON t FROM a", "GRANT a TO b", "SELECT 1", "GRANT"] {
+            assert!(granted_to(nobody).is_empty(), "{nobody}");
+        }
+    }
 
     #[test]
     fn a_comment_asks_for_batches_of_the_statement_behind_it() {

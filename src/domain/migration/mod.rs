@@ -26,7 +26,7 @@ mod standing;
 mod statement;
 mod tokens;
 
-pub use batch::{DroppedTables, batched, columns_set, dropped_tables, tables_of};
+pub use batch::{DroppedTables, batched, columns_set, dropped_tables, granted_to, tables_of};
 pub use golang_migrate::URLS_DISAGREE;
 pub use naming::NewName;
 pub use renamed::{Renaming, other_name, tables_beside};

@@ -380,6 +380,23 @@ impl Catalog {
         Self { objects: kept }
     }
 
+    /// The catalog without what `roles`, as SQL writes them, are granted: as it is once they are gone.
+    #[must_use]
+    pub fn without_grants_to(&self, roles: &BTreeSet<String>) -> Self {
+        let granted = |key: &ObjectKey| {
+            matches!(key.kind, Kind::Privilege | Kind::DefaultPrivilege)
+                && key.name.rsplit(':').nth(1).is_some_and(|role| roles.contains(role))
+        };
+        Self {
+            objects: self
+                .objects
+                .iter()
+                .filter(|(key, _)| !granted(key))
+                .map(|(k, o)| (k.clone(), o.clone()))
+                .collect(),
+        }
+    }
+
     /// Every role the catalog speaks of, as SQL writes it: owners, and who is granted what.
     #[must_use]
     pub fn roles(&self) -> BTreeSet<String> {
