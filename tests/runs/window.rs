@@ -185,6 +185,26 @@ fn a_round_that_hangs_does_not_keep_a_rollback_out() {
 }
 
 #[test]
+fn what_a_killed_watcher_left_at_work_on_the_server_is_ended_before_anybody_replays() {
+    let project = Project::new();
+    let run = deployed(&project, "watch = 'never'", "1h").run();
+    let other = project.session();
+    other.sql("begin; lock table dbd_capture.change in share mode");
+    let mut watching = project.spawn(&["watch", &run]);
+    let waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and query like '%dbd_capture.change%' and application_name like 'dbd%'";
+    assert!(watching.until("a round under way", || project.finds(waiting)));
+    let backend = project.value(waiting);
+    watching.kill();
+    // Whether the server has noticed yet or not, nobody waits for it to.
+    let mut back = project.spawn(&["rollback", &run, "--json"]);
+    assert!(back.until("its end", || !project.finds(&format!("select from pg_stat_activity where pid = {backend}"))));
+    other.sql("rollback");
+    drop(other);
+    back.wait().expect(0).outcome("rolled_back");
+    project.assert_sound();
+}
+
+#[test]
 fn nothing_watches_where_it_must_not_and_that_is_said_plainly() {
     let mut project = Project::new();
     project.set("CI", "true");

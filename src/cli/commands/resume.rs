@@ -45,7 +45,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
     if run.state.is_settled() {
         context.shell.borrow_mut().note(&format!("{} is finished already", run.id));
         let reported = matches!(events.last(), Some(Recorded { event: Event::ArtifactsWritten { .. }, .. }));
-        return settled(context, &config, &environment, &mut journal, run, reported);
+        return settled(context, &config, &environment, &mut journal, run, reported).await;
     }
     let enter = match (&args.ruling, &args.reason) {
         (Some(ruling), Some(reason)) if !reason.trim().is_empty() => {
@@ -66,7 +66,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
 }
 
 /// A finished run: its result once more, and its reports if they are not `reported` yet.
-fn settled(
+async fn settled(
     context: &Context,
     config: &Config,
     environment: &Environment,
@@ -89,7 +89,10 @@ fn settled(
         }
     } else {
         world.files.remove_leftovers();
+        let id = run.id.clone();
         finish(context, config, &world, journal, run, Ok(Ending::Settled(end)), true)?;
+        // It died before it could leave somebody, too.
+        super::watch::leave_on_watch(context, config, journal, &world, &id).await;
     }
     Ok(crate::cli::exit::ExitCode::Ok)
 }
