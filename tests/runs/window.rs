@@ -195,9 +195,9 @@ fn what_a_killed_watcher_left_at_work_on_the_server_is_ended_before_anybody_repl
     assert!(watching.until("a round under way", || project.finds(waiting)));
     let backend = project.value(waiting);
     watching.kill();
-    // Whether the server has noticed yet or not, nobody waits for it to.
     let mut back = project.spawn(&["rollback", &run, "--json"]);
-    assert!(back.until("its end", || !project.finds(&format!("select from pg_stat_activity where pid = {backend}"))));
+    assert!(back.until("a replay of the rollback", || project.finds(&format!("{waiting} and pid <> {backend}"))));
+    assert!(!project.finds(&format!("select from pg_stat_activity where pid = {backend}")), "two replay");
     other.sql("rollback");
     drop(other);
     back.wait().expect(0).outcome("rolled_back");
