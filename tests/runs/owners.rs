@@ -377,7 +377,7 @@ fn whole_histories_deploy_to_the_schema_the_owner_makes() {
                 start_whatever_it_does(&project)
                     .expect(3)
                     .outcome("refused")
-                    .because("DBD-0401", &[&format!("extension \"{extension}\" is not available")]);
+                    .because("DBD-0401", &[extension, "is not available"]);
                 assert_eq!(project.snapshot(), before, "{}", history.display());
                 continue;
             }
