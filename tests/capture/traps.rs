@@ -135,6 +135,32 @@ async fn what_a_migration_wrote_at_the_last_moment_is_its_own() {
 }
 
 #[tokio::test]
+async fn what_is_written_after_it_was_compared_is_compared_again() {
+    // The trap: rows are compared while the target is open, and one of them is written to before it is closed.
+    for way in BOTH {
+        let mut rig =
+            captured(way, "create table t (id int primary key, n int); insert into t values (1, 0), (2, 0)").await;
+        rig.client().await.batch_execute("update t set n = 1").await.unwrap();
+        rig.catch_up().await.unwrap();
+        // A replay that does not do what was done.
+        let shadow = rig.client_of(&rig.capture.shadow()).await.unwrap();
+        let falsify = "create function falsify() returns trigger language plpgsql as $$ begin new.n := new.n + 100; return new; end $$; \
+                       create trigger falsify before update on t for each row execute function falsify(); \
+                       alter table t enable always trigger falsify";
+        shadow.batch_execute(falsify).await.unwrap();
+        drop(shadow);
+        rig.at_closing = Some("update t set n = 2 where id = 2".to_owned());
+        let failure = rig.swap(None).await.unwrap_err();
+        assert_eq!(failure.code, Code::CopyDiffers, "{failure:?}");
+        assert!(failure.causes.iter().any(|cause| cause.contains("1 of 1 rows")), "{failure:?}");
+        let steps = rig.steps.borrow().join("\n");
+        assert!(steps.contains("2 touched rows are the same so far"), "{steps}");
+        rig.end().await;
+        assert!(rig.is_clean().await);
+    }
+}
+
+#[tokio::test]
 async fn rows_that_fall_with_others_fall_once() {
     for way in BOTH {
         let rig = captured(way, "create table p (id int primary key); create table c (id int primary key, p int not null references p on delete cascade on update cascade); \

@@ -1,4 +1,4 @@
-//! Comparing every row that was touched, on both sides, while nobody can write.
+//! Comparing every row that was touched, on both sides: ahead while the target is open, and what was touched since while nobody can write.
 
 use super::super::connect::query_failed;
 use super::super::ledger::identifier;
@@ -8,11 +8,17 @@ use crate::domain::code::Code;
 use crate::domain::failure::Failure;
 use crate::ports::capture::{SwapOrder, Way};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_postgres::types::ToSql;
 
 /// How many keys are compared at once.
 const KEYS_AT_ONCE: usize = 5_000;
+
+/// How many while the target is open: one row that is being written leaves the whole lot for later.
+const KEYS_AHEAD: usize = 250;
+
+/// How long comparing ahead may take.
+const AHEAD: Duration = Duration::from_secs(60);
 
 /// How many are compared in a millisecond at the very best.
 const KEYS_A_MILLISECOND: i64 = 100;
@@ -52,6 +58,21 @@ pub(super) async fn prepare(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<Pr
     prepared(pair, modified).await.map_err(failed)
 }
 
+impl Prepared {
+    /// Whether what is known of the migration is the same in both.
+    pub(super) fn knows_what(&self, other: &Self) -> bool {
+        self.shapes == other.shapes && self.modified == other.modified
+    }
+}
+
+/// Forgets what was found the same: by another process, or with less known of the migration.
+pub(super) async fn start_again(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<(), Failure> {
+    let sql = "UPDATE dbd_shadow.touched SET same = false WHERE same";
+    let failed =
+        |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows from the start", &error);
+    pair.shadow.client.batch_execute(sql).await.map_err(failed)
+}
+
 async fn prepared(pair: &Pair<'_>, modified: Modified) -> Result<Prepared, tokio_postgres::Error> {
     let mut tables = BTreeMap::new();
     for id in pair.tables().keys() {
@@ -62,7 +83,42 @@ async fn prepared(pair: &Pair<'_>, modified: Modified) -> Result<Prepared, tokio
     Ok(Prepared { tables, shapes: pair.shapes().clone(), modified })
 }
 
-/// Compares touched rows for as long as the budget lasts: how many were compared, how many there are.
+/// Compares touched rows while the target is open, and remembers those that are the same: only what is touched afterwards is left for the closed
+/// target, however much was written before. A row that differs may be on its way, and is left as well. Gives how many rows were found the same.
+pub(super) async fn ahead(order: &SwapOrder<'_>, pair: &Pair<'_>, prepared: &Prepared) -> Result<u64, Failure> {
+    let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows ahead", &error);
+    let (begun, shadow) = (Instant::now(), &pair.shadow.client);
+    let more =
+        "SELECT id, key FROM dbd_shadow.touched WHERE NOT same AND (id, key) > ($1, $2) ORDER BY id, key LIMIT $3";
+    let note = "UPDATE dbd_shadow.touched SET same = true WHERE id = $1 AND key = ANY ($2)";
+    let (mut at, mut same) = ((i32::MIN, String::new()), 0);
+    let most = i64::try_from(KEYS_AHEAD * AT_ONCE).unwrap_or(i64::MAX);
+    while begun.elapsed() < AHEAD {
+        let rows = shadow.query(more, &[&at.0, &at.1, &most]).await.map_err(failed)?;
+        let Some(last) = rows.last() else { break };
+        at = (last.get(0), last.get(1));
+        let mut keys: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+        for row in &rows {
+            keys.entry(row.get(0)).or_default().push(row.get(1));
+        }
+        // What is compared as a whole is left: it stands for rows that have no key to tell them by.
+        let work = keys.iter().filter(|(_, keys)| !keys.iter().any(String::is_empty));
+        let work = work.filter_map(|(id, keys)| Some((*id, prepared.tables.get(id)?, keys)));
+        let work = work.filter(|(_, compared, _)| !compared.key.is_empty());
+        let lots = work.flat_map(|(id, compared, keys)| keys.chunks(KEYS_AHEAD).map(move |keys| (id, compared, keys)));
+        let looks = lots.map(|(id, compared, keys)| async move {
+            let (ours, theirs) = sums(order, pair, compared, keys).await?;
+            Ok::<_, Failure>((ours == theirs).then_some((id, keys)))
+        });
+        for (id, keys) in futures_util::future::try_join_all(looks).await?.into_iter().flatten() {
+            same += shadow.execute(note, &[&id, &keys]).await.map_err(failed)?;
+        }
+    }
+    Ok(same)
+}
+
+/// Compares touched rows for as long as the budget lasts: how many were compared, how many there are. The target is closed; what was found the
+/// same [`ahead`] and not touched since counts as compared, unless the migration turns out to have changed more than was known then.
 pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>, earlier: Prepared) -> Result<(u64, u64), Failure> {
     let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
     let begun = Instant::now();
@@ -70,24 +126,21 @@ pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>, earlier: Pre
     let mut keys: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     // No more than there is time for: millions of keys take long to read alone.
     let most = i64::try_from(order.proof_budget.as_millis()).unwrap_or(i64::MAX).saturating_mul(KEYS_A_MILLISECOND);
-    let (wanted, all): ([&(dyn ToSql + Sync); 1], _) = ([&most], "SELECT count(*) FROM dbd_shadow.touched");
-    let (rows, all, modified) = tokio::join!(
-        shadow.query("SELECT id, key FROM dbd_shadow.touched LIMIT $1", &wanted),
-        shadow.query_one(all, &[]),
-        modified(order, pair)
-    );
     // A migration may have come in with the last of what was written: one whose process died, or whose commit was not yet on the disk. It
     // need not have changed a shape.
-    let modified = modified.map_err(failed)?;
-    let prepared = if earlier.shapes == *pair.shapes() && earlier.modified == modified {
-        earlier
-    } else {
-        prepared(pair, modified).await.map_err(failed)?
-    };
+    let modified = modified(order, pair).await.map_err(failed)?;
+    let known = earlier.shapes == *pair.shapes() && earlier.modified == modified;
+    let wanted: [&(dyn ToSql + Sync); 2] = [&most, &known];
+    let (rows, all) = tokio::join!(
+        shadow.query("SELECT id, key FROM dbd_shadow.touched WHERE NOT (same AND $2) LIMIT $1", &wanted),
+        shadow.query_one("SELECT count(*), count(*) FILTER (WHERE same) FROM dbd_shadow.touched", &[])
+    );
+    let prepared = if known { earlier } else { prepared(pair, modified).await.map_err(failed)? };
     for row in rows.map_err(failed)? {
         keys.entry(row.get(0)).or_default().push(row.get(1));
     }
-    let all = u64::try_from(all.map_err(failed)?.get::<_, i64>(0)).unwrap_or(0);
+    let all = all.map_err(failed)?;
+    let count = |at: usize| u64::try_from(all.get::<_, i64>(at)).unwrap_or(0);
     let mut work = Vec::new();
     for (id, keys) in &keys {
         let Some(compared) = prepared.tables.get(id) else { continue };
@@ -97,7 +150,7 @@ pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>, earlier: Pre
             work.extend(keys.chunks(KEYS_AT_ONCE).map(|keys| (compared, keys, false)));
         }
     }
-    let mut proven = 0;
+    let mut proven = if known { count(1) } else { 0 };
     for some in work.chunks(AT_ONCE) {
         if begun.elapsed() > order.proof_budget {
             break;
@@ -114,7 +167,7 @@ pub(super) async fn touched(order: &SwapOrder<'_>, pair: &Pair<'_>, earlier: Pre
         });
         proven += futures_util::future::try_join_all(some).await?.into_iter().sum::<u64>();
     }
-    Ok((proven, all))
+    Ok((proven, count(0)))
 }
 
 async fn modified(order: &SwapOrder<'_>, pair: &Pair<'_>) -> Result<Modified, tokio_postgres::Error> {
@@ -244,15 +297,15 @@ async fn compare_whole(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compar
     Err(differs(compared, cause))
 }
 
-async fn compare(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compared, keys: &[String]) -> Result<(), Failure> {
+/// How many rows with the given keys there are and what they add up to, in the target and in the shadow.
+async fn sums(
+    order: &SwapOrder<'_>,
+    pair: &Pair<'_>,
+    compared: &Compared,
+    keys: &[String],
+) -> Result<((i64, String), (i64, String)), Failure> {
     let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
-    let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); compared.key.len()];
-    for key in keys {
-        let values: Vec<String> = serde_json::from_str(key).map_err(|error| super::install::bug(&error))?;
-        for (column, value) in columns.iter_mut().zip(values) {
-            column.push(value);
-        }
-    }
+    let columns = key_columns(compared, keys)?;
     let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|one| one as _).collect();
     let sql = |target: bool| compared.keyed(target, &SUM.replace("{row}", &compared.row(target)));
     let (ours, theirs) = (sql(true), sql(false));
@@ -260,11 +313,30 @@ async fn compare(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compared, ke
         pair.target.client.query_one(&ours, &parameters),
         pair.shadow.client.query_one(&theirs, &parameters)
     );
-    let (ours, theirs) = (ours.map_err(failed)?, theirs.map_err(failed)?);
-    let told = |row: &tokio_postgres::Row| (row.get::<_, i64>(0), row.get::<_, String>(1));
-    if told(&ours) == told(&theirs) {
+    let told = |row: tokio_postgres::Row| (row.get::<_, i64>(0), row.get::<_, String>(1));
+    Ok((told(ours.map_err(failed)?), told(theirs.map_err(failed)?)))
+}
+
+/// Keys by column.
+fn key_columns(compared: &Compared, keys: &[String]) -> Result<Vec<Vec<String>>, Failure> {
+    let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); compared.key.len()];
+    for key in keys {
+        let values: Vec<String> = serde_json::from_str(key).map_err(|error| super::install::bug(&error))?;
+        for (column, value) in columns.iter_mut().zip(values) {
+            column.push(value);
+        }
+    }
+    Ok(columns)
+}
+
+async fn compare(order: &SwapOrder<'_>, pair: &Pair<'_>, compared: &Compared, keys: &[String]) -> Result<(), Failure> {
+    let failed = |error: tokio_postgres::Error| query_failed(order.url, "comparing touched rows", &error);
+    let (ours, theirs) = sums(order, pair, compared, keys).await?;
+    if ours == theirs {
         return Ok(());
     }
+    let columns = key_columns(compared, keys)?;
+    let parameters: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|one| one as _).collect();
     // Which one it is.
     let rows = |target: bool| compared.keyed(target, &format!("ROW(k.*)::text, {}", compared.row(target)));
     let ours = pair.target.client.query(&rows(true), &parameters).await.map_err(failed)?;

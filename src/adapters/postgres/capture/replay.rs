@@ -267,7 +267,10 @@ impl<'a> Applier<'a> {
                 std::mem::take(&mut self.touched).iter().map(|(id, key)| format!("({id}, {})", literal(key))).collect();
             for rows in rows.chunks(1000) {
                 self.pending.push(Statement {
-                    sql: format!("INSERT INTO dbd_shadow.touched VALUES {} ON CONFLICT DO NOTHING", rows.join(", ")),
+                    sql: format!(
+                        "INSERT INTO dbd_shadow.touched AS t (id, key) VALUES {} ON CONFLICT (id, key) DO UPDATE SET same = false WHERE t.same",
+                        rows.join(", ")
+                    ),
                     joins: None,
                     rows: 0,
                     expected: None,

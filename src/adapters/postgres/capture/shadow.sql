@@ -17,8 +17,9 @@ CREATE TABLE dbd_shadow.state (
 CREATE TABLE dbd_shadow.old (
     id integer PRIMARY KEY, name text NOT NULL, kind "char" NOT NULL, generated jsonb NOT NULL, types jsonb NOT NULL, key jsonb
 );
--- The rows that were touched, by key; an empty key where a table has none.
-CREATE TABLE dbd_shadow.touched (id integer NOT NULL, key text NOT NULL, PRIMARY KEY (id, key));
+-- The rows that were touched, by key; an empty key where a table has none. `same`: found equal on both sides since it was touched last.
+CREATE TABLE dbd_shadow.touched (id integer NOT NULL, key text NOT NULL, same boolean NOT NULL DEFAULT false, PRIMARY KEY (id, key));
+CREATE INDEX ON dbd_shadow.touched (id, key) WHERE NOT same;
 -- Columns that the migration itself changed: they are not what is compared. An empty name stands for rows that it put in or took out.
 CREATE TABLE dbd_shadow.modified (id integer NOT NULL, col text NOT NULL, PRIMARY KEY (id, col));
 -- Taken off while rows are replayed, so that nothing happens twice: put on again before the swap.

@@ -31,6 +31,9 @@ const CLOSE: u64 = 500;
 /// Or one that took no longer.
 const CLOSE_BY: Duration = Duration::from_millis(50);
 
+/// How often touched rows are compared before the target is closed, while many are found to be the same.
+const ROUNDS_AHEAD: usize = 3;
+
 /// How long opening a target again is tried.
 const OPENING: Duration = Duration::from_secs(10);
 
@@ -86,12 +89,25 @@ pub(super) async fn swap(
     let mut pair = Pair::open(url, capture, &name, order.own).await?;
     check_holder(order, &pair.target.client).await?;
     approach(order, &mut pair).await?;
+    // Comparing takes as long as much was touched: so most of it is done while the target is open.
+    let mut prepared = proof::prepare(order, &pair).await?;
+    proof::start_again(order, &pair).await?;
+    for _ in 0..ROUNDS_AHEAD {
+        let same = proof::ahead(order, &pair, &prepared).await?;
+        (order.progress)(&format!("{same} touched rows are the same so far"));
+        approach(order, &mut pair).await?;
+        let before = std::mem::replace(&mut prepared, proof::prepare(order, &pair).await?);
+        if !prepared.knows_what(&before) {
+            proof::start_again(order, &pair).await?;
+        } else if same <= CLOSE {
+            break;
+        }
+    }
     bring_bookkeeping(order, &pair.shadow.client).await?;
     let dressing = shadow::dressing(&pair.shadow.client)
         .await
         .map_err(|error| query_failed(url, "reading what the shadow goes without", &error))?;
 
-    let prepared = proof::prepare(order, &pair).await?;
     let oid = "SELECT oid FROM pg_catalog.pg_database WHERE datname = $1";
     let oid = office.client.query_one(oid, &[&capture.database]).await.map_err(failed)?.get(0);
     let watchman = Watchman::stand(search, url, capture, oid, pooler).await;
