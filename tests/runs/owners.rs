@@ -404,12 +404,8 @@ fn whole_histories_deploy_to_the_schema_the_owner_makes() {
 /// Takes the second half of the migrations out of the folder; what they were.
 fn cut_in_half(project: &Project) -> Vec<(String, String)> {
     let list = project.dbd(&["migrations", "list", "--json"]).expect(0).json();
-    let of: Vec<String> = list["migrations"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["file"].as_str().unwrap().to_owned())
-        .collect();
+    let of: Vec<String> =
+        list["migrations"].as_array().unwrap().iter().map(|one| one["file"].as_str().unwrap().to_owned()).collect();
     let mut taken = Vec::new();
     for file in &of[of.len() / 2..] {
         let whole = project.root().join(file);

@@ -37,9 +37,8 @@ impl FormatReader for Drizzle1 {
     }
 
     fn has_layout(&self, folder: &Folder) -> bool {
-        let stamped = |path: &String| {
-            path.split_once('/').is_some_and(|(dir, name)| name == FILE && stamp_ms(dir).is_some())
-        };
+        let stamped =
+            |path: &String| path.split_once('/').is_some_and(|(dir, name)| name == FILE && stamp_ms(dir).is_some());
         !folder.files.contains_key(super::drizzle::JOURNAL) && folder.files.keys().any(stamped)
     }
 

@@ -4,8 +4,8 @@
 //! Flyway skips what is numbered below the newest unless told otherwise, and stops at a checksum that a comment changed.
 
 use super::{
-    AppliedRow, Bookkeeping, Checksum, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile,
-    NewName, ReadFile, Standing, ToolLock, Tracking, base_name, doubled, down, read_text, standing,
+    AppliedRow, Bookkeeping, Checksum, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName,
+    ReadFile, Standing, ToolLock, Tracking, base_name, doubled, down, read_text, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;

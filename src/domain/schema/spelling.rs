@@ -141,7 +141,10 @@ mod tests {
         );
         check("(n = ANY ((ARRAY[1, 2])::numeric[]))", "(n = ANY (ARRAY[(1)::numeric, (2)::numeric]))");
         check("(ARRAY['it''s, a]'::character varying])::text[]", "ARRAY[('it''s, a]'::character varying)::text]");
-        check("(ARRAY[ARRAY[1, 2], ARRAY[3, f(4, 5)]])::bigint[]", "ARRAY[ARRAY[(1)::bigint, (2)::bigint], ARRAY[(3)::bigint, (f(4, 5))::bigint]]");
+        check(
+            "(ARRAY[ARRAY[1, 2], ARRAY[3, f(4, 5)]])::bigint[]",
+            "ARRAY[ARRAY[(1)::bigint, (2)::bigint], ARRAY[(3)::bigint, (f(4, 5))::bigint]]",
+        );
         for same in [
             "'(ARRAY[1])::text[]'::text",
             "\"(ARRAY[1])::text[]\"",
