@@ -313,6 +313,10 @@ fn a_reformatted_file_is_no_change_and_an_edit_is_shown() {
     assert_eq!(status["migrations"][0]["checksum"], "reformatted");
     // A repeatable runs again once it changed, and only then.
     project.write("migrations/R__view.sql", "create or replace view v as select 2 as one;\n");
+    let status = project.dbd(&["migrations", "status", "dev", "--json"]).expect(0).json();
+    let view = &status["migrations"][1];
+    assert_eq!((view["state"].as_str(), view["checksum"].as_str()), (Some("pending"), Some("changed")), "{view}");
+    assert!(view["applied_at"].is_string() && view["applied_by"].is_string(), "{view}");
     let again = project.start().expect(0).outcome("succeeded").json();
     assert_eq!(again["migrations"].as_array().unwrap().len(), 1, "{again}");
     assert_eq!(project.value("select one from v"), "2");

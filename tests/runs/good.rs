@@ -120,3 +120,27 @@ fn tests_see_the_migrated_copy_and_verification_sees_the_target() {
     assert_eq!(read(".deployments/.gitignore"), "*\n");
     project.assert_sound();
 }
+
+#[test]
+fn a_target_whose_expressions_are_spelled_another_way_after_a_dump_is_deployed_to() {
+    // PostgreSQL casts the array whole, and each of its elements once it has read its own dump.
+    let mut project = Project::empty();
+    project.with_sandboxes_on_the_server();
+    project.sql(
+        "create table t (id int primary key, s varchar(20) check (s in ('a', 'b')), g bool generated always as (s in ('a', 'b')) stored, \
+           d bool default ('a'::varchar in ('a', 'b')), n numeric check (n = any (array[1, 2]))); \
+         create unique index on t (s) where s in ('a', 'b'); \
+         create view v as select * from t where s in ('a', 'b'); \
+         create function f() returns trigger language plpgsql as 'begin return new; end'; \
+         create trigger watched before insert on t for each row when (new.s in ('a', 'b')) execute function f(); \
+         create domain short as varchar(5) check (value in ('a', 'b')); \
+         create policy mine on t using (s in ('a', 'b')); \
+         create rule kept as on delete to t where old.s in ('a', 'b') do instead nothing;",
+    );
+    project.write("migrations/0001_more.sql", "create table more (kind varchar(9) check (kind in ('x', 'y')));\n");
+    project.start().expect(0).outcome("succeeded");
+    project.write("migrations/0002_last.sql", "create table last (id int primary key);\n");
+    project.start().expect(0).outcome("succeeded");
+    project.dbd(&["drift", "dev"]).expect(0);
+    project.assert_sound();
+}

@@ -23,9 +23,17 @@ const migrationsList = {
   shadowDbInitScript: '',
   migrationDirectories: folders.map(migration),
 };
+// The driver ends a statement at every semicolon, in a function's body too. Prisma's own engine hands a script over whole, and so does this.
+class Whole extends PrismaPg {
+  async connect() {
+    const adapter = await super.connect();
+    adapter.executeScript = (script) => adapter.client.query(script).then(() => {}, (error) => adapter.onError(error));
+    return adapter;
+  }
+}
 const filters = { externalTables: [], externalEnums: [] };
 const datamodels = [['schema.prisma', 'datasource db {\n  provider = "postgresql"\n}\n']];
-const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg({ connectionString: process.env.DATABASE_URL }));
+const adapter = bindMigrationAwareSqlAdapterFactory(new Whole({ connectionString: process.env.DATABASE_URL }));
 const engine = await engines.SchemaEngine.new({ datamodels }, () => {}, adapter);
 const found = await engine.diagnoseMigrationHistory({ migrationsList, optInToShadowDatabase: false, filters });
 const { appliedMigrationNames: applied } = await engine.applyMigrations({ migrationsList, filters });

@@ -6,7 +6,7 @@
 
 use super::catalog_queries as queries;
 use crate::domain::schema::catalog::Attributes;
-use crate::domain::schema::{Catalog, Kind, Object, ObjectKey};
+use crate::domain::schema::{Catalog, Kind, Object, ObjectKey, spelling};
 use compact_str::CompactString;
 use futures_util::TryStreamExt;
 use serde_json::Value;
@@ -214,6 +214,7 @@ async fn read_objects<C: GenericClient>(client: &C, exclude: &Exclude) -> Result
     // Names of one schema begin alike, so that comparing them is what takes the time.
     found.sort_unstable_by(Found::order);
     let mut catalog = Catalog { objects: found.into_iter().map(|one| (one.key, one.object)).collect() };
+    spelling::settle(&mut catalog);
     as_without_capture(client, &mut catalog).await?;
     Ok(catalog)
 }

@@ -95,6 +95,8 @@ async fn status(context: &Context, name: &str) -> Outcome {
             let entry = &standing.entries[place];
             let state = state(place, &standing);
             let tone = match (state, entry.checksum) {
+                // A repeatable that changed is to run again.
+                ("pending", _) => Tone::Plain,
                 (_, Checksum::Changed) | ("failed", _) => Tone::Bad,
                 ("applied", _) => Tone::Good,
                 _ => Tone::Plain,

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The reader of Drizzle 0.x.
 pub(super) struct Drizzle;
 
-const JOURNAL: &str = "meta/_journal.json";
+pub(super) const JOURNAL: &str = "meta/_journal.json";
 
 /// Drizzle cuts the file here before the SQL is looked at, with or without `"breakpoints": true`.
 pub(super) const BREAKPOINT: &str = "--> statement-breakpoint";

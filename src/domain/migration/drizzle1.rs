@@ -36,6 +36,12 @@ impl FormatReader for Drizzle1 {
         })
     }
 
+    fn has_layout(&self, folder: &Folder) -> bool {
+        let stamped =
+            |path: &String| path.split_once('/').is_some_and(|(dir, name)| name == FILE && stamp_ms(dir).is_some());
+        !folder.files.contains_key(super::drizzle::JOURNAL) && folder.files.keys().any(stamped)
+    }
+
     fn read(&self, folder: &Folder) -> Result<MigrationSet, Failure> {
         let mut set = MigrationSet::empty(Format::Drizzle1, folder);
         for path in folder.files.keys() {

@@ -4,8 +4,8 @@
 //! Flyway skips what is numbered below the newest unless told otherwise, and stops at a checksum that a comment changed.
 
 use super::{
-    AppliedRow, Bookkeeping, Checksum, Cut, Entry, Folder, Format, FormatReader, Migration, MigrationSet, NewFile,
-    NewName, ReadFile, Standing, ToolLock, Tracking, base_name, doubled, down, read_text, standing,
+    AppliedRow, Bookkeeping, Checksum, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName,
+    ReadFile, Standing, ToolLock, Tracking, base_name, doubled, down, read_text, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -294,7 +294,6 @@ CREATE INDEX IF NOT EXISTS flyway_schema_history_s_idx ON public.flyway_schema_h
             standing.errors.retain(|failure| !about(failure));
             standing.applied.retain(|place| place != index);
             standing.pending.push(*index);
-            standing.entries[*index] = Entry::PENDING;
         }
         standing.pending.sort_unstable();
         let gone = |index: &usize| superseded(&set.migrations[*index]);
@@ -509,6 +508,9 @@ mod tests {
         assert_eq!(check(&[("2", sum("SELECT 2"))]), (vec![1], vec![0, 2], 0, 1));
         assert_eq!(check(&[("1", sum("SELECT 9"))]), (vec![0], vec![1, 2], 1, 0));
         assert_eq!(check(&[("9", sum("SELECT 9"))]).2, 1);
+        // When it ran last, and that it is another one since, is still told.
+        let changed = Flyway.standing(&set, &rows(&[("1", sum("SELECT 1")), ("R v", sum("old"))]));
+        assert_eq!((changed.entries[2].row.is_some(), changed.entries[2].checksum), (true, Checksum::Changed));
         let late = Flyway.standing(&set, &rows(&[("2", sum("SELECT 2")), ("R v", sum("SELECT 3"))]));
         assert!(late.warnings[0].message.contains("though V2__b after it"), "{}", late.warnings[0].message);
     }

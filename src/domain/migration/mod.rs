@@ -487,6 +487,11 @@ pub trait FormatReader: Sync {
     /// Whether the folder looks like one of this format. The first of [`formats`] to say yes reads it.
     fn detect(&self, folder: &Folder) -> bool;
 
+    /// Whether a folder that is said to be the tool's has this layout of its, if the tool has several: less need be there than to find it out.
+    fn has_layout(&self, folder: &Folder) -> bool {
+        self.detect(folder)
+    }
+
     /// Reads the folder. A folder without migrations gives an empty set.
     ///
     /// # Errors
@@ -637,7 +642,7 @@ pub fn reader_of(folder: &Folder, choice: FormatChoice) -> Result<&'static dyn F
             // Two versions of a tool share a name; what lies in the folder tells which it is.
             let reader = format.reader();
             let mut namesakes = formats().iter().filter(|other| other.name() == reader.name());
-            Ok(namesakes.find(|other| other.detect(folder)).copied().unwrap_or(reader))
+            Ok(namesakes.find(|other| other.has_layout(folder)).copied().unwrap_or(reader))
         }
         FormatChoice::Auto => {
             let found = formats().iter().find(|reader| reader.format() != Format::Sql && reader.detect(folder));
@@ -884,6 +889,10 @@ mod tests {
         let stamped = folder(&[("20240101000000_a/migration.sql", "SELECT 1"), ("20240101000000_a/snapshot.json", "")]);
         let drizzle = FormatChoice::parse("drizzle").unwrap();
         assert_eq!(read_folder(&stamped, drizzle).unwrap().format, Format::Drizzle1);
+        // Drizzle itself needs the SQL alone, and packages leave the rest out.
+        let bare = folder(&[("20240101000000_a/migration.sql", "SELECT 1")]);
+        assert_eq!(read_folder(&bare, drizzle).unwrap().format, Format::Drizzle1);
+        assert_eq!(read_folder(&bare, FormatChoice::Auto).unwrap().format, Format::Prisma);
         assert_eq!(FormatChoice::parse("liquibase").unwrap_err().code, Code::UnsupportedFormat);
         assert_eq!(FormatChoice::parse("SQL").unwrap_err().code, Code::BadValue);
     }

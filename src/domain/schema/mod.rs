@@ -6,13 +6,15 @@
 //! diff         what differs            (before, after) -> [Change]
 //! compat       what that breaks        [Change] -> [Judged]
 //! fingerprint  one digest for it all   Catalog -> b3:...
+//! spelling     one text for one thing  Catalog -> Catalog
 //! script       how to get there      (from, to) -> Script
 //! data         what both hold           DataComparison
 //! comparison   the report of two sides (source, target) -> Comparison
 //! ```
 //!
 //! Absent on purpose: reading SQL text. Both sides are read from running databases, where PostgreSQL has already parsed, resolved and
-//! deparsed everything; two spellings of one thing are then the same value.
+//! deparsed everything; two spellings of one thing are then the same value; `spelling` has the one
+//! exception.
 
 pub mod catalog;
 pub mod comparison;
@@ -21,6 +23,7 @@ pub mod data;
 pub mod diff;
 pub mod fingerprint;
 pub mod script;
+pub mod spelling;
 mod types;
 
 pub use catalog::{Catalog, Kind, Object, ObjectKey};

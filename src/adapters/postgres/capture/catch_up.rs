@@ -23,10 +23,13 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 /// How many changes are asked of the slot at once; a transaction comes whole, however large.
-const CHANGES_AT_ONCE: i32 = 20_000;
+const CHANGES_AT_ONCE: i32 = 100_000;
 
 /// How many captured rows are fetched at once.
 const ROWS_AT_ONCE: u32 = 2_000;
+
+/// How much of the log, in bytes, may be decoded again by every pass.
+const FAR: i64 = 1 << 20;
 
 /// A pass that brought fewer rows is as good as level: what came meanwhile is left for the next one.
 const FEW: u64 = 200;
@@ -66,6 +69,8 @@ pub(super) struct Passed {
     pub marker: u64,
     /// Whether nothing more was there.
     pub level: bool,
+    /// Where in the log the last transaction ended that was looked at; 0 if there was none, or no log.
+    pub place: u64,
 }
 
 /// The transactions a snapshot sees.
@@ -184,6 +189,63 @@ impl<'a> Pair<'a> {
 
     /// Applies what is there. What cannot be applied is remembered in the shadow.
     pub async fn pass(&mut self) -> Result<Passed, Stop> {
+        if self.capture.way == Way::Slot {
+            self.shorten().await?;
+        }
+        let done = self.apply().await?;
+        self.advance(&done).await?;
+        Ok(done)
+    }
+
+    /// The same while the target is closed, so without what only later passes are the faster for.
+    pub async fn last_pass(&mut self) -> Result<Passed, Stop> {
+        let done = self.apply().await?;
+        if !done.level {
+            self.advance(&done).await?;
+        }
+        Ok(done)
+    }
+
+    /// Has decoding begin nearer: it reads the log from where the server last noted which transactions are open, with all that was replayed
+    /// since, and the server does so every fifteen seconds. Beginning a slot makes it do it at once. Whatever it says to that, decoding
+    /// works as before.
+    async fn shorten(&self) -> Result<(), Stop> {
+        let failed = |error: tokio_postgres::Error| {
+            Stop::Failed(query_failed(self.url, "looking at the replication slot", &error))
+        };
+        let sql = "SELECT pg_catalog.pg_backend_pid() FROM pg_catalog.pg_replication_slots \
+             WHERE slot_name = $1 AND confirmed_flush_lsn - restart_lsn > $2::bigint::numeric";
+        let target = &self.target.client;
+        let Some(row) = target.query_opt(sql, &[&self.capture.slot(), &FAR]).await.map_err(failed)? else {
+            return Ok(());
+        };
+        let name = literal(&format!("dbd_note_{}", row.get::<_, i32>(0)));
+        let note = format!(
+            "BEGIN; SET LOCAL statement_timeout = '300ms'; \
+             SELECT pg_catalog.pg_create_logical_replication_slot({name}, 'pgoutput', true); \
+             SELECT pg_catalog.pg_drop_replication_slot({name}); COMMIT"
+        );
+        // It waits for transactions that are open; a temporary slot goes with an error.
+        if target.batch_execute(&note).await.is_err() {
+            target.batch_execute("ROLLBACK").await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the slot what need not be decoded again.
+    async fn advance(&self, done: &Passed) -> Result<(), Stop> {
+        if done.place == 0 {
+            return Ok(());
+        }
+        let (slot, place) = (self.capture.slot(), place_of(done.place));
+        let advance = "SELECT pg_catalog.pg_replication_slot_advance($1, $2::text::pg_lsn)";
+        let failed =
+            |error: tokio_postgres::Error| Stop::Failed(query_failed(self.url, "reading the replication slot", &error));
+        self.target.client.query(advance, &[&slot, &place]).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn apply(&mut self) -> Result<Passed, Stop> {
         if let Some(blocked) = &self.state.blocked {
             return Err(Stop::Blocked(blocked.clone()));
         }
@@ -244,7 +306,7 @@ impl<'a> Pair<'a> {
         self.state.shapes = after;
         self.state.residue.extend(found);
         passed(Boundary::RowsReplayed, "");
-        Ok(Passed { transactions: transactions.len() as u64, rows, marker: 0, level: true })
+        Ok(Passed { transactions: transactions.len() as u64, rows, level: true, ..Passed::default() })
     }
 
     /// Removes the captured rows that are in the shadow for good.
@@ -360,13 +422,8 @@ impl<'a> Pair<'a> {
             self.state.residue.extend(found);
             passed(Boundary::RowsReplayed, "");
         }
-        if last == 0 {
-            return Ok(done);
-        }
         // Also if all of it had been applied before, and the process that did it died before it said so.
-        let place = place_of(last);
-        let advance = "SELECT pg_catalog.pg_replication_slot_advance($1, $2::text::pg_lsn)";
-        self.target.client.query(advance, &[&slot, &place]).await.map_err(failed)?;
+        done.place = last;
         Ok(done)
     }
 

@@ -446,7 +446,7 @@ async fn whose(office: &Client, database: &str, ours: &[i32], failure: Failure) 
 async fn drain(order: &SwapOrder<'_>, pair: &mut Pair<'_>, marker: u64) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
-        let done = pair.pass().await.map_err(|stop| stopped(order, stop))?;
+        let done = pair.last_pass().await.map_err(|stop| stopped(order, stop))?;
         let over = match order.capture.way {
             Way::Slot => done.marker >= marker,
             Way::Triggers => true,
