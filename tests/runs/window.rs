@@ -205,6 +205,15 @@ fn what_a_killed_watcher_left_at_work_on_the_server_is_ended_before_anybody_repl
 }
 
 #[test]
+fn a_watcher_ends_with_the_project_it_watches_for() {
+    let project = Project::new();
+    let run = deployed(&project, "", "1h").run();
+    let pid = watched(&project, &run);
+    fs_err::remove_dir_all(project.root()).unwrap();
+    until_gone(&project, pid);
+}
+
+#[test]
 fn nothing_watches_where_it_must_not_and_that_is_said_plainly() {
     let mut project = Project::new();
     project.set("CI", "true");

@@ -103,8 +103,15 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         crate::wire::now_ms().saturating_add(i64::try_from(window).unwrap_or(i64::MAX))
     });
     drop(journal);
+    // Known for good: where they are gone, so is the configuration that would say where they are.
+    let (record, folder) = (config.journal.path.clone(), config.artifacts.dir.join(id.as_str()));
     let (mut fence, mut said) = (true, String::new());
     loop {
+        for (there, what) in [(&record, "the journal is gone"), (&folder, "the folder of its files is gone")] {
+            if !there.exists() {
+                return finished(context, &id, &Ok(Round::Over(what.to_owned())));
+            }
+        }
         // What the configuration says may change in so long a time: a password does.
         let read =
             config::load(&context.directory, context.config.as_deref(), context.journal.as_deref(), &context.variables);
@@ -162,9 +169,6 @@ async fn round(context: &Context, config: &Config, id: &RunId, fence: bool) -> R
     let Some(reading) = crate::wire::journal_for_reading(config)? else { return over("the journal is gone") };
     if !reading.runs()?.iter().any(|head| head.run == *id) {
         return over("the journal does not know it any more");
-    }
-    if !config.artifacts.dir.join(id.as_str()).is_dir() {
-        return over("the folder of its files is gone");
     }
     let run = story(&reading, id)?.run;
     if let Some(round) = not_to_watch(&run) {
