@@ -330,7 +330,11 @@ impl Sandboxes {
             }
             match &sandbox.location {
                 SandboxLocation::Scratch { folder } => remove_folder(folder).await?,
-                location @ SandboxLocation::Configured { .. } => self.drop(location, cancel).await?,
+                location @ SandboxLocation::Configured { database, .. } => {
+                    let server = self.server_of(location)?;
+                    let Some(gone) = self.set_aside(server, database, cancel).await? else { continue };
+                    self.drop_database(server, &gone, cancel).await?;
+                }
             }
             removed.push(sandbox);
         }

@@ -88,6 +88,46 @@ impl Sandboxes {
         Ok(rows.first().and_then(|comment| serde_json::from_str(comment).ok()))
     }
 
+    /// Gives a database whose owner is gone another name, which only whoever is to drop it knows; `None` if it is in use, or not what it was:
+    /// a run that was killed is resumed in a sandbox of the same name, perhaps at this moment. The server does both in one statement.
+    pub(super) async fn set_aside(
+        &self,
+        server: &ConnectionUrl,
+        name: &str,
+        cancel: &Cancel,
+    ) -> Result<Option<String>, Failure> {
+        let described = |name: &str| {
+            format!(
+                "(SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = {})",
+                quote_literal(name)
+            )
+        };
+        let rows = self.ask(server, "dbd", &format!("SELECT {}", described(name)), cancel).await?;
+        let Some(text) = rows.first() else { return Ok(None) };
+        let unused = |comment: &Comment| !comment.persistent && comment.host == host() && !comment.owner.is_alive();
+        if !serde_json::from_str::<Comment>(text).ok().is_some_and(|comment| unused(&comment)) {
+            return Ok(None);
+        }
+        let gone =
+            format!("{DATABASE_PREFIX}gone_{}", &blake3::hash(format!("{name} {text}").as_bytes()).to_hex()[..16]);
+        let sql = format!(
+            "SELECT count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity \
+             WHERE datname = {literal} AND usesysid IS NOT NULL AND {now} = {text};\n\
+             DO $dbd$ BEGIN ALTER DATABASE {ident} RENAME TO {gone}; \
+             IF {then} IS DISTINCT FROM {text} THEN RAISE 'it is somebody else''s now'; END IF; END $dbd$;\n",
+            literal = quote_literal(name),
+            now = described(name),
+            text = quote_literal(text),
+            ident = quote_ident(name),
+            then = described(&gone),
+        );
+        match self.ask(server, "dbd", &sql, cancel).await {
+            Ok(_) => Ok(Some(gone)),
+            Err(failure) if failure.code == Code::QueryFailed => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Ends what an earlier attempt may still be doing on the server, then drops the database with all its sessions. Tells the server's
     /// major version.
     pub(super) async fn drop_database(
