@@ -26,7 +26,7 @@ use crate::ports::files::Files;
 use crate::ports::sandbox::Sandboxes;
 use crate::ports::source::Migrations;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The journal, whichever adapter keeps it: what commands name, so that they name no adapter.
 pub type OpenJournal = SqliteJournal;
@@ -219,8 +219,14 @@ pub fn sandboxes(config: &Config) -> Result<Box<dyn Sandboxes>, Failure> {
         base: config.sandbox.dir.clone(),
         cache: config.cache_dir(),
         configured,
-        whose: format!("{}:{}", host(), config.root.display()),
+        whose: whose(&config.root),
     }))
+}
+
+/// Whose the sandboxes of the project in `root` are.
+#[must_use]
+pub fn whose(root: &Path) -> String {
+    format!("{}:{}", host(), root.display())
 }
 
 /// PostgreSQL's programs, working in the folder of one run.

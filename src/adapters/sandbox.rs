@@ -9,6 +9,7 @@ mod folder;
 mod port;
 mod scratch;
 
+pub use configured::database_of;
 pub use port::SandboxPlace;
 
 use configured::{host, host_and_port};

@@ -143,3 +143,14 @@ fn a_statement_nobody_can_tell_about_waits_for_a_ruling() {
     assert_eq!(project.rows("select id from after_one"), ["1"]);
     project.assert_sound();
 }
+
+#[test]
+fn a_sandbox_on_a_server_is_called_after_its_run_and_its_project() {
+    // Two projects may begin a run in the same millisecond; the tests that tidy up after one must not meet the other's.
+    let mut project = Project::empty();
+    project.with_sandboxes_on_the_server();
+    project.write("migrations/0001_a.sql", "create table a (id int primary key);\n");
+    let output = project.start().expect(0);
+    let name = project.sandbox_of(output.json()["run"].as_str().unwrap());
+    assert!(output.stderr.contains(&format!("create sandbox database {name} on ")), "{output:?}");
+}

@@ -429,13 +429,19 @@ impl Project {
         }
     }
 
+    /// The database that is the sandbox of a run of this project, on a server that was named for sandboxes.
+    pub fn sandbox_of(&self, run: &str) -> String {
+        dbd::adapters::sandbox::database_of(run, &dbd::wire::whose(&self.root()))
+    }
+
     /// The target and the sandboxes of its runs on its server, each with its owner and its comment. The sessions of a process that was
     /// killed are ended: a database cannot be copied while it has any.
     fn own_databases(&self) -> Vec<[String; 3]> {
         let journal = dbd_journal::Journal::open_read_only(self.journal());
         let runs = journal.map(|journal| journal.runs().unwrap_or_default()).unwrap_or_default();
+        // Not by the run's id alone: two projects may begin a run in the same millisecond.
         let ours: Vec<String> =
-            runs.iter().map(|run| format!("or datname ~ '^dbd_sandbox_{}_'", run.run.replace('-', "_"))).collect();
+            runs.iter().map(|run| format!("or datname ~ '^{}'", self.sandbox_of(&run.run))).collect();
         // What a swap made of the target goes with it.
         let condition = format!("datname ~ '^{}(__dbd_[sxf]_.*)?$' {}", self.database, ours.join(" "));
         let client = self.runtime.block_on(pg::connect_to(self.server(), "postgres"));
@@ -556,10 +562,7 @@ impl Project {
         let runs =
             dbd_journal::Journal::open_read_only(self.journal()).map(|journal| journal.runs().unwrap_or_default());
         for run in runs.unwrap_or_default() {
-            let sql = format!(
-                "select datname from pg_database where shobj_description(oid, 'pg_database') like '%{}\"%'",
-                run.run
-            );
+            let sql = format!("select datname from pg_database where datname ~ '^{}'", self.sandbox_of(&run.run));
             assert!(self.rows(&sql).is_empty(), "left behind: {:?}", self.rows(&sql));
         }
         let sessions = || {

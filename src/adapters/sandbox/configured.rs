@@ -247,7 +247,8 @@ pub(super) fn locale_choices(locale: &Locale, server_major: u32) -> Vec<(String,
 }
 
 /// The database of a sandbox on the configured server: its id, and a hash of it and of whose it is, if that is told.
-pub(super) fn database_of(id: &str, whose: &str) -> String {
+#[must_use]
+pub fn database_of(id: &str, whose: &str) -> String {
     let name = format!("{DATABASE_PREFIX}{}", id.replace('-', "_").to_ascii_lowercase());
     if whose.is_empty() && name.len() <= NAME_LIMIT {
         return name;
