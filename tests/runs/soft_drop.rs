@@ -346,6 +346,8 @@ fn a_role_that_was_dropped_meanwhile_is_granted_nothing_and_the_table_comes_back
     let event = project.events().into_iter().find(|event| event.body["outcome"]["left_out"].is_array());
     let left_out = event.expect("it is recorded").body["outcome"]["left_out"].to_string();
     assert!(left_out.contains("Passing by") && !left_out.contains("Still"), "{left_out}");
+    let log = fs_err::read_to_string(project.root().join(".deployments").join(&run).join("deployment.log")).unwrap();
+    assert!(log.contains("Took back step 1 of 1, 0001_drop") && !log.contains("from its backup"), "{log}");
     let granted = "select distinct grantee from information_schema.role_table_grants where table_name = 'passed' and grantee <> 'deployer' order by 1";
     let expected = [format!("Still {}", project.database), "reader".to_owned()];
     assert_eq!(project.rows(granted), expected);

@@ -558,7 +558,7 @@ impl Project {
         let odd: Vec<_> =
             files(&self.root()).into_iter().filter(|path| path.to_string_lossy().contains("partial")).collect();
         assert!(odd.is_empty(), "left behind: {odd:?}");
-        // On a server that was named for sandboxes, a sandbox is a database that says whose it is.
+        // On a server that was named for sandboxes, a sandbox is a database called after its run and its project.
         let runs =
             dbd_journal::Journal::open_read_only(self.journal()).map(|journal| journal.runs().unwrap_or_default());
         for run in runs.unwrap_or_default() {

@@ -156,6 +156,20 @@ async fn a_sandbox_on_a_server_of_the_users_is_a_database_with_its_run_in_a_comm
     assert_eq!(shop.sql(&again.url, "select to_regclass('t') is null").await, ["t"]);
     let comment = "do $$ begin execute format('comment on database dbd_sandbox_deploy_dev_7 is %L', replace(shobj_description(
         (select oid from pg_database where datname = 'dbd_sandbox_deploy_dev_7'), 'pg_database'), 'start_time\":\"', 'start_time\":\"not ')); end $$";
+    let its =
+        "select shobj_description(oid, 'pg_database') from pg_database where datname = 'dbd_sandbox_deploy_dev_7'";
+    let alive = shop.sql(&server.url, its).await.concat();
+    shop.sql(&server.url, comment).await;
+    // Its run is resumed while the list is gone through, in a sandbox of the same name: it stays.
+    let resumed = |_: &str| {
+        let sql = format!("comment on database dbd_sandbox_deploy_dev_7 is '{alive}'");
+        let own = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let said = || own().block_on(shop.sql(&server.url, &sql));
+        std::thread::scope(|scope| scope.spawn(said).join()).unwrap();
+        false
+    };
+    assert!(shop.sandboxes.gc(&resumed, &cancel).await.unwrap().is_empty());
+    assert_eq!(shop.sql(&again.url, "select 1").await, ["1"]);
     shop.sql(&server.url, comment).await;
     let removed = shop.sandboxes.gc(&|_| false, &cancel).await.unwrap();
     assert_eq!(removed[0].id, "deploy-dev-7");

@@ -123,7 +123,14 @@ impl Sandboxes {
         );
         match self.ask(server, "dbd", &sql, cancel).await {
             Ok(_) => Ok(Some(gone)),
-            Err(failure) if failure.code == Code::QueryFailed => Ok(None),
+            // In use, somebody else's by now, or gone: whoever has it takes it away. Anything else is to be said.
+            Err(failure)
+                if ["55006", "P0001", "3D000"]
+                    .iter()
+                    .any(|state| failure.causes.iter().any(|cause| cause.contains(state))) =>
+            {
+                Ok(None)
+            }
             Err(failure) => Err(failure),
         }
     }

@@ -357,6 +357,7 @@ impl Teller {
                         told.put("committed", json!(self.run.committed.len()));
                         format!("Committed {}{tries}", step_of(step, &self.run))
                     }
+                    Some(Effect::UndoStep { step }) => format!("Took back {}{tries}", step_of(step, &self.run)),
                     _ => "Restored the target from its backup".to_owned(),
                 }
             }
