@@ -81,11 +81,14 @@ fn numbered(folder: &Path) -> Folder {
 
 async fn apply(url: &str, folder: &Path, journal: Option<&Path>) -> Result<(usize, Duration), Failure> {
     let url = ConnectionUrl::parse(url)?;
-    let set = read_folder(&numbered(folder), FormatChoice::Given(Format::Sql))?;
-    let reader = set.format.reader();
+    let reader = Format::Sql.reader();
     let tracking = reader.tracking();
     let database = Postgres::default();
-    let rows = database.applied(&url, &tracking).await?.unwrap_or_default();
+    // Both at once, as a run's preflight looks at all there is at once.
+    let folder = folder.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_folder(&numbered(&folder), FormatChoice::Given(Format::Sql)));
+    let (rows, set) = tokio::join!(database.applied(&url, &tracking), read);
+    let (rows, set) = (rows?.unwrap_or_default(), set.unwrap()?);
     let standing = standing(&set, &rows);
     if standing.pending.is_empty() {
         return Ok((0, Duration::ZERO));
