@@ -130,7 +130,7 @@ pub struct Runner<'a> {
     pub(super) swap: Option<crate::domain::event::SwapOffer>,
     pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
     /// The effect whose outcome could not be told when it was done last, how often in a row, and why.
-    doubts: Option<(Effect, u32, Failure)>,
+    pub(super) doubts: Option<(Effect, u32, Failure)>,
 }
 
 impl<'a> Runner<'a> {
@@ -378,8 +378,9 @@ impl<'a> Runner<'a> {
     /// Why an effect that could not be told about, and turned out not to have happened, is not begun once more.
     fn given_up(&self, effect: Effect) -> Option<Failure> {
         let (_, times, failure) = self.doubts.as_ref().filter(|(of, ..)| *of == effect)?;
-        // What took too long has had its time.
-        let enough = *times >= MOST_DOUBTS || failure.code == Code::MigrationTimeout;
+        // What took too long has had its time, and a command that said no has given its answer.
+        let answered = [Code::MigrationTimeout, Code::CommandFailed, Code::CommandTimeout].contains(&failure.code);
+        let enough = *times >= MOST_DOUBTS || answered;
         enough.then(|| {
             failure
                 .clone()
