@@ -18,7 +18,10 @@ const SLACK_MS: u64 = 2_000;
 const OPEN: &str = "SELECT pid, xact_start::text, COALESCE(application_name, '') FROM pg_catalog.pg_stat_activity \
     WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND backend_type = 'client backend' \
       AND usename = session_user AND application_name NOT LIKE 'dbd%' AND xact_start IS NOT NULL \
-      AND backend_start >= pg_catalog.now() - $1 * interval '1 millisecond'";
+      AND backend_start >= $1::text::timestamptz";
+
+/// The server's time so many milliseconds ago.
+const AGO: &str = "SELECT (pg_catalog.now() - $1 * interval '1 millisecond')::text";
 
 /// Waits until the transactions are over that are open now in sessions of the same role which began within the last `began_ms_ago`.
 pub(super) async fn outlast(url: &ConnectionUrl, began_ms_ago: u64) -> Result<(), Failure> {
@@ -28,11 +31,12 @@ pub(super) async fn outlast(url: &ConnectionUrl, began_ms_ago: u64) -> Result<()
     };
     #[allow(clippy::cast_precision_loss)] // Milliseconds of a run.
     let within = began_ms_ago.saturating_add(SLACK_MS) as f64;
+    let since: String = session.client.query_one(AGO, &[&within]).await.map_err(failed)?.get(0);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut wait = Duration::from_millis(5);
     let mut first: Option<Vec<(i32, String)>> = None;
     loop {
-        let rows = session.client.query(OPEN, &[&within]).await.map_err(failed)?;
+        let rows = session.client.query(OPEN, &[&since]).await.map_err(failed)?;
         let open: Vec<(i32, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         // Those that began later are nothing of a client that was gone by then.
         let left: Vec<(i32, String)> = match first {
