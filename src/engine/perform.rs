@@ -443,7 +443,7 @@ impl Runner<'_> {
             }
             Ok(report) => Ok(Outcome::Step(report).into()),
             Err(failure) => {
-                let (failure, partial) = self.left_by(&mark, by_command, id, begun, failure).await;
+                let (failure, partial) = self.left_by(Some(&mark), by_command, id, begun, failure).await;
                 Ok(Done::No { failure, partial })
             }
         }

@@ -42,6 +42,11 @@ struct Stands {
 }
 
 impl Stands {
+    /// Nothing.
+    fn nothing() -> Self {
+        Self { changed: Vec::new(), schema: false, xids: Vec::new() }
+    }
+
     /// `failure`, as one that left something.
     fn told(&self, mut failure: Failure) -> Failure {
         failure.message += match self.schema {
@@ -108,10 +113,10 @@ impl Runner<'_> {
         self.world.database.schema_transactions(&self.world.target, &mark.xid).await.unwrap_or_default()
     }
 
-    /// `failure` of a step that commits as it goes, with what is left of it.
+    /// `failure` of a step that commits as it goes, with what is left of it. Without a mark it was begun by an earlier turn of the loop.
     pub(super) async fn left_by(
         &mut self,
-        mark: &Mark,
+        mark: Option<&Mark>,
         by_command: bool,
         id: &EffectId,
         begun: Instant,
@@ -141,22 +146,34 @@ impl Runner<'_> {
 
     async fn look_what_stands(
         &mut self,
-        mark: &Mark,
+        mark: Option<&Mark>,
         by_command: bool,
         id: &EffectId,
         within_ms: u64,
     ) -> Result<Stands, Failure> {
+        let (world, target) = (self.world, &self.world.target);
         if by_command {
             // PostgreSQL outlives its client: what the tool sent last may still be at work.
             self.own_target().await?;
-            self.world.database.fence(&self.world.target, id).await?;
+            world.database.fence(target, id).await?;
             self.outlast(within_ms).await?;
         }
-        let catalog = self.world.database.catalog(&self.world.target, &[self.tracking_table()]).await?;
-        let mut stands = self.stands(&mark.xid, &[], fingerprint(&catalog) != mark.schema).await?;
+        // A statement of dbd's own may have been begun more than once, each time behind what was committed before: its first row tells when.
+        let since = match mark.filter(|_| by_command) {
+            Some(mark) => Some(mark.xid.clone()),
+            None => world.database.began(target, id).await?,
+        };
+        let Some(since) = since else { return Ok(Stands::nothing()) };
+        let catalog = world.database.catalog(target, &[self.tracking_table()]).await?;
+        let schema = match decide::after_whole_steps(&self.run) {
+            Some((before, true)) => fingerprint(&catalog) != *before,
+            Some((before, false)) => fingerprint(&catalog.without_roles()) != *before,
+            None => mark.is_none_or(|mark| fingerprint(&catalog) != mark.schema),
+        };
+        let mut stands = self.stands(&since, &[], schema).await?;
         // Under a capture dbd's own sessions are known by themselves, and whoever else changes the schema must not be taken for them.
         if by_command && stands.schema {
-            stands.xids = self.world.database.schema_transactions(&self.world.target, &mark.xid).await?;
+            stands.xids = world.database.schema_transactions(target, &since).await?;
         }
         Ok(stands)
     }

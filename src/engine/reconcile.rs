@@ -169,6 +169,12 @@ impl Runner<'_> {
         mode == Some(&UnitMode::Alone { probe: AloneProbe::UserCommand })
     }
 
+    /// Whether a step that is begun again goes on behind what an earlier try of it committed.
+    pub(super) fn goes_on_behind(&self, step: usize) -> bool {
+        let mode = self.run.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| &step.mode);
+        mode.is_some_and(UnitMode::is_piecemeal) && !self.runs_command(step)
+    }
+
     /// Why the command in flight failed, if it did so under this process's eyes.
     pub(super) fn said_no(&self, flight: &InFlight) -> Option<Failure> {
         let (_, _, failure) = self.doubts.as_ref().filter(|(of, ..)| *of == flight.effect)?;

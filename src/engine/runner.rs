@@ -334,7 +334,16 @@ impl<'a> Runner<'a> {
         self.append(Event::Intended { effect, id: id.clone(), attempt }, Vec::new())?;
         if let Some(failure) = self.given_up(effect) {
             self.doubts = None;
-            self.append(Event::Failed { id, failure, partial: None, duration_ms: 0 }, Vec::new())?;
+            let (failure, partial) = match effect {
+                Effect::Migrate { step } if self.goes_on_behind(step) => {
+                    self.left_by(None, false, &id, Instant::now(), failure).await
+                }
+                _ => (failure.cause("nothing of it was committed"), None),
+            };
+            if failure.certainty != Certainty::Definite {
+                return Ok(Some(Ending::Interrupted(Some(failure))));
+            }
+            self.append(Event::Failed { id, failure, partial, duration_ms: 0 }, Vec::new())?;
             return Ok(None);
         }
         let begun = Instant::now();
@@ -381,12 +390,7 @@ impl<'a> Runner<'a> {
         // What took too long has had its time, and a command that said no has given its answer.
         let answered = [Code::MigrationTimeout, Code::CommandFailed, Code::CommandTimeout].contains(&failure.code);
         let enough = *times >= MOST_DOUBTS || answered;
-        enough.then(|| {
-            failure
-                .clone()
-                .certainty(Certainty::Definite)
-                .cause(format!("tried {times} time(s); nothing of it was committed"))
-        })
+        enough.then(|| failure.clone().certainty(Certainty::Definite).cause(format!("tried {times} time(s)")))
     }
 
     /// While the target may have changed, a server that is away for a moment is waited for.

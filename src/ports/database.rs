@@ -599,6 +599,9 @@ pub trait Database {
     /// Ends the sessions of `effect` and waits until they are gone.
     async fn fence(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure>;
 
+    /// The transaction that wrote into the ledger that the statement of `effect` was begun, the first time; `None` if it never was.
+    async fn began(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Option<String>, Failure>;
+
     /// Waits for what may still be under way for a client that is gone and gave its sessions no name: the transactions that are open now in sessions
     /// of the URL's role that began within the last `began_ms_ago` milliseconds.
     ///

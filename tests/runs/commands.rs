@@ -339,8 +339,8 @@ fn a_procedure_that_fails_after_a_commit_is_taken_back_by_the_backup_once_somebo
     assert_back(&project, &before);
 }
 
-#[test]
-fn batches_that_fail_half_way_are_no_rollback_of_nothing() {
+/// A project with batches of which the third fails on the target.
+fn batches() -> Project {
     let mut project = Project::new();
     project.with_sandboxes_on_the_server();
     project.config(super::rolled_back::BY_THE_BACKUP);
@@ -353,8 +353,36 @@ fn batches_that_fail_half_way_are_no_rollback_of_nothing() {
         "0001_batches",
         "-- dbd: batch size=10\nupdate big set n = case when here() and id > 25 then 1 / (n - n) else n + 1 end;",
     );
+    project
+}
+
+#[test]
+fn batches_that_fail_half_way_are_no_rollback_of_nothing() {
+    let project = batches();
     let before = project.snapshot();
     let halted = project.start().expect(5).outcome("needs_operator");
+    let halted = halted.because("DBD-0603", &["20 row(s) in public.big", "a part of it may be committed"]);
+    project.dbd(&["rollback", &halted.run(), "--yes", "--json"]).expect(0).outcome("rolled_back");
+    assert_back(&project, &before);
+}
+
+#[test]
+fn batches_of_an_earlier_try_count_though_the_next_one_fails_at_once() {
+    let project = batches();
+    let before = project.snapshot();
+    let other = project.session();
+    {
+        let mut running = project.spawn(&["start", "dev", "--json"]);
+        running.until_event("the end of the rehearsal", |event| event.intends("drop_sandbox"));
+        other.sql("begin; select * from big where id = 21 for update");
+        let there = "select 1 from pg_class where relname = 'batch' and relnamespace = to_regnamespace('dbd')";
+        let two = || project.finds(there) && project.finds("select 1 from dbd.batch where batches >= 2");
+        assert!(running.until("two batches", two), "dbd ended before");
+        running.kill();
+    }
+    other.sql("rollback");
+    drop(other);
+    let halted = project.dbd(&["resume", "--last", "--json"]).expect(5).outcome("needs_operator");
     let halted = halted.because("DBD-0603", &["20 row(s) in public.big", "a part of it may be committed"]);
     project.dbd(&["rollback", &halted.run(), "--yes", "--json"]).expect(0).outcome("rolled_back");
     assert_back(&project, &before);

@@ -258,6 +258,10 @@ impl Database for Postgres {
         ledger::fence(url, effect).await
     }
 
+    async fn began(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Option<String>, Failure> {
+        ledger::began(url, effect).await
+    }
+
     async fn outlast(&self, url: &ConnectionUrl, began_ms_ago: u64) -> Result<(), Failure> {
         strangers::outlast(url, began_ms_ago).await
     }
