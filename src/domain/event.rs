@@ -410,9 +410,26 @@ pub struct Loss {
     /// Whether somebody else changed the schema since the last step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub schema: bool,
+    /// Rows that a migration command wrote of itself, in a table in which its tool keeps track. They are nobody's loss.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tracking: BTreeMap<String, i64>,
 }
 
 impl Loss {
+    /// Takes the rows of the tables in which a command's tool keeps track for what they are.
+    #[must_use]
+    pub fn without_tracking(mut self, tracks: impl Fn(&str) -> bool) -> Self {
+        (self.tracking, self.written) = self.written.into_iter().partition(|(table, _)| tracks(table));
+        self.missing.retain(|table, _| !tracks(table));
+        self
+    }
+
+    /// Every row that was written since the dump and is in no transaction of the run, by table.
+    #[must_use]
+    pub fn counted(&self) -> BTreeMap<String, i64> {
+        self.written.iter().chain(&self.tracking).map(|(table, rows)| (table.clone(), *rows)).collect()
+    }
+
     /// How many rows would leave the target.
     #[must_use]
     pub fn rows(&self) -> i64 {

@@ -8,7 +8,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::decide;
 use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect};
-use crate::domain::event::{Backup, CommandReport, Outcome, StepReport, UserCommand};
+use crate::domain::event::{Backup, CommandReport, Loss, Outcome, StepReport, UserCommand};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, Migration, UnitMode};
@@ -20,7 +20,6 @@ use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
 use crate::ports::database::{ApplyOrder, Around, RestoreOf, UndoOrder};
 use crate::ports::sandbox::Sandbox;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -589,7 +588,7 @@ impl Runner<'_> {
             .database
             .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &known)
             .await?;
-        let mut loss = loss;
+        let mut loss = self.without_own_tracking(loss);
         // Where the run itself neither adds nor removes rows, those that are gone were removed by others.
         let ways = self.run.rehearsal.as_ref().map(|rehearsal| rehearsal.ways.as_slice()).unwrap_or_default();
         if !ways.is_empty() {
@@ -619,13 +618,13 @@ impl Runner<'_> {
         let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
         let tables: Vec<String> =
             world.database.row_counts(&world.target, self.tracking_table()).await?.into_keys().collect();
-        let none = BTreeMap::new();
+        let written = self.run.loss.as_ref().map(Loss::counted).unwrap_or_default();
         let known = self.run.known_transactions();
         let of = RestoreOf {
             rows: &backup.rows,
             xid: &backup.xid,
             tables: &tables,
-            written: self.run.loss.as_ref().map_or(&none, |loss| &loss.written),
+            written: &written,
             known: &known,
             // Whatever goes back is behind everybody's lock already; a little more patience is kinder than giving up.
             lock_timeout_ms: plan.lock_timeout_ms.max(2_000),

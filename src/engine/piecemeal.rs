@@ -13,6 +13,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::{Loss, Outcome, RowsChanged, StepReport, UserCommand, Verdict};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
+use crate::domain::migration::keeps_track;
 use crate::domain::run::InFlight;
 use crate::domain::schema::catalog::Catalog;
 use crate::domain::schema::diff::diff;
@@ -262,7 +263,16 @@ impl Runner<'_> {
         let theirs: Vec<String> = known.iter().chain(&report.xids).cloned().collect();
         let by_others = database.loss(target, tracking, &backup.xid, &backup.rows, &theirs).await?.written;
         let of = |rows: &BTreeMap<String, i64>, table: &str| rows.get(table).copied().unwrap_or(0);
-        Ok(rehearsed.written.iter().all(|(table, rows)| of(&written, table) - of(&by_others, table) >= *rows))
+        let own = |table: &str| of(&written, table) - if keeps_track(table) { 0 } else { of(&by_others, table) };
+        Ok(rehearsed.written.iter().all(|(table, rows)| own(table) >= *rows))
+    }
+
+    /// `loss` without what a command wrote in its tool's own table, as it did in the sandbox.
+    pub(super) fn without_own_tracking(&self, loss: Loss) -> Loss {
+        let ways = self.run.rehearsal.as_ref().map(|rehearsal| rehearsal.ways.as_slice()).unwrap_or_default();
+        let rehearsed =
+            |table: &str| ways.iter().filter_map(|way| way.rows.as_ref()).any(|rows| rows.written.contains_key(table));
+        loss.without_tracking(|table| rehearsed(table) && keeps_track(table))
     }
 
     /// Whether somebody else changed the schema, where a part of a step is committed: it is not the one before the step, and not all that is

@@ -368,6 +368,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         (digest(), text()).prop_map(|(fingerprint, xid)| Outcome::Fingerprint { fingerprint, xid }),
         (rows(), rows(), any::<bool>()).prop_map(|(written, missing, schema)| Outcome::Loss(Loss {
             deleted: missing.clone(),
+            tracking: missing.clone(),
             written,
             missing,
             schema

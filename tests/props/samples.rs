@@ -274,7 +274,7 @@ pub fn report(status: i32) -> CommandReport {
 
 pub fn loss(rows: i64) -> Loss {
     let written = if rows == 0 { BTreeMap::new() } else { BTreeMap::from([("public.orders".into(), rows)]) };
-    Loss { written, missing: BTreeMap::new(), deleted: BTreeMap::new(), schema: false }
+    Loss { written, ..Loss::default() }
 }
 
 pub fn step() -> StepReport {

@@ -86,6 +86,40 @@ fn rows_that_the_part_wrote_with_its_change_of_the_schema_are_its_own() {
 }
 
 #[test]
+fn what_a_tool_notes_of_itself_in_other_transactions_is_nobodys_loss() {
+    let body = "sql 'update knex_migrations_lock set is_locked = 1'\n\
+        sql 'alter table orders add column paid boolean'\n\
+        sql \"insert into knex_migrations (name) values ('20240101_paid')\"\n\
+        if on_target; then exit 1; fi\n\
+        sql 'update knex_migrations_lock set is_locked = 0'";
+    let project = tool(body);
+    project.sql(
+        "create table knex_migrations (id serial primary key, name text, migration_time timestamptz default now()); \
+         create table knex_migrations_lock (index serial primary key, is_locked int); \
+         insert into knex_migrations_lock (is_locked) values (0)",
+    );
+    let before = project.snapshot();
+    let output = project.start().expect(4).outcome("rolled_back");
+    assert_eq!(output.json()["rollback"]["loss"]["rows"], 0, "{output:?}");
+    assert_back(&project, &before);
+}
+
+#[test]
+fn a_command_that_waited_for_an_approval_goes_on_unless_it_is_another_one_by_then() {
+    let project = tool("sql 'create table made (id int)'");
+    let config = fs_err::read_to_string(project.root().join("dbd.toml")).unwrap();
+    let config = format!("{config}[environments.dev]\napproval = true\n");
+    project.config(&config);
+    let run = project.start().expect(75).outcome("waiting").run();
+    project.dbd(&["approve", &run, "--json"]);
+    project.config(&config.replace("sh migrate.sh", "sh another.sh"));
+    project.dbd(&["resume", &run, "--json"]).expect(3).because("DBD-0210", &["migrations.command changed"]);
+    project.config(&config);
+    project.dbd(&["resume", &run, "--json"]).expect(0).outcome("succeeded");
+    assert!(project.finds("select 1 from pg_class where relname = 'made'"));
+}
+
+#[test]
 fn a_whole_command_is_taken_back_with_its_rows_when_the_verification_fails() {
     let project =
         tool("sql 'begin; alter table orders add column paid boolean; update orders set paid = true; commit'");

@@ -27,6 +27,7 @@ mod statement;
 mod tokens;
 
 pub use batch::{DroppedTables, batched, columns_set, dropped_tables, granted_to, tables_of};
+pub use command::keeps_track;
 pub use golang_migrate::URLS_DISAGREE;
 pub use naming::NewName;
 pub use renamed::{Renaming, other_name, tables_beside};
