@@ -27,7 +27,6 @@ CREATE TABLE IF NOT EXISTS dbd.ledger (
     xid       text NOT NULL DEFAULT (txid_current())::text,
     PRIMARY KEY (effect_id, phase)
 );
-CREATE INDEX IF NOT EXISTS ledger_run ON dbd.ledger (run_id, seq);
 
 CREATE OR REPLACE FUNCTION dbd.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -42,27 +41,3 @@ BEGIN
     END IF;
 END
 $$;
-
--- One row per migration applied by dbd, beside the row of the tool that owns the folder: what was applied, whatever happens to the
--- file's comments and line endings. `run_id` is empty where dbd only noted what it found.
-CREATE TABLE IF NOT EXISTS dbd.applied (
-    tracking   text NOT NULL,
-    key        text NOT NULL,
-    file       text,
-    digest     text,
-    tokens     text,
-    body       text,
-    run_id     text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (tracking, key)
-);
-
--- How far a statement that runs in batches has come: written by each batch's own transaction.
-CREATE TABLE IF NOT EXISTS dbd.batch (
-    effect_id text PRIMARY KEY,
-    run_id    text NOT NULL,
-    reached   text NOT NULL,
-    batches   bigint NOT NULL,
-    rows      bigint NOT NULL,
-    at        timestamptz NOT NULL DEFAULT clock_timestamp()
-);

@@ -327,6 +327,37 @@ fn a_reformatted_file_is_no_change_and_an_edit_is_shown() {
 }
 
 #[test]
+fn a_table_of_dbds_own_from_before_it_held_the_proofs_is_read_and_gets_a_place_for_them() {
+    let mut project = Project::empty();
+    project.with_sandboxes_on_the_server();
+    project.write("migrations/1_init.sql", "create table a (id int primary key);\n");
+    project.start().expect(0).outcome("succeeded");
+    // As an earlier dbd would have left it.
+    project.sql(
+        "create table dbd.applied (tracking text not null, key text not null, file text, digest text, tokens text, body text, run_id text not null, \
+         applied_at timestamptz not null default clock_timestamp(), primary key (tracking, key)); \
+         insert into dbd.applied select 'dbd.migration', id, file, digest, tokens, body, run_id from dbd.migration; \
+         alter table dbd.migration drop column tokens, drop column body",
+    );
+    project.write("migrations/1_init.sql", "-- (c) somebody\r\nCREATE TABLE a\r\n  (id int primary key);\r\n");
+    let checksum = || {
+        let status = project.dbd(&["migrations", "status", "dev", "--json"]).expect(0).json();
+        status["migrations"][0]["checksum"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(checksum(), "reformatted");
+    project.write("migrations/2_more.sql", "create table b (id int primary key);\n");
+    project.start().expect(0).outcome("succeeded");
+    assert_eq!(checksum(), "reformatted");
+    let places = "select id, tokens is not null, body from dbd.migration order by id";
+    assert_eq!(project.rows(places), ["1_init|f|null", "2_more|t|create table b (id int primary key);\n"]);
+    // An edit is shown as a patch against what the other table holds.
+    project.write("migrations/1_init.sql", "create table a (id bigint primary key);\n");
+    let refused = project.start().expect(3);
+    refused.because("DBD-0204", &["+create table a (id bigint primary key);", "-create table a (id int primary key);"]);
+    project.assert_sound();
+}
+
+#[test]
 fn what_another_tool_left_undone_stops_the_run_before_anything_is_touched() {
     let mut project = Project::empty();
     project.with_sandboxes_on_the_server();

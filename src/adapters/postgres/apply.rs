@@ -5,8 +5,8 @@
 
 use super::batches::{self, Batches};
 use super::blockers::blockers;
-use super::connect::{NOTICE_DEAD_CLIENTS, Session, connect, lost};
-use super::kept::{CLEAR, FLUSHES, Kept, REPORT, may_share};
+use super::connect::{Session, connect, lost};
+use super::kept::{FLUSHES, Kept, REPORT, may_share};
 use super::ledger::{
     clean_up_alone, finish_alone, finish_detach, lease_is_held, ledger_insert, ledger_row, literal, step_name,
     superseded,
@@ -132,7 +132,7 @@ async fn once(
     };
     let xid = within(order, &session, (again, share), left, trace).await;
     match xid {
-        Ok(_) if share => kept.put(order.url, session),
+        Ok(_) if share => kept.put(order.url, session).await,
         _ => session.close().await,
     }
     xid
@@ -154,7 +154,7 @@ async fn within(
             .unwrap_or(u64::MAX)
             .min(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
             .clamp(1, i32::MAX as u64),
-        NOTICE_DEAD_CLIENTS,
+        session.notice_dead_clients(),
     );
     // The name can be changed by the migration itself; the lock cannot be lost, so the fence finds this session by both.
     let mark = match order.pooled {
@@ -179,13 +179,10 @@ async fn within(
         true => std::mem::take(&mut setup) + " " + &begin,
         false => begin,
     };
-    let mut line = Line::new(order, &session.client);
-    if again {
-        // The guard of a way back, which is among what is done around the step, counts what its own transaction wrote.
-        if session.major >= FLUSHES && order.around != Around::default() {
-            line.send(Part::Cleared, REPORT, trace).await?;
-        }
-        line.send(Part::Cleared, CLEAR, trace).await?;
+    let mut line = Line::new(order, session);
+    // The guard of a way back, which is among what is done around the step, counts what its own transaction wrote.
+    if again && session.major >= FLUSHES && order.around != Around::default() {
+        line.send(Part::Reported, REPORT, trace).await?;
     }
     if !setup.is_empty() {
         line.send(Part::Setup, &setup, trace).await?;

@@ -5,7 +5,7 @@
 
 use super::apply::{Trouble, ours, theirs, too_long};
 use super::connect::Session;
-use super::ledger::{identifier, literal, superseded};
+use super::ledger::{BATCH, identifier, literal, superseded};
 use crate::domain::code::Code;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::migration::{Span, batched, columns_set};
@@ -127,6 +127,10 @@ pub async fn run(
     let client = &session.client;
     let key = Key::of(order, session, span, batches.table).await?;
     let effect = order.effect.as_str();
+    let there = client.query_one("SELECT pg_catalog.to_regclass('dbd.batch') IS NOT NULL", &[]).await;
+    if !there.map_err(|error| ours(order, "looking for dbd's record of batches", &error))?.get::<_, bool>(0) {
+        client.batch_execute(BATCH).await.map_err(|error| ours(order, "making dbd's record of batches", &error))?;
+    }
     let recorded = client
         .query_opt("SELECT reached, batches, rows FROM dbd.batch WHERE effect_id = $1", &[&effect])
         .await

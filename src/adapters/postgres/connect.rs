@@ -8,12 +8,13 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use std::sync::{Arc, Mutex};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long connecting may take unless the URL says otherwise.
@@ -24,12 +25,20 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const NOTICE_DEAD_CLIENTS: &str = "DO $dbd$ BEGIN PERFORM pg_catalog.set_config('client_connection_check_interval', '500ms', false); \
      EXCEPTION WHEN undefined_object OR invalid_parameter_value THEN NULL; END $dbd$;";
 
+/// Says, behind [`NOTICE_DEAD_CLIENTS`], whether this server can.
+const CAN_NOTICE: &str =
+    "SELECT pg_catalog.current_setting('client_connection_check_interval', true) = '500ms' AS can_notice_dead_clients;";
+
+/// As [`NOTICE_DEAD_CLIENTS`] where it is known that the server can: a block of PL/pgSQL costs more than all the other settings of a step together.
+const NOTICE_DEAD_CLIENTS_AGAIN: &str = "SET client_connection_check_interval = '500ms';";
+
 /// A session. Once its client is dropped the server is told goodbye and the connection closes.
 pub struct Session {
     /// The client.
     pub client: Client,
     /// The server's major version, as it introduced itself.
     pub major: u32,
+    can_notice_dead_clients: OnceLock<bool>,
     notices: Arc<Mutex<Vec<String>>>,
     driver: tokio::task::JoinHandle<()>,
 }
@@ -38,6 +47,27 @@ impl Session {
     /// Takes the messages the server sent beside its answers, oldest first.
     pub fn take_notices(&self) -> Vec<String> {
         self.notices.lock().map(|mut notices| std::mem::take(&mut *notices)).unwrap_or_default()
+    }
+
+    /// As [`NOTICE_DEAD_CLIENTS`], in the cheapest way for this session. Its answer is for [`Session::learn`].
+    pub fn notice_dead_clients(&self) -> Cow<'static, str> {
+        match self.can_notice_dead_clients.get() {
+            None => Cow::Owned(format!("{NOTICE_DEAD_CLIENTS} {CAN_NOTICE}")),
+            Some(true) => Cow::Borrowed(NOTICE_DEAD_CLIENTS_AGAIN),
+            Some(false) => Cow::Borrowed(""),
+        }
+    }
+
+    /// Learns from an answer what [`Session::notice_dead_clients`] asked.
+    pub fn learn(&self, answer: &[SimpleQueryMessage]) {
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.try_get("can_notice_dead_clients").ok(),
+            _ => None,
+        });
+        if let Some(can) = row {
+            // Once is enough.
+            let _ = self.can_notice_dead_clients.set(can == Some("t"));
+        }
     }
 
     /// Ends the session and waits, for a moment, until the server was told.
@@ -66,7 +96,7 @@ pub async fn connect(url: &ConnectionUrl, application_name: &str) -> Result<Sess
         let major = major(connection.parameter("server_version"));
         (client, major, tokio::spawn(drive(connection, notices.clone())))
     };
-    Ok(Session { client, major, notices, driver })
+    Ok(Session { client, major, can_notice_dead_clients: OnceLock::new(), notices, driver })
 }
 
 /// The major version of `15.4 (Debian ...)`; 0 if it does not say so.

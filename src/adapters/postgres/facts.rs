@@ -1,13 +1,13 @@
 //! Asking a server about itself.
 
 use super::connect::{Session, connect, look, query_failed};
-use super::ledger::identifier;
+use super::ledger::{identifier, literal};
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::event::ServerFacts;
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
-use crate::domain::migration::{AppliedRow, Proof, SEEN, ToolLock, Tracking, formats};
+use crate::domain::migration::{AppliedRow, Proof, ProofsIn, SEEN, ToolLock, Tracking, formats};
 use crate::ports::database::Hold;
 use std::collections::BTreeMap;
 use tokio_postgres::SimpleQueryMessage;
@@ -253,6 +253,34 @@ pub async fn foreign_locks(url: &ConnectionUrl) -> Result<Vec<String>, Failure> 
         .collect())
 }
 
+/// Reads dbd's own proofs of the rows of `tracking`. `kept`: whether `dbd.applied` is there. `None`: there are none.
+fn proofs_sql(tracking: &Tracking, kept: bool) -> Option<String> {
+    let at = |table: &str| {
+        format!("pg_catalog.to_char({table}.applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')")
+    };
+    let of_ours = format!("a.tracking = {}", literal(&tracking.table));
+    match (tracking.proofs, kept) {
+        (ProofsIn::Within, _) => {
+            // A row that was written before there was a place in it has its proof in the other table, if anywhere; and a table
+            // that was made then has no such columns until it is written to again.
+            let earlier = match kept {
+                true => format!("LEFT JOIN dbd.applied a ON {of_ours} AND a.key = m.id"),
+                false => "CROSS JOIN (SELECT NULL::text AS tokens, NULL::text AS body) a".to_owned(),
+            };
+            Some(format!(
+                "SELECT m.id, m.digest, COALESCE(pg_catalog.to_jsonb(m) ->> 'tokens', a.tokens), \
+                 COALESCE(pg_catalog.to_jsonb(m) ->> 'body', a.body), m.run_id, {} FROM dbd.migration m {earlier}",
+                at("m")
+            ))
+        }
+        (ProofsIn::Beside | ProofsIn::Entries, true) => Some(format!(
+            "SELECT a.key, a.digest, a.tokens, a.body, a.run_id, {} FROM dbd.applied a WHERE {of_ours}",
+            at("a")
+        )),
+        (ProofsIn::Beside | ProofsIn::Entries, false) => None,
+    }
+}
+
 /// The rows of a tracking table, each with what dbd itself kept beside it; `None` if there is no such table.
 pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure> {
     let session = look(url, "dbd").await?;
@@ -292,17 +320,8 @@ pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<
             proof: None,
         })
         .collect();
-    if kept {
-        let proofs = session
-            .client
-            .query(
-                "SELECT key, digest, tokens, body, run_id, \
-                   pg_catalog.to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') \
-                 FROM dbd.applied WHERE tracking = $1",
-                &[&&*tracking.table],
-            )
-            .await
-            .map_err(|error| failed(&error))?;
+    if let Some(read) = proofs_sql(tracking, kept) {
+        let proofs = session.client.query(&read, &[]).await.map_err(|error| failed(&error))?;
         for row in &proofs {
             let (key, run): (String, String) = (row.get(0), row.get(4));
             let seen = run.is_empty();
@@ -313,7 +332,7 @@ pub async fn applied(url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<
                 run: Some(run),
                 at: row.get(5),
             });
-            if tracking.own_entries {
+            if tracking.proofs == ProofsIn::Entries {
                 let mark = seen.then(|| SEEN.to_owned());
                 rows.push(AppliedRow { key, at: row.get(5), mark, proof, ..AppliedRow::default() });
             } else {

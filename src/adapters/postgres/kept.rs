@@ -8,28 +8,35 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::migration::UnitMode;
 use crate::domain::migration::leaves_session_as_it_was;
 use crate::ports::database::{ApplyOrder, Around};
+use futures_util::future::BoxFuture;
 use std::cell::RefCell;
+use std::time::Duration;
 
 /// The first version that can be told to report a session's counters at once. Until they are reported, what an earlier transaction wrote is counted among
 /// what the current one wrote (`pg_stat_xact_user_tables`), which the guard of a way back asks for.
 pub(super) const FLUSHES: u32 = 15;
 
-/// Makes a session as good as new; each is a message of its own.
-pub(super) const CLEAR: &str = "DISCARD ALL";
+/// Makes a session as good as new.
+const CLEAR: &str = "DISCARD ALL";
 
 /// Has the session's counters reported, where the server can.
 pub(super) const REPORT: &str = "SELECT pg_catalog.pg_stat_force_next_flush()";
 
+/// How long a session is given to become as good as new.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A session that is being cleared; gives it once it is as good as new.
+type Clearing = BoxFuture<'static, Option<Session>>;
+
 /// At most one session, and where it leads.
 #[derive(Default)]
-pub struct Kept(RefCell<Option<(ConnectionUrl, Session)>>);
+pub struct Kept(RefCell<Option<(ConnectionUrl, Clearing)>>);
 
 impl Kept {
     /// The session that the step may have, if there is one that is still open.
     pub(super) async fn take(&self, order: &ApplyOrder<'_>) -> Option<Session> {
-        // What the server said meanwhile is read here, a goodbye above all.
-        tokio::task::yield_now().await;
-        let (to, session) = self.0.borrow_mut().take()?;
+        let (to, session) = self.taken()?;
+        let session = session.await?;
         let clean = order.around == Around::default() || session.major >= FLUSHES;
         if to == *order.url && clean && !session.client.is_closed() {
             return Some(session);
@@ -38,17 +45,30 @@ impl Kept {
         None
     }
 
-    /// Leaves a session for the next step.
-    pub(super) fn put(&self, url: &ConnectionUrl, session: Session) {
-        *self.0.borrow_mut() = Some((url.clone(), session));
+    /// Leaves a session for the next step. It is cleared while whoever did the last one makes its notes.
+    pub(super) async fn put(&self, url: &ConnectionUrl, session: Session) {
+        let mut clearing: Clearing = Box::pin(async move {
+            let cleared = tokio::time::timeout(PATIENCE, session.client.simple_query(CLEAR)).await;
+            // One that cannot be cleared is no use to anybody.
+            matches!(cleared, Ok(Ok(_))).then_some(session)
+        });
+        // It leaves when its answer is first asked for, and when the connection had its turn.
+        let _ = futures_util::poll!(clearing.as_mut());
+        tokio::task::yield_now().await;
+        *self.0.borrow_mut() = Some((url.clone(), clearing));
     }
 
     /// Closes what is kept.
     pub(super) async fn close(&self) {
-        let kept = self.0.borrow_mut().take();
-        if let Some((_, session)) = kept {
+        if let Some((_, session)) = self.taken()
+            && let Some(session) = session.await
+        {
             session.close().await;
         }
+    }
+
+    fn taken(&self) -> Option<(ConnectionUrl, Clearing)> {
+        self.0.borrow_mut().take()
     }
 }
 

@@ -6,7 +6,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
 use crate::domain::ledger::LedgerRow;
-use crate::domain::migration::{AloneProbe, Tracking, UnitMode};
+use crate::domain::migration::{AloneProbe, ProofsIn, Tracking, UnitMode};
 use crate::domain::plan::PlanStep;
 use crate::domain::sql::summary;
 use crate::ports::boundary::{Boundary, passed};
@@ -16,8 +16,21 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// dbd's schema, harmless to repeat.
+/// dbd's schema with what every deployment needs of it, harmless to repeat. Each table is a few files that the server makes durable one by one, so that the
+/// others are made where they are used.
 pub(super) const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
+
+/// Where the proofs of what was applied are kept, unless the tracking table has a place for them. Harmless to repeat.
+pub(super) const APPLIED: &str = include_str!("../../../migrations/ledger/0002_applied.sql");
+
+/// Where statements that run in batches note how far they came. Harmless to repeat.
+pub(super) const BATCH: &str = include_str!("../../../migrations/ledger/0003_batch.sql");
+
+/// Makes the tables in which dbd and the tool keep track of migrations; harmless to repeat.
+pub(super) fn tracking_sql(tracking: &Tracking) -> String {
+    let applied = if tracking.proofs == ProofsIn::Within { "" } else { APPLIED };
+    format!("{applied}\n{}", tracking.create)
+}
 
 /// How long a session that was opened earlier is given to answer before another one is asked.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
@@ -123,15 +136,12 @@ async fn superseded_by(client: &Client, holder: &Holder) -> Failure {
 pub async fn prepare(url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<Session, Failure> {
     let session = connect(url, &format!("dbd prepare {}", holder.run)).await?;
     let failed = |error: &tokio_postgres::Error| query_failed(url, "installing dbd's bookkeeping", error);
-    let quiet = "SET client_min_messages = warning; SET lock_timeout = '5s';";
-    session.client.batch_execute(quiet).await.map_err(|error| failed(&error))?;
-    // Two first deployments at once would both find nothing there.
-    let begin = "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('dbd prepare')::bigint);";
-    session.client.batch_execute(begin).await.map_err(|error| failed(&error))?;
-    session.client.batch_execute(LEDGER).await.map_err(|error| failed(&error))?;
-    if let Some(tracking) = tracking {
-        session.client.batch_execute(&tracking.create).await.map_err(|error| failed(&error))?;
-    }
+    // In one journey. Two first deployments at once would both find nothing there.
+    let begin = "SET client_min_messages = warning; SET lock_timeout = '5s'; \
+                 BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('dbd prepare')::bigint);";
+    let create = tracking.map_or_else(String::new, tracking_sql);
+    let everything = format!("{begin}\n{LEDGER}\n{create}");
+    session.client.batch_execute(&everything).await.map_err(|error| failed(&error))?;
     if !write_lease(&session.client, holder).await.map_err(|error| failed(&error))? {
         return Err(superseded_by(&session.client, holder).await);
     }

@@ -5,7 +5,7 @@
 //! same transaction is refused, and a COMMIT rolls back.
 
 use super::apply::{Trouble, added, first_line, ours, theirs};
-use super::connect::lost;
+use super::connect::{Session, lost};
 use super::ledger::{is_superseded, superseded};
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -17,7 +17,7 @@ use crate::ports::database::ApplyOrder;
 use futures_util::future::{FutureExt, LocalBoxFuture, MaybeDone, maybe_done};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_postgres::{Error, SimpleQueryMessage};
 
 /// How many messages may be on their way: so many that a small migration is one journey, so few that a large one is not held in memory twice.
 const AT_ONCE: usize = 32;
@@ -25,8 +25,8 @@ const AT_ONCE: usize = 32;
 /// What a message is for: how its failure reads, and what its answer tells.
 #[derive(Clone, Copy)]
 pub(super) enum Part<'a> {
-    /// A session of an earlier step is made as new.
-    Cleared,
+    /// A session of an earlier step reports its counters.
+    Reported,
     /// What the session has to be like.
     Setup,
     /// What an earlier unit of the migration set for its session.
@@ -59,7 +59,7 @@ struct Sent<'a> {
 /// The messages on their way, the oldest first.
 pub(super) struct Line<'a> {
     order: &'a ApplyOrder<'a>,
-    client: &'a Client,
+    session: &'a Session,
     sent: VecDeque<Sent<'a>>,
     /// The transaction that wrote the row in the ledger, once that is known.
     pub(super) xid: Option<String>,
@@ -68,8 +68,8 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(order: &'a ApplyOrder<'a>, client: &'a Client) -> Self {
-        Self { order, client, sent: VecDeque::new(), xid: None, commit_ms: 0 }
+    pub(super) fn new(order: &'a ApplyOrder<'a>, session: &'a Session) -> Self {
+        Self { order, session, sent: VecDeque::new(), xid: None, commit_ms: 0 }
     }
 
     /// Sends a message. Where many are on their way already, the oldest is waited for first.
@@ -82,7 +82,7 @@ impl<'a> Line<'a> {
         while self.sent.len() >= AT_ONCE {
             self.take(trace).await?;
         }
-        let client = self.client;
+        let client = &self.session.client;
         let mut answer = Box::pin(maybe_done(async move { client.simple_query(sql).await }.boxed_local()));
         // A message leaves when its answer is first asked for.
         let _ = futures_util::poll!(answer.as_mut());
@@ -116,11 +116,12 @@ impl<'a> Line<'a> {
         let Some(result) = answer.as_mut().take_output() else { return Ok(()) };
         let order = self.order;
         match part {
-            Part::Cleared => {
-                result.map_err(|error| ours(order, "clearing the session", &error))?;
+            Part::Reported => {
+                result.map_err(|error| ours(order, "having the session's counters reported", &error))?;
             }
             Part::Setup => {
-                result.map_err(|error| ours(order, "setting up the session", &error))?;
+                let messages = result.map_err(|error| ours(order, "setting up the session", &error))?;
+                self.session.learn(&messages);
                 passed(Boundary::SessionMarked, order.place());
             }
             Part::Setting(span) => {
@@ -139,6 +140,7 @@ impl<'a> Line<'a> {
                 let none = || Failure::new(Code::Bug, "the ledger's row has no transaction");
                 self.xid = Some(xid.ok_or_else(|| Trouble::Certain(none()))?);
                 if marks {
+                    self.session.learn(&messages);
                     passed(Boundary::SessionMarked, order.place());
                 }
                 passed(Boundary::RowWritten, order.place());

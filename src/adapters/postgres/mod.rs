@@ -230,7 +230,7 @@ impl Database for Postgres {
     async fn prepare(&self, url: &ConnectionUrl, tracking: Option<&Tracking>, holder: &Holder) -> Result<(), Failure> {
         let session = ledger::prepare(url, tracking, holder).await?;
         // The first step may have it.
-        self.kept.put(url, session);
+        self.kept.put(url, session).await;
         Ok(())
     }
 

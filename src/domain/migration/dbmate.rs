@@ -6,8 +6,8 @@
 
 use super::marks::{self, Parts, Source};
 use super::{
-    AppliedRow, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing, Tracking, doubled,
-    passed_over, standing, top_level,
+    AppliedRow, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn, Standing, Tracking,
+    doubled, passed_over, standing, top_level,
 };
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
@@ -68,7 +68,7 @@ impl FormatReader for Dbmate {
                 "SELECT version::text, NULL::text, NULL::text, NULL::text, NULL::text FROM public.schema_migrations",
             ),
             // dbmate takes none.
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             lock: None,
         }
     }

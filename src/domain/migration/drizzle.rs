@@ -7,7 +7,7 @@
 use super::Entry as Held;
 use super::{
     AppliedRow, Bookkeeping, Checksum, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName,
-    Standing, Tracking, read_file, split::BOM, standing,
+    ProofsIn, Standing, Tracking, read_file, split::BOM, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -97,7 +97,7 @@ CREATE TABLE IF NOT EXISTS drizzle.__drizzle_migrations (
                 to_char(to_timestamp(created_at / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
                 NULL::text, NULL::text FROM drizzle.__drizzle_migrations ORDER BY id",
             ),
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             // Drizzle 0.x takes none.
             lock: None,
         }

@@ -1,8 +1,8 @@
 //! Drizzle 1.x: `<stamp>_<name>/migration.sql` with a `snapshot.json`, tracked by name in `drizzle.__drizzle_migrations`.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
-    Tracking, read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn,
+    Standing, Tracking, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -99,7 +99,7 @@ $$;",
                 CASE WHEN to_jsonb(t) ->> 'name' IS NULL THEN 'nameless' END \
                 FROM drizzle.__drizzle_migrations t ORDER BY t.id",
             ),
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             lock: None,
         }
     }

@@ -5,7 +5,7 @@
 
 use super::{
     AppliedRow, Bookkeeping, Checksum, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName,
-    ReadFile, Standing, ToolLock, Tracking, base_name, doubled, down, read_text, standing,
+    ProofsIn, ReadFile, Standing, ToolLock, Tracking, base_name, doubled, down, read_text, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -200,7 +200,7 @@ CREATE INDEX IF NOT EXISTS flyway_schema_history_s_idx ON public.flyway_schema_h
                   ORDER BY version, CASE WHEN version IS NULL THEN description END, installed_rank DESC) newest \
                 WHERE type NOT IN ('UNDO_SQL', 'UNDO_JDBC', 'DELETE')",
             ),
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             lock: Some(ToolLock::OfTable(|table| {
                 let (schema, name) = super::schema_and_name(table);
                 // As Flyway quotes it.

@@ -4,9 +4,9 @@
 //! entry of its own for each one it applies, and one for the version it found: what lies between is known from them.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, SEEN,
-    Standing, ToolLock, Tracking, doubled, number_and_name, passed_over, plain_number, read_down, read_file, standing,
-    top_level,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn,
+    SEEN, Standing, ToolLock, Tracking, doubled, number_and_name, passed_over, plain_number, read_down, read_file,
+    standing, top_level,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -126,7 +126,7 @@ impl FormatReader for GolangMigrate {
                 FROM public.schema_migrations",
             ),
             // The one row says too little.
-            own_entries: true,
+            proofs: ProofsIn::Entries,
             // golang-migrate, `GenerateAdvisoryLockId` with the schema, the table and the database.
             lock: Some(ToolLock::OfTableAndDatabase(|table, database| {
                 let (schema, name) = super::schema_and_name(table);

@@ -5,8 +5,8 @@
 
 use super::marks::{self, Parts, Source};
 use super::{
-    AppliedRow, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing, ToolLock, Tracking,
-    doubled, number_and_name, passed_over, plain_number, standing, top_level,
+    AppliedRow, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn, Standing, ToolLock,
+    Tracking, doubled, number_and_name, passed_over, plain_number, standing, top_level,
 };
 use crate::domain::failure::Failure;
 use crate::domain::ids::RunId;
@@ -77,7 +77,7 @@ SELECT 0, true WHERE NOT EXISTS (SELECT FROM public.goose_db_version);",
                 FROM (SELECT DISTINCT ON (version_id) * FROM public.goose_db_version ORDER BY version_id, id DESC) newest \
                 WHERE is_applied AND version_id > 0",
             ),
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             lock: Some(ToolLock::Key(4_097_083_626)),
         }
     }

@@ -338,10 +338,21 @@ pub struct Tracking {
     /// One row per applied migration, an [`AppliedRow`] in five columns of type `text`: key, digest, when, by whom,
     /// mark; all but the first may be null. Only valid when the table exists.
     pub read: Cow<'static, str>,
-    /// Whether dbd's own entries count as rows beside the tool's, because the tool's say too little.
-    pub own_entries: bool,
+    /// Where dbd's own [`Proof`]s of its rows are.
+    pub proofs: ProofsIn,
     /// The advisory lock the owning tool takes, if it takes one.
     pub lock: Option<ToolLock>,
+}
+
+/// Where dbd keeps what it knows of the migrations it applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofsIn {
+    /// In `dbd.applied`, beside the rows of the tool.
+    Beside,
+    /// In `dbd.applied`, whose entries count as rows, because those of the tool say too little.
+    Entries,
+    /// In the rows themselves: the table is dbd's own. Those written before it had a place for them are in `dbd.applied`.
+    Within,
 }
 
 /// The key of a tool's advisory lock.
@@ -983,7 +994,7 @@ mod tests {
                 down: None,
             };
             let record = reader.record_sql(&migration, text, &run);
-            assert!(record.contains("INTO dbd.applied"), "{record}");
+            assert!(record.contains("tokens, body"), "{record}");
             for sql in [&record, &reader.delete_sql(&migration)] {
                 assert!(split(sql).is_ok(), "{}: {sql}", reader.name());
             }

@@ -4,8 +4,8 @@
 //! to go on after a failure until a person has resolved it, even where PostgreSQL took everything back.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
-    ToolLock, Tracking, read_down, read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn,
+    Standing, ToolLock, Tracking, read_down, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -87,7 +87,7 @@ impl FormatReader for Prisma {
                 FROM (SELECT DISTINCT ON (migration_name) * FROM public._prisma_migrations WHERE rolled_back_at IS NULL \
                 ORDER BY migration_name, (finished_at IS NULL), started_at DESC) standing",
             ),
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             lock: Some(ToolLock::Key(72_707_369)),
         }
     }

@@ -4,8 +4,8 @@
 //! version as well as the text, so a rename makes another migration.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
-    Tracking, base_name, doubled, marks, passed_over, read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn,
+    Standing, Tracking, base_name, doubled, marks, passed_over, read_file, standing,
 };
 use crate::domain::failure::Failure;
 use crate::domain::ids::{MigrationId, RunId};
@@ -101,7 +101,7 @@ impl FormatReader for Refinery {
                 FROM public.refinery_schema_history",
             ),
             // refinery takes none.
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             lock: None,
         }
     }

@@ -4,8 +4,8 @@
 //! Sqitch writes its record after the script's own transaction, so a crash between the two leaves it one change behind.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Renaming,
-    Standing, ToolLock, Tracking, is_transaction_control, marks, pieces, read_down, read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn,
+    Renaming, Standing, ToolLock, Tracking, is_transaction_control, marks, pieces, read_down, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -129,7 +129,7 @@ impl FormatReader for Sqitch {
                 "SELECT change_id, script_hash, to_char(committed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), \
                 committer_name, NULL::text FROM sqitch.changes",
             ),
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             lock: Some(ToolLock::Key(75_474_063)),
         }
     }

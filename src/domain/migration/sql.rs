@@ -6,9 +6,10 @@
 //! with the same number are refused, for nobody can know which comes first; two of the same day go by name. Without any
 //! numbers the names alone give the order, as long as they give only one.
 
+use super::tokens;
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Renaming,
-    Standing, Tracking, read_down, read_file, standing,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn,
+    Renaming, Standing, Tracking, read_down, read_file, standing,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -75,14 +76,23 @@ CREATE TABLE IF NOT EXISTS dbd.migration (
     digest text NOT NULL,
     run_id text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    session_user_name text DEFAULT session_user
-);",
+    session_user_name text DEFAULT session_user,
+    tokens text,
+    body text
+);
+DO $dbd$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = 'dbd.migration'::regclass AND attname = 'body') THEN
+        ALTER TABLE dbd.migration ADD COLUMN tokens text, ADD COLUMN body text;
+    END IF;
+END
+$dbd$;",
             ),
             read: Cow::Borrowed(
                 "SELECT id, digest, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), run_id, NULL::text \
                 FROM dbd.migration ORDER BY applied_at, id",
             ),
-            own_entries: false,
+            proofs: ProofsIn::Within,
             lock: None,
         }
     }
@@ -95,6 +105,27 @@ CREATE TABLE IF NOT EXISTS dbd.migration (
         let values =
             [migration.id.as_str(), &migration.file, migration.digest.as_str(), run.as_str()].map(quote_literal);
         format!("INSERT INTO dbd.migration (id, file, digest, run_id) VALUES ({})", values.join(", "))
+    }
+
+    /// One row says what the tool's own and dbd's proof of it say elsewhere.
+    fn record_sql(&self, migration: &Migration, text: &str, run: &RunId) -> String {
+        let (id, file) = (quote_literal(migration.id.as_str()), quote_literal(&migration.file));
+        let (digest, run) = (quote_literal(migration.digest.as_str()), quote_literal(run.as_str()));
+        let (tokens, body) = tokens::proof_values(migration, text);
+        format!(
+            "INSERT INTO dbd.migration (id, file, digest, run_id, tokens, body) \
+             VALUES ({id}, {file}, {digest}, {run}, {tokens}, {body})"
+        )
+    }
+
+    fn forget_sql(&self, migration: &Migration) -> Vec<String> {
+        // A proof from before the row itself held it.
+        let earlier = format!(
+            "DO $dbd$ BEGIN IF pg_catalog.to_regclass('dbd.applied') IS NOT NULL THEN \
+             DELETE FROM dbd.applied WHERE tracking = 'dbd.migration' AND key = {key}; END IF; END $dbd$",
+            key = quote_literal(migration.id.as_str())
+        );
+        vec![self.delete_sql(migration), earlier]
     }
 
     fn delete_row_sql(&self, migration: &Migration) -> String {

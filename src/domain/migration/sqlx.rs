@@ -4,8 +4,9 @@
 //! refuses to go on where an applied one is missing.
 
 use super::{
-    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, Standing,
-    ToolLock, Tracking, doubled, number_and_name, passed_over, plain_number, read_down, read_file, standing, top_level,
+    AppliedRow, Bookkeeping, Cut, Folder, Format, FormatReader, Migration, MigrationSet, NewFile, NewName, ProofsIn,
+    Standing, ToolLock, Tracking, doubled, number_and_name, passed_over, plain_number, read_down, read_file, standing,
+    top_level,
 };
 use crate::domain::code::Code;
 use crate::domain::failure::Failure;
@@ -120,7 +121,7 @@ impl FormatReader for Sqlx {
                 CASE WHEN NOT success THEN 'failed' END FROM public._sqlx_migrations",
             ),
             // sqlx-postgres, `generate_lock_id`.
-            own_entries: false,
+            proofs: ProofsIn::Beside,
             lock: Some(ToolLock::OfDatabase(|database| {
                 0x3d32_ad9e_i64.wrapping_mul(i64::from(crc32fast::hash(database.as_bytes())))
             })),

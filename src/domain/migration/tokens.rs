@@ -62,17 +62,23 @@ pub(super) fn difference(then: &str, now: &str) -> Vec<String> {
     lines
 }
 
-/// The statement that keeps the proof of a migration beside its row in `tracking`.
-pub(super) fn proof_sql(tracking: &str, key: &str, migration: &Migration, text: &str, run: &RunId) -> String {
+/// The digest of a migration's tokens and its text as it may be shown, as SQL; `NULL` for what there is not.
+pub(super) fn proof_values(migration: &Migration, text: &str) -> (String, String) {
     let or_null = |text: Option<String>| text.map_or_else(|| "NULL".to_owned(), |text| quote_literal(&text));
     let tokens = tokens_digest(text, &migration.units).map(|digest| digest.to_string());
+    (or_null(tokens), or_null(shown_text(text)))
+}
+
+/// The statement that keeps the proof of a migration beside its row in `tracking`.
+pub(super) fn proof_sql(tracking: &str, key: &str, migration: &Migration, text: &str, run: &RunId) -> String {
+    let (tokens, body) = proof_values(migration, text);
     let values = [
         quote_literal(tracking),
         quote_literal(key),
         quote_literal(&migration.file),
         quote_literal(migration.digest.as_str()),
-        or_null(tokens),
-        or_null(shown_text(text)),
+        tokens,
+        body,
         quote_literal(run.as_str()),
     ];
     format!(

@@ -3,7 +3,7 @@
 use super::super::catalog::{Exclude, read_catalog, row_counts};
 use super::super::connect::{Session, connect, query_failed};
 use super::super::data::{content, same_text_for_the_session};
-use super::super::ledger::{LEDGER, identifier, literal};
+use super::super::ledger::{BATCH, LEDGER, identifier, literal};
 use super::super::restore;
 use super::facts::CAPTURED;
 use crate::domain::code::Code;
@@ -37,7 +37,7 @@ pub(super) async fn start(order: &CaptureOrder<'_>) -> Result<Started, Failure> 
     client.batch_execute("SET client_min_messages = warning").await.map_err(failed("setting up the session"))?;
     // The ledger is published: a transaction that wrote into it is dbd's own.
     let install = format!(
-        "BEGIN; {LEDGER}; {INSTALL}; \
+        "BEGIN; {LEDGER}; {BATCH}; {INSTALL}; \
          INSERT INTO dbd_capture.run (run_id, capture) VALUES ({}, {}); \
          INSERT INTO dbd_capture.protected \
            SELECT row_number() OVER (ORDER BY c.oid), pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid, c.relkind, \

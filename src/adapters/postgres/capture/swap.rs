@@ -2,7 +2,7 @@
 
 use super::super::catalog::{Exclude, read_catalog};
 use super::super::connect::{Session, connect, query_failed};
-use super::super::ledger::{LEDGER, identifier, ledger_insert, literal, superseded};
+use super::super::ledger::{APPLIED, BATCH, LEDGER, identifier, ledger_insert, literal, superseded};
 use super::catch_up::Pair;
 use super::pooler::Pooler;
 use super::replay::Stop;
@@ -298,7 +298,7 @@ fn stopped(order: &SwapOrder<'_>, stop: Stop) -> Failure {
 async fn bring_bookkeeping(order: &SwapOrder<'_>, shadow: &Client) -> Result<(), Failure> {
     let tracking =
         order.tracking.filter(|tracking| tracking.table.starts_with("dbd.")).map_or("", |tracking| &*tracking.create);
-    let sql = format!("BEGIN; DROP SCHEMA IF EXISTS dbd CASCADE; {LEDGER}; {tracking}; COMMIT");
+    let sql = format!("BEGIN; DROP SCHEMA IF EXISTS dbd CASCADE; {LEDGER}; {APPLIED}; {BATCH}; {tracking}; COMMIT");
     shadow
         .batch_execute(&sql)
         .await
