@@ -61,6 +61,7 @@ fn a_command_that_fails_after_a_part_of_it_was_committed_is_taken_back() {
     );
     assert_back(&project, &before);
     assert_eq!(output.json()["rollback"]["loss"]["rows"], 0, "{output:?}");
+    assert_eq!(output.json()["rollback"]["partly_committed"], true, "{output:?}");
     let told = told(&project, &output.run());
     for words in ["step 1 failed after a part of it was committed", "**failed after a part of it was committed**"] {
         assert!(told.contains(words), "`{words}` is not said\n{told}");
