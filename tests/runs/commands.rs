@@ -217,7 +217,8 @@ fn killed_at_the_gate(body: &str, resumed: i32, outcome: &str) -> (Project, Snap
     let project = tool(body);
     let before = project.snapshot();
     {
-        let mut running = project.spawn(&["start", "dev", "--json"]);
+        let mut running =
+            project.spawn(&["start", "dev", "--allow", "rows_removed", "--reason", "they are old", "--json"]);
         until_at_gate(&mut running, &project, "migrate");
         running.kill();
     }
@@ -254,13 +255,24 @@ fn a_command_that_was_killed_before_it_changed_anything_is_run_again() {
 
 #[test]
 fn a_command_that_had_done_everything_when_it_was_killed_is_done() {
-    let change = "sql 'begin; create table made (id int); insert into made values (1); insert into empty_one values (1); commit'";
+    let change = "sql 'begin; create table made (id int); insert into made values (1); insert into empty_one values (1); \
+        update orders set price = price * 2 where id <= 3; commit'";
     let body =
         format!("if on_target; then echo ran >>ran; fi\n{change}\nif on_target; then ({}); fi", gate("migrate", 0));
     let (project, _, _) = killed_at_the_gate(&body, 0, "succeeded");
     assert_eq!(fs_err::read_to_string(project.root().join("ran")).unwrap(), "ran\n");
     assert_eq!(project.rows("select id from made"), ["1"]);
     project.assert_sound();
+}
+
+#[test]
+fn rows_that_are_still_to_be_removed_are_seen_missing_in_their_number() {
+    let body = format!(
+        "sql 'create table made (id int)'\nif on_target; then ({}); fi\nsql 'delete from orders where id <= 2'",
+        gate("migrate", 0)
+    );
+    let (project, before, _) = killed_at_the_gate(&body, 4, "rolled_back");
+    assert_back(&project, &before);
 }
 
 #[test]
