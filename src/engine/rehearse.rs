@@ -162,12 +162,8 @@ impl Runner<'_> {
             let timeout_ms = settings.map_or(300_000, |settings| settings.migration_timeout_ms);
             let tried = Tried { place, step, migration, text: &text, bookkeeping: bookkeeping.as_deref(), timeout_ms };
             watch.note(effect, &format!("{}: trying the way back", migration.file));
-            // That it cannot be tried is no reason not to rehearse.
-            if let Err(failure) = self.try_way(url, &mut trace.ways, tried).await {
-                trace.ways.broke_off(place, &failure);
-            }
+            let wrote = self.try_way(url, &mut trace.ways, tried).await;
             // What the trials rolled back lies about in the tables, and every statement would have to pass over it.
-            let wrote = trace.ways.wrote(place);
             if !wrote.is_empty() {
                 self.world.database.vacuum(looked_at, &wrote).await?;
             }

@@ -114,11 +114,6 @@ impl Ways {
         self.found.get(place).map_or_else(Around::default, |way| around(&way.undo))
     }
 
-    /// The tables the step at `place` wrote to when it was tried.
-    pub(super) fn wrote(&self, place: usize) -> Vec<String> {
-        self.found.get(place).map_or_else(Vec::new, |way| way.writes.keys().cloned().collect())
-    }
-
     /// Whether a step sets the table aside that it drops.
     pub(super) fn sets_aside(&self, table: &str) -> bool {
         let moved = format!("ALTER TABLE {table} SET SCHEMA {ROOM}");
@@ -198,18 +193,31 @@ impl Runner<'_> {
     }
 
     /// Tries the way back of a step that is about to be applied. One that runs alone is looked at afterwards, as it cannot be tried.
-    pub(super) async fn try_way(&self, url: &ConnectionUrl, ways: &mut Ways, tried: Tried<'_>) -> Result<(), Failure> {
+    ///
+    /// The tables that the trial wrote to, by object id: the step's own writes and those of the ways back, all of them rolled back. That it cannot
+    /// be tried is no reason not to rehearse: the step then goes back by another way.
+    pub(super) async fn try_way(&self, url: &ConnectionUrl, ways: &mut Ways, tried: Tried<'_>) -> Vec<u32> {
         if let Some(why) = ways.idle.clone() {
             ways.say(UndoClass::Restore, vec![why], Vec::new());
-            return Ok(());
+            return Vec::new();
         }
         if tried.step.mode != UnitMode::Transaction {
-            return Ok(());
+            return Vec::new();
         }
-        let trial = self.world.database.trial(url, tried.timeout_ms).await?;
-        let done = self.try_in(trial.as_ref(), ways, tried).await;
-        trial.end().await;
-        done
+        let (done, wrote) = match self.world.database.trial(url, tried.timeout_ms).await {
+            Ok(trial) => {
+                let done = self.try_in(trial.as_ref(), ways, tried).await;
+                // A trial that broke off may not be able to say.
+                let wrote = trial.wrote().await.unwrap_or_default();
+                trial.end().await;
+                (done, wrote.into_keys().collect())
+            }
+            Err(failure) => (Err(failure), Vec::new()),
+        };
+        if let Err(failure) = done {
+            ways.broke_off(tried.place, &failure);
+        }
+        wrote
     }
 
     async fn try_in(&self, trial: &dyn Trial, ways: &mut Ways, tried: Tried<'_>) -> Result<(), Failure> {

@@ -533,8 +533,9 @@ pub trait Database {
     async fn applied(&self, url: &ConnectionUrl, tracking: &Tracking) -> Result<Option<Vec<AppliedRow>>, Failure>;
 
     /// Makes tables of a sandbox what autovacuum makes of those of a target: which rows are visible to all is known, and what was rolled back
-    /// is gone. All tables if none are named.
-    async fn vacuum(&self, url: &ConnectionUrl, tables: &[String]) -> Result<(), Failure>;
+    /// is gone. Those of `tables`, by object id, that are there; all if none are named. What was
+    /// written is on the disk then, where the role may ask for that.
+    async fn vacuum(&self, url: &ConnectionUrl, tables: &[u32]) -> Result<(), Failure>;
 
     /// Makes a sandbox behave for the target's role as the target does: memberships, rights on the database, session settings.
     async fn act_like(&self, url: &ConnectionUrl, target: &ServerFacts) -> Result<(), Failure>;

@@ -148,6 +148,30 @@ fn answer(project: &Project, file: &str) -> String {
 }
 
 #[test]
+fn what_the_trial_of_the_way_back_rolled_back_is_gone_before_anything_is_foretold() {
+    let project = Project::new();
+    project.sql(
+        "create table wares (id int primary key, note text not null, status text);
+         insert into wares select n, repeat(md5(n::text), 4), 'open' from generate_series(1, 20000) n",
+    );
+    // Its way back fills the column again, in the trial as well: every row has a second version then, and a third.
+    project
+        .migration("0001_change", "alter table wares drop column status;")
+        .config(&format!("[tests]\ncommand = '''{}'''\n", asks("select pg_relation_size('wares')", "size.txt")));
+    let before: i64 = project.value("select pg_relation_size('wares')").parse().unwrap();
+    let output = project
+        .dbd(&["start", "dev", "--json", "--allow", "column_removed", "--reason", "test"])
+        .expect(0)
+        .outcome("succeeded");
+    let rehearsal: Value =
+        serde_json::from_slice(&fs_err::read(project.artifact(&output.run(), "rehearsal.json")).unwrap()).unwrap();
+    assert_eq!(rehearsal["reverse"]["proven"], true, "the way back was tried: {:#}", rehearsal["reverse"]);
+    let seen: i64 = answer(&project, "size.txt").parse().unwrap();
+    assert!(seen < before * 3 / 2, "the table has {before} bytes, and in the sandbox {seen}");
+    project.assert_sound();
+}
+
+#[test]
 fn a_sample_brings_along_whatever_its_rows_refer_to() {
     let project = Project::new();
     project.sql(

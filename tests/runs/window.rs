@@ -254,3 +254,22 @@ fn a_slot_that_keeps_too_much_is_dropped_and_that_is_said() {
     project.dbd(&["rollback", &run, "--restore", "--yes", "--json"]).expect(0).outcome("rolled_back");
     project.assert_sound();
 }
+
+#[test]
+fn a_slot_goes_with_its_window_without_another_command() {
+    let server = Box::leak(Box::new(crate::support::pg::another("window")));
+    let project = Project::on_own_server(server);
+    project.elsewhere("alter role deployer replication");
+    let output = watching_command_lines(|| deployed(&project, "capture = 'slot'", "4s"));
+    let run = output.run();
+    assert!(output.stderr.contains("watched by pid"), "{output:?}");
+    let by_slot = |event: &crate::support::project::Event| event.body.to_string().contains(r#""slot""#);
+    assert!(project.events().iter().any(by_slot), "there was one: {:#?}", project.events());
+    until(&project, "the end of the capture", || count(&project, "capture.ended") == 1);
+    until(&project, "the end of the watcher", || watcher(&project, &run).is_none());
+    assert!(log(&project).contains("its window is over"), "{}", log(&project));
+    // A slot that stays keeps the server's log until the disk is full.
+    assert!(project.rows("select slot_name from pg_replication_slots").is_empty());
+    assert!(project.rows("select pubname from pg_publication").is_empty());
+    project.assert_sound();
+}

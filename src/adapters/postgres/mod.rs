@@ -189,7 +189,7 @@ impl Database for Postgres {
         facts::applied(url, tracking).await
     }
 
-    async fn vacuum(&self, url: &ConnectionUrl, tables: &[String]) -> Result<(), Failure> {
+    async fn vacuum(&self, url: &ConnectionUrl, tables: &[u32]) -> Result<(), Failure> {
         facts::vacuum(url, tables).await
     }
 
