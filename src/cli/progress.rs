@@ -176,6 +176,7 @@ impl Watch for Live<'_> {
                 let verdict = match verdict {
                     Verdict::Applied { .. } => "it happened",
                     Verdict::NotApplied => "it did not happen",
+                    Verdict::PartlyApplied { .. } => "it did not come to its end, and a part of it may be committed",
                     Verdict::Unknown => "nobody can tell",
                 };
                 self.say("probe", &format!("{verdict}: {evidence}"));

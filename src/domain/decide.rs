@@ -343,13 +343,21 @@ pub fn would_lose(run: &Run) -> Failure {
     if loss.schema {
         failure = failure.cause("somebody else changed the schema meanwhile");
     }
+    let stands = match run.partial_step() {
+        Some(step) => {
+            failure = failure
+                .cause("what the step that failed wrote may be among these rows: not all of it can be told apart");
+            format!("the target stands as step {} left it when it failed; nothing was taken back", step + 1)
+        }
+        None => "the target stands as deployed; nothing was taken back".to_owned(),
+    };
     failure
-        .hint("the target stands as deployed; nothing was taken back")
+        .hint(stands)
         .hint(format!(
             "to restore the backup all the same, after a dump of how the target is now: dbd rollback {} --restore",
             run.id
         ))
-        .hint(format!("to leave the target as deployed: dbd cancel {}", run.id))
+        .hint(format!("to leave the target as it stands: dbd cancel {}", run.id))
 }
 
 /// What is known of an effect nobody can tell about.
@@ -366,11 +374,21 @@ pub fn in_doubt(run: &Run) -> Failure {
         .hint(format!("dbd resume {} --ruling not-applied --reason \"what you saw\"", run.id))
 }
 
-/// The target's schema as the last recorded outcome left it, and whether roles count in it; `None` where it was not taken.
+/// The target's schema as the last recorded outcome left it, and whether roles count in it; `None` where it was not taken, or where a part of a
+/// step is committed.
 ///
 /// What it is before the first step, between two, and after the last one the plan and the rehearsal tell.
 #[must_use]
 pub fn left(run: &Run) -> Option<(&Digest, bool)> {
+    if run.partial_step().is_some() {
+        return None;
+    }
+    after_whole_steps(run)
+}
+
+/// As [`left`], of the steps that are committed whole.
+#[must_use]
+pub fn after_whole_steps(run: &Run) -> Option<(&Digest, bool)> {
     let plan = run.plan.as_ref()?;
     let committed = run.standing_steps();
     if committed == 0 {

@@ -75,7 +75,7 @@ pub enum Effect {
     /// Run one step of the plan on the target.
     ///
     /// Twice: the ledger's primary key refuses it. In doubt: end its sessions, wait until they are gone, then read the ledger; a
-    /// statement outside a transaction is looked up in the catalog. Undo: the plan's [`Undo`](super::plan::UndoClass) of the step.
+    /// statement outside a transaction is looked up in the catalog, a command in schema and rows. Undo: the plan's [`Undo`](super::plan::UndoClass) of the step.
     Migrate {
         /// The step's place in the plan, from 0.
         step: usize,

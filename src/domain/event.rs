@@ -385,6 +385,16 @@ pub struct StepReport {
     /// Statements of a way back that were left out, as they grant something to a role that is gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// Other transactions that are known to be its own, where it made several: those of a command that changed the schema.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub xids: Vec<String>,
+}
+
+impl StepReport {
+    /// The transactions that are known to be its own.
+    pub fn transactions(&self) -> impl Iterator<Item = &String> {
+        self.xid.iter().chain(&self.xids)
+    }
 }
 
 /// What a restore of the backup would forget.
@@ -400,9 +410,26 @@ pub struct Loss {
     /// Whether somebody else changed the schema since the last step.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub schema: bool,
+    /// Rows that a migration command wrote of itself, in a table in which its tool keeps track. They are nobody's loss.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tracking: BTreeMap<String, i64>,
 }
 
 impl Loss {
+    /// Takes the rows of the tables in which a command's tool keeps track for what they are.
+    #[must_use]
+    pub fn without_tracking(mut self, tracks: impl Fn(&str) -> bool) -> Self {
+        (self.tracking, self.written) = self.written.into_iter().partition(|(table, _)| tracks(table));
+        self.missing.retain(|table, _| !tracks(table));
+        self
+    }
+
+    /// Every row that was written since the dump and is in no transaction of the run, by table.
+    #[must_use]
+    pub fn counted(&self) -> BTreeMap<String, i64> {
+        self.written.iter().chain(&self.tracking).map(|(table, rows)| (table.clone(), *rows)).collect()
+    }
+
     /// How many rows would leave the target.
     #[must_use]
     pub fn rows(&self) -> i64 {
@@ -477,6 +504,20 @@ pub struct StepWay {
     /// What the step wrote itself, by table and column; a table without columns is one whose rows came or went.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub writes: BTreeMap<String, Vec<String>>,
+    /// Which rows a command wrote and removed in the sandbox; none of other steps, and in runs older than the counting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowsChanged>,
+}
+
+/// How many rows somebody wrote and removed, by table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsChanged {
+    /// Rows added or changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub written: BTreeMap<String, i64>,
+    /// Rows that are no longer there as they were.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub removed: BTreeMap<String, i64>,
 }
 
 /// Whether a target allows the way back by a swap.
@@ -571,6 +612,13 @@ pub enum Verdict {
     },
     /// It did not happen, and nothing is left of it.
     NotApplied,
+    /// It did not come to its end, and a part of it is committed. Of a step outside one transaction.
+    PartlyApplied {
+        /// What is known of the part.
+        outcome: Outcome,
+        /// Why the run turns round.
+        failure: Failure,
+    },
     /// Nobody can tell.
     Unknown,
 }
@@ -632,7 +680,8 @@ pub enum Event {
         /// Milliseconds.
         duration_ms: u64,
     },
-    /// The effect in flight did not happen, and that is certain.
+    /// The effect in flight did not happen, and that is certain; or it did in part, as a step outside one transaction can: then the outcome
+    /// stands in `partial`.
     #[serde(rename = "step.failed")]
     Failed {
         /// The effect.

@@ -63,6 +63,7 @@ pub fn advance(run: &mut Run, recorded: &Recorded) -> Result<(), Misfit> {
     facts.poisoned = before.poisoned;
     facts.look_again = before.look_again;
     facts.captured |= before.captured;
+    facts.piecemeal = before.piecemeal;
     // Absorbing an event leaves the state as it was.
     run.state = machine::transition(&run.state, &facts, &recorded.event)
         .map_err(|illegal| Misfit::Illegal { seq: recorded.seq, illegal })?;

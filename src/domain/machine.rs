@@ -6,6 +6,7 @@
 //! judge ── run.refused | run.succeeded (nothing to do) ──► settled          planned ── run.rehearsed (dry run) ──► settled
 //! forward i ── migrated ──► forward i+1 … ──► verifying: schema ► (command) ► (health) ► conclude ── run.succeeded ──► settled
 //! forward, verifying ── rollback.started ──► rolling: assess ► (save) ► restore ► check ► conclude ── run.rolled_back ──► settled
+//!                                            also when a step failed after a part of it was committed
 //!                                            rolling: check ► conclude                            when nothing was committed
 //! forward 0, nothing committed, the dump too old ──► preparing: dump again ► prepare target ──► forward 0
 //! rolling: save, restore, in other hands or tried in vain ──► rolling: assess, as rows may have been written meanwhile
@@ -297,8 +298,10 @@ pub struct Facts {
     pub flight: Option<EffectId>,
     /// How many steps the plan has.
     pub steps: usize,
-    /// How many steps are committed.
+    /// How many steps are committed, one that was committed in part included.
     pub committed: usize,
+    /// Whether the step in flight may fail after a part of it is committed.
+    pub piecemeal: bool,
     /// Whether there is a command to test the sandbox with.
     pub tests: bool,
     /// Whether there is a command to verify the target with.
@@ -430,7 +433,7 @@ impl Machine {
                 Turn::Other
             }
             Event::Failed { id, partial, .. }
-                if flight == Flight::Out && ours(id) && fits_partly(expected, partial.as_ref()) =>
+                if flight == Flight::Out && ours(id) && self.fits_partly(expected, partial.as_ref()) =>
             {
                 Turn::Failed
             }
@@ -441,6 +444,8 @@ impl Machine {
                 Verdict::Applied { outcome } if fits(expected, outcome) => Turn::Applied,
                 Verdict::Applied { .. } => Turn::Other,
                 Verdict::NotApplied => Turn::NotApplied,
+                Verdict::PartlyApplied { outcome, .. } if self.stands_partly(expected, outcome) => Turn::Failed,
+                Verdict::PartlyApplied { .. } => Turn::Other,
                 // What only looks or can be thrown away is done again; a ruling that it "happened" would skip a check.
                 Verdict::Unknown if expected.recovery() == Recovery::ProbeLedger => Turn::Unknown,
                 Verdict::Unknown if expected == Effect::RunVerify && self.facts.verify_once => Turn::Unknown,
@@ -566,6 +571,24 @@ impl Machine {
     fn turned_round(&self) -> bool {
         self.facts.failed || self.facts.cancelled
     }
+
+    /// Whether an effect can have brought this and failed all the same.
+    fn fits_partly(&self, effect: Effect, partial: Option<&Outcome>) -> bool {
+        match (effect, partial) {
+            (_, None) => true,
+            (Effect::Preflight, Some(Outcome::Checks(_))) => true,
+            (Effect::Rehearse | Effect::RunTests | Effect::RunVerify | Effect::CatchUp, Some(outcome)) => {
+                fits(effect, outcome)
+            }
+            // Whatever else fails brings nothing, as a step in one transaction; a check that failed proves nothing.
+            (_, Some(outcome)) => self.stands_partly(effect, outcome),
+        }
+    }
+
+    /// Whether an effect can have been committed in part, and this says so.
+    fn stands_partly(&self, effect: Effect, outcome: &Outcome) -> bool {
+        self.facts.piecemeal && matches!(effect, Effect::Migrate { .. }) && fits(effect, outcome)
+    }
 }
 
 /// Whether a stage removes what others made.
@@ -593,19 +616,6 @@ fn fits(effect: Effect, outcome: &Outcome) -> bool {
         | Effect::EndCapture
         | Effect::PrepareTarget
         | Effect::CheckHealth => matches!(outcome, Outcome::Done),
-    }
-}
-
-/// Whether an effect can have brought this and failed all the same.
-fn fits_partly(effect: Effect, partial: Option<&Outcome>) -> bool {
-    match (effect, partial) {
-        (_, None) => true,
-        (Effect::Preflight, Some(Outcome::Checks(_))) => true,
-        (Effect::Rehearse | Effect::RunTests | Effect::RunVerify | Effect::CatchUp, Some(outcome)) => {
-            fits(effect, outcome)
-        }
-        // Whatever else fails brings nothing: a step that failed is not committed, a check that failed proves nothing.
-        (_, Some(_)) => false,
     }
 }
 

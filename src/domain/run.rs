@@ -131,6 +131,8 @@ pub struct Run {
     pub committed: Vec<StepReport>,
     /// The effects that committed them, in order.
     pub committed_by: Vec<EffectId>,
+    /// The step behind those, if it failed after a part of it was committed.
+    pub partial: Option<StepReport>,
     /// The steps taken back in place, the last one first.
     pub undone: Vec<StepReport>,
     /// The effects that took them back, in order.
@@ -222,6 +224,7 @@ impl Run {
             cancelled: None,
             committed: Vec::new(),
             committed_by: Vec::new(),
+            partial: None,
             undone: Vec::new(),
             undone_by: Vec::new(),
             capture: None,
@@ -275,7 +278,9 @@ impl Run {
     #[must_use]
     pub fn way(&self) -> Way {
         let Some(plan) = &self.plan else { return Way::Restore };
-        let in_place = plan.steps.iter().take(self.committed.len()).all(|step| step.undo.is_in_place());
+        // A way back in place is one from the whole step: of a part of it nothing was proven.
+        let in_place =
+            self.partial.is_none() && plan.steps.iter().take(self.committed.len()).all(|step| step.undo.is_in_place());
         if self.restore_asked || self.restored {
             Way::Restore
         } else if self.swapped.is_some() || (in_place && !self.in_place_failed) {
@@ -300,6 +305,26 @@ impl Run {
         asked.way()
     }
 
+    /// Whether anything of the plan was committed, be it a part of a step.
+    #[must_use]
+    pub fn changed_target(&self) -> bool {
+        !self.committed.is_empty() || self.partial.is_some()
+    }
+
+    /// The step that failed after a part of it was committed, from 0, unless the target went back since.
+    #[must_use]
+    pub fn partial_step(&self) -> Option<usize> {
+        let back = self.restored || self.swapped.is_some();
+        self.partial.as_ref().filter(|_| !back).map(|_| self.committed.len())
+    }
+
+    /// The step in flight, if it may fail after a part of it is committed.
+    fn in_flight_piecemeal(&self) -> bool {
+        let Some(InFlight { effect: Effect::Migrate { step }, .. }) = &self.flight else { return false };
+        let step = self.plan.as_ref().and_then(|plan| plan.steps.get(*step));
+        step.is_some_and(|step| step.mode.is_piecemeal())
+    }
+
     /// The committed steps that are not taken back.
     #[must_use]
     pub fn standing_steps(&self) -> usize {
@@ -314,7 +339,8 @@ impl Run {
         Facts {
             flight: self.flight.as_ref().map(|flight| flight.id.clone()),
             steps: self.plan.as_ref().map_or(0, |plan| plan.steps.len()),
-            committed: self.committed.len(),
+            committed: self.committed.len() + usize::from(self.partial.is_some()),
+            piecemeal: self.in_flight_piecemeal(),
             tests: settings.is_some_and(|settings| settings.tests.is_some() || settings.previous_tests.is_some()),
             verify: settings.is_some_and(|settings| settings.verify.is_some()),
             verify_once: settings.and_then(|settings| settings.verify.as_ref()).is_some_and(|verify| verify.once),
@@ -337,7 +363,7 @@ impl Run {
                 // A schema that never was the rehearsed one is the migration's own doing, as far as anybody can tell.
                 loss.forgets_rows() || (loss.schema && !self.turned_for_the_schema())
             }),
-            restorable: self.backup.is_some() && !self.committed.is_empty(),
+            restorable: self.backup.is_some() && self.changed_target(),
             standing: self.standing_steps(),
             way: self.way(),
             capture: self.plan.as_ref().is_some_and(|plan| plan.capture.is_some()),
@@ -419,6 +445,9 @@ impl Run {
                 super::event::Verdict::Applied { outcome } => self.landed(recorded, Some(outcome), None),
                 super::event::Verdict::NotApplied => {
                     self.flight = None;
+                }
+                super::event::Verdict::PartlyApplied { outcome, failure } => {
+                    self.landed(recorded, Some(outcome), Some(failure));
                 }
                 super::event::Verdict::Unknown => self.doubt = Some(evidence.clone()),
             },
@@ -507,7 +536,13 @@ impl Run {
     #[must_use]
     pub fn known_transactions(&self) -> Vec<String> {
         let seen = self.backup.iter().flat_map(|backup| backup.seen.iter().cloned());
-        seen.chain(self.committed.iter().chain(&self.undone).filter_map(|report| report.xid.clone())).collect()
+        seen.chain(self.own_transactions()).collect()
+    }
+
+    /// The transactions that are known to be the run's own.
+    pub fn own_transactions(&self) -> impl Iterator<Item = String> + '_ {
+        let reports = self.committed.iter().chain(&self.partial).chain(&self.undone);
+        reports.flat_map(StepReport::transactions).cloned()
     }
 
     /// Files were written: the last one of a name is the one that is there.
@@ -574,6 +609,7 @@ impl Run {
                 self.keep(report.output.as_slice());
                 self.verify = Some(report.clone());
             }
+            (Effect::Migrate { .. }, Outcome::Step(report)) if failure.is_some() => self.partial = Some(report.clone()),
             (Effect::Migrate { .. }, Outcome::Step(report)) => {
                 self.committed.push(report.clone());
                 self.committed_by.push(flight.id);

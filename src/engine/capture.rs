@@ -86,11 +86,6 @@ impl Runner<'_> {
         of_run(&self.run).map(|capture| self.world.captures.cover(&capture)).unwrap_or_default()
     }
 
-    /// The transactions the run itself made so far.
-    pub(super) fn own_transactions(&self) -> Vec<String> {
-        self.run.committed.iter().chain(&self.run.undone).filter_map(|report| report.xid.clone()).collect()
-    }
-
     pub(super) async fn start_capture(&mut self, id: &EffectId) -> Result<Outcome, Failure> {
         let world = self.world;
         let (Some(way), Some(preflight)) =
@@ -208,7 +203,7 @@ impl Runner<'_> {
     /// Replays what was written, until the shadow is level or `patience` is over.
     async fn replay(&self, effect: Effect, id: &EffectId, patience: Duration) -> Result<(Readiness, bool), Failure> {
         let on = self.on()?;
-        let own = self.own_transactions();
+        let own: Vec<String> = self.run.own_transactions().collect();
         let begun = Instant::now();
         let mut sum = self.run.readiness.clone().unwrap_or_default();
         (sum.transactions, sum.rows) = (0, 0);
@@ -275,7 +270,7 @@ impl Runner<'_> {
         self.tool_hold = None;
         let world = self.world;
         let on = self.on()?;
-        let own = self.own_transactions();
+        let own: Vec<String> = self.run.own_transactions().collect();
         let tracking = self.run.preflight.as_ref().map(|preflight| preflight.tracking());
         let (holder, anchor, watch) = (self.holder(), self.anchor(), self.watch);
         // Where the schema never was the rehearsed one there is nothing to hold it against.

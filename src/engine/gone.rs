@@ -10,7 +10,7 @@ use crate::domain::schema::fingerprint::fingerprint;
 use std::collections::BTreeSet;
 
 /// The catalog of the checkpoint, beside the run. The checkpoint's fingerprint says whether it is that.
-const CATALOG_BEFORE: &str = "catalog-before.json";
+pub(super) const CATALOG_BEFORE: &str = "catalog-before.json";
 
 impl Runner<'_> {
     /// Keeps the catalog of the checkpoint. Without it a role that is gone is told from no other difference.

@@ -20,6 +20,7 @@ mod gone;
 pub mod keep;
 pub mod observe;
 mod perform;
+mod piecemeal;
 mod preflight;
 mod reconcile;
 mod rehearse;

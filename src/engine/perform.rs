@@ -8,7 +8,7 @@ use crate::domain::connection::ConnectionUrl;
 use crate::domain::decide;
 use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect};
-use crate::domain::event::{Backup, CommandReport, Outcome, StepReport, UserCommand};
+use crate::domain::event::{Backup, CommandReport, Loss, Outcome, StepReport, UserCommand};
 use crate::domain::failure::{Certainty, Failure};
 use crate::domain::ids::EffectId;
 use crate::domain::migration::{AloneProbe, Migration, UnitMode};
@@ -18,9 +18,8 @@ use crate::domain::schema::comparison::Comparison;
 use crate::domain::schema::fingerprint::fingerprint;
 use crate::ports::backup::{DumpOrder, FillOrder, RestoreOrder};
 use crate::ports::command::CommandOrder;
-use crate::ports::database::{ApplyOrder, Around, RestoreOf, Standing, UndoOrder};
+use crate::ports::database::{ApplyOrder, Around, RestoreOf, UndoOrder};
 use crate::ports::sandbox::Sandbox;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The file of a dump.
@@ -71,7 +70,7 @@ impl Runner<'_> {
             Effect::Swap => self.swap(effect, id).await,
             Effect::UndoStep { step } => self.undo_step(effect, step, id).await,
             Effect::PrepareTarget => self.prepare_target().await,
-            Effect::Migrate { step } => self.migrate(effect, step, id).await,
+            Effect::Migrate { step } => return self.migrate(effect, step, id).await.unwrap_or_else(Done::from),
             Effect::CheckSchema => return self.check_schema().await.unwrap_or_else(Done::from),
             Effect::RunVerify => return self.run_verify(id).await,
             Effect::CheckHealth => self.check_health().await,
@@ -301,7 +300,7 @@ impl Runner<'_> {
         Ok(Outcome::Done)
     }
 
-    fn user_command(
+    pub(super) fn user_command(
         &self,
         command: &UserCommand,
         database_url: &ConnectionUrl,
@@ -319,6 +318,7 @@ impl Runner<'_> {
             output: self.world.files.path(output_name),
             output_name: output_name.to_owned(),
             effect: id.clone(),
+            application_name: None,
         }
     }
 
@@ -387,7 +387,7 @@ impl Runner<'_> {
         self.user_ran(&order, Code::VerifyFailed, "the verification command failed").await
     }
 
-    async fn user_ran(&self, order: &CommandOrder, code: Code, what: &str) -> Done {
+    pub(super) async fn user_ran(&self, order: &CommandOrder, code: Code, what: &str) -> Done {
         match self.world.commands.run(order).await {
             Ok(ran) if ran.report.status == Some(0) => Outcome::Command(ran.report).into(),
             Ok(ran) => {
@@ -427,7 +427,29 @@ impl Runner<'_> {
         Ok(Outcome::Done)
     }
 
-    async fn migrate(&mut self, effect: Effect, step: usize, id: &EffectId) -> Result<Outcome, Failure> {
+    async fn migrate(&mut self, effect: Effect, step: usize, id: &EffectId) -> Result<Done, Failure> {
+        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
+        let mode = self.need(plan.steps.get(step), "a step")?.mode.clone();
+        if !mode.is_piecemeal() {
+            return self.apply(effect, step, id).await.map(|report| Outcome::Step(report).into());
+        }
+        let by_command = mode == UnitMode::Alone { probe: AloneProbe::UserCommand };
+        let (mark, begun) = (self.mark().await?, Instant::now());
+        match self.apply(effect, step, id).await {
+            Ok(report) if by_command => {
+                let xids = self.of_command(&mark).await;
+                Ok(Outcome::Step(StepReport { xids, ..report }).into())
+            }
+            Ok(report) => Ok(Outcome::Step(report).into()),
+            Err(failure) => {
+                let (failure, partial) = self.left_by(Some(&mark), by_command, id, begun, failure).await;
+                Ok(Done::No { failure, partial })
+            }
+        }
+    }
+
+    /// Applies a step.
+    async fn apply(&self, effect: Effect, step: usize, id: &EffectId) -> Result<StepReport, Failure> {
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
         let one = self.need(plan.steps.get(step), "a step")?;
         let migration: &Migration = &self
@@ -473,7 +495,7 @@ impl Runner<'_> {
             watch: false,
             progress: &|text| watch.note(effect, text),
         };
-        self.world.database.apply(order).await.map(|applied| Outcome::Step(applied.report)).map_err(|not| not.failure)
+        self.world.database.apply(order).await.map(|applied| applied.report).map_err(|not| not.failure)
     }
 
     /// Whether the rehearsal was through with the migration at once.
@@ -526,45 +548,6 @@ impl Runner<'_> {
         Ok(if step.last { preflight.format.reader().forget_sql(&pending.migration) } else { Vec::new() })
     }
 
-    /// Has the user's own tool migrate a database.
-    pub(super) async fn migrate_by_command(
-        &self,
-        command: &str,
-        url: &ConnectionUrl,
-        timeout_ms: u64,
-        id: &EffectId,
-    ) -> Result<Outcome, Failure> {
-        let begun = Instant::now();
-        let name = if *url == self.world.target { "migrate.log" } else { "migrate-sandbox.log" };
-        let wanted = UserCommand { command: command.to_owned(), timeout_ms, once: false };
-        let order = self.user_command(&wanted, url, "the migration command", name, id);
-        match self.user_ran(&order, Code::CommandFailed, "the migration command failed").await {
-            Done::Yes(..) => {
-                let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                Ok(Outcome::Step(StepReport { duration_ms, tries: 1, ..StepReport::default() }))
-            }
-            Done::No { failure, .. } => Err(failure),
-        }
-    }
-
-    /// What became of a user's migration command that was cut off: the schema tells, where the rehearsal changed it.
-    pub(super) async fn probe_command(&self) -> Result<Standing, Failure> {
-        let plan = self.need(self.run.plan.as_ref(), "the plan")?;
-        let catalog = self.world.database.catalog(&self.world.target, &[self.tracking_table()]).await?;
-        let whole = fingerprint(&catalog);
-        let found = if plan.roles_compared { whole.clone() } else { fingerprint(&catalog.without_roles()) };
-        let before = &plan.fingerprint_before;
-        Ok(if found == plan.fingerprint_after && whole != *before {
-            Standing::Applied { xid: None, evidence: format!("the schema is the rehearsed one, {}", found.short()) }
-        } else if whole == *before && found != plan.fingerprint_after {
-            Standing::NotApplied { evidence: format!("the schema is still the one before it, {}", whole.short()) }
-        } else {
-            let evidence =
-                "the command was started, its end was not recorded, and the schema does not tell how far it came";
-            Standing::Unknown { evidence: evidence.to_owned() }
-        })
-    }
-
     async fn check_schema(&mut self) -> Result<Done, Failure> {
         let world = self.world;
         let plan = self.need(self.run.plan.as_ref(), "the plan")?;
@@ -605,7 +588,7 @@ impl Runner<'_> {
             .database
             .loss(&self.world.target, self.tracking_table(), &backup.xid, &backup.rows, &known)
             .await?;
-        let mut loss = loss;
+        let mut loss = self.without_own_tracking(loss);
         // Where the run itself neither adds nor removes rows, those that are gone were removed by others.
         let ways = self.run.rehearsal.as_ref().map(|rehearsal| rehearsal.ways.as_slice()).unwrap_or_default();
         if !ways.is_empty() {
@@ -615,9 +598,15 @@ impl Runner<'_> {
                 loss.missing.iter().filter(|(table, _)| !comes_or_goes(table)).map(|(t, n)| (t.clone(), *n)).collect();
         }
         // A change of the schema that is not this run's would be forgotten as well.
-        if let Some((expected, roles)) = decide::left(&self.run) {
+        let partly = self.run.partial_step().is_some();
+        let left = decide::left(&self.run);
+        if partly || left.is_some() {
             let catalog = self.world.database.catalog(&self.world.target, &[self.tracking_table()]).await?;
-            loss.schema = fingerprint(&if roles { catalog } else { catalog.without_roles() }) != *expected;
+            loss.schema = match left {
+                Some((expected, true)) => fingerprint(&catalog) != *expected,
+                Some((expected, false)) => fingerprint(&catalog.without_roles()) != *expected,
+                None => self.schema_is_others(&catalog),
+            };
         }
         Ok(Outcome::Loss(loss))
     }
@@ -629,13 +618,13 @@ impl Runner<'_> {
         let preflight = self.need(self.run.preflight.as_ref(), "the preflight")?;
         let tables: Vec<String> =
             world.database.row_counts(&world.target, self.tracking_table()).await?.into_keys().collect();
-        let none = BTreeMap::new();
+        let written = self.run.loss.as_ref().map(Loss::counted).unwrap_or_default();
         let known = self.run.known_transactions();
         let of = RestoreOf {
             rows: &backup.rows,
             xid: &backup.xid,
             tables: &tables,
-            written: self.run.loss.as_ref().map_or(&none, |loss| &loss.written),
+            written: &written,
             known: &known,
             // Whatever goes back is behind everybody's lock already; a little more patience is kinder than giving up.
             lock_timeout_ms: plan.lock_timeout_ms.max(2_000),

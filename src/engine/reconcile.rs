@@ -1,6 +1,7 @@
 //! An intent without an outcome: end what may still be at work, look, record the verdict. Never repeated blindly.
 
 use super::runner::{Broken, Ending, Runner};
+use crate::domain::code::Code;
 use crate::domain::digest::Digest;
 use crate::domain::effect::{DumpPurpose, Effect, Recovery};
 use crate::domain::event::{Event, Outcome, StepReport, Verdict};
@@ -83,11 +84,15 @@ impl Runner<'_> {
             | Effect::Swap => self.fence_capture(&flight.id).await,
             Effect::Migrate { step } => {
                 // Only the user's own tool is a process; every other migration is a session.
-                let programs = match self.runs_command(step) {
-                    true => Some(world.commands.fence(&flight.id).await?),
-                    false => None,
-                };
-                self.fence_sessions(flight, programs).await
+                if !self.runs_command(step) {
+                    return self.fence_sessions(flight, None).await;
+                }
+                let programs = world.commands.fence(&flight.id).await?;
+                let fenced = self.fence_sessions(flight, Some(programs)).await?;
+                // A tool may have named its sessions otherwise.
+                let ago = world.clock.now_ms().saturating_sub(flight.since_ms);
+                self.outlast(u64::try_from(ago).unwrap_or(0)).await?;
+                Ok(fenced)
             }
             Effect::Restore => {
                 let programs = world.backups.fence(&flight.id).await?;
@@ -164,6 +169,18 @@ impl Runner<'_> {
         mode == Some(&UnitMode::Alone { probe: AloneProbe::UserCommand })
     }
 
+    /// Whether a step that is begun again goes on behind what an earlier try of it committed.
+    pub(super) fn goes_on_behind(&self, step: usize) -> bool {
+        let mode = self.run.plan.as_ref().and_then(|plan| plan.steps.get(step)).map(|step| &step.mode);
+        mode.is_some_and(UnitMode::is_piecemeal) && !self.runs_command(step)
+    }
+
+    /// Why the command in flight failed, if it did so under this process's eyes.
+    pub(super) fn said_no(&self, flight: &InFlight) -> Option<Failure> {
+        let (_, _, failure) = self.doubts.as_ref().filter(|(of, ..)| *of == flight.effect)?;
+        [Code::CommandFailed, Code::CommandTimeout].contains(&failure.code).then(|| failure.clone())
+    }
+
     async fn probe_ledger(&mut self, flight: &InFlight, fenced: &Fenced) -> Result<(Verdict, String), Failure> {
         let step = match flight.effect {
             Effect::Migrate { step } => self.run.plan.as_ref().and_then(|plan| plan.steps.get(step)),
@@ -172,14 +189,7 @@ impl Runner<'_> {
         if let Effect::Migrate { step } = flight.effect
             && self.runs_command(step)
         {
-            return Ok(match self.probe_command().await? {
-                Standing::Applied { xid, evidence } => {
-                    let report = StepReport { xid, ..StepReport::default() };
-                    (Verdict::Applied { outcome: Outcome::Step(report) }, evidence)
-                }
-                Standing::NotApplied { evidence } => (Verdict::NotApplied, evidence),
-                Standing::Unknown { evidence } => (Verdict::Unknown, evidence),
-            });
+            return self.probe_command(flight).await;
         }
         let bookkeeping = step.map(|step| self.bookkeeping(step)).transpose()?.flatten();
         let (holder, anchor) = (self.holder(), self.anchor());

@@ -193,14 +193,14 @@ impl Runner<'_> {
                 progress: &|text| watch.note(effect, text),
             };
             let (statements, failure) = if step.mode == (UnitMode::Alone { probe: AloneProbe::UserCommand }) {
-                let result = self.migrate_by_command(&text, url, order.timeout_ms, id).await;
+                let result = self.rehearse_command(&text, url, looked_at, order.timeout_ms, id).await;
                 let mut one = StatementTrace { line: 1, sql: text.clone(), ..StatementTrace::default() };
                 match result {
-                    Ok(Outcome::Step(report)) => {
+                    Ok((report, rows)) => {
                         one.duration_ms = report.duration_ms;
+                        trace.ways.counted(rows);
                         (vec![one], None)
                     }
-                    Ok(_) => (vec![one], None),
                     Err(failure) => {
                         one.error = Some(failure.message.clone());
                         (vec![one], Some(failure))

@@ -9,7 +9,7 @@ use super::runner::Runner;
 use crate::domain::code::Code;
 use crate::domain::connection::ConnectionUrl;
 use crate::domain::digest::Digest;
-use crate::domain::event::StepWay;
+use crate::domain::event::{RowsChanged, StepWay};
 use crate::domain::failure::Failure;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::migration::{AloneProbe, Migration, UnitMode, session_settings, tables_beside};
@@ -44,6 +44,8 @@ pub(super) struct Ways {
     pub(super) findings: Vec<Finding>,
     /// What the step that is looked at wrote itself, by table and column.
     writes: BTreeMap<String, Vec<String>>,
+    /// How many rows, if it is a command.
+    rows: Option<RowsChanged>,
     /// Whether one was taken as it was supplied.
     supplied: bool,
     /// Why nothing is tried at all.
@@ -121,8 +123,16 @@ impl Ways {
         })
     }
 
+    /// The command that was just run wrote and removed these rows: of which columns nobody knows.
+    pub(super) fn counted(&mut self, rows: RowsChanged) {
+        let tables = rows.written.keys().chain(rows.removed.keys());
+        self.writes = tables.map(|table| (table.clone(), Vec::new())).collect();
+        self.rows = Some(rows);
+    }
+
     fn say(&mut self, undo: UndoClass, why_not: Vec<String>, notes: Vec<String>) {
-        self.found.push(StepWay { undo, why_not, notes, writes: std::mem::take(&mut self.writes) });
+        let (writes, rows) = (std::mem::take(&mut self.writes), self.rows.take());
+        self.found.push(StepWay { undo, why_not, notes, writes, rows });
     }
 
     /// The trial of the step at `place` broke off: that step and all after it go back by other ways.
@@ -176,6 +186,7 @@ impl Runner<'_> {
             found: Vec::new(),
             findings: Vec::new(),
             writes: BTreeMap::new(),
+            rows: None,
             supplied: false,
             idle,
         }

@@ -130,7 +130,7 @@ pub struct Runner<'a> {
     pub(super) swap: Option<crate::domain::event::SwapOffer>,
     pub(super) last_left: Option<(RunId, crate::domain::digest::Digest)>,
     /// The effect whose outcome could not be told when it was done last, how often in a row, and why.
-    doubts: Option<(Effect, u32, Failure)>,
+    pub(super) doubts: Option<(Effect, u32, Failure)>,
 }
 
 impl<'a> Runner<'a> {
@@ -334,7 +334,16 @@ impl<'a> Runner<'a> {
         self.append(Event::Intended { effect, id: id.clone(), attempt }, Vec::new())?;
         if let Some(failure) = self.given_up(effect) {
             self.doubts = None;
-            self.append(Event::Failed { id, failure, partial: None, duration_ms: 0 }, Vec::new())?;
+            let (failure, partial) = match effect {
+                Effect::Migrate { step } if self.goes_on_behind(step) => {
+                    self.left_by(None, false, &id, Instant::now(), failure).await
+                }
+                _ => (failure.cause("nothing of it was committed"), None),
+            };
+            if failure.certainty != Certainty::Definite {
+                return Ok(Some(Ending::Interrupted(Some(failure))));
+            }
+            self.append(Event::Failed { id, failure, partial, duration_ms: 0 }, Vec::new())?;
             return Ok(None);
         }
         let begun = Instant::now();
@@ -378,14 +387,10 @@ impl<'a> Runner<'a> {
     /// Why an effect that could not be told about, and turned out not to have happened, is not begun once more.
     fn given_up(&self, effect: Effect) -> Option<Failure> {
         let (_, times, failure) = self.doubts.as_ref().filter(|(of, ..)| *of == effect)?;
-        // What took too long has had its time.
-        let enough = *times >= MOST_DOUBTS || failure.code == Code::MigrationTimeout;
-        enough.then(|| {
-            failure
-                .clone()
-                .certainty(Certainty::Definite)
-                .cause(format!("tried {times} time(s); nothing of it was committed"))
-        })
+        // What took too long has had its time, and a command that said no has given its answer.
+        let answered = [Code::MigrationTimeout, Code::CommandFailed, Code::CommandTimeout].contains(&failure.code);
+        let enough = *times >= MOST_DOUBTS || answered;
+        enough.then(|| failure.clone().certainty(Certainty::Definite).cause(format!("tried {times} time(s)")))
     }
 
     /// While the target may have changed, a server that is away for a moment is waited for.

@@ -58,7 +58,7 @@ impl Runner<'_> {
         if fence {
             self.world.captures.fence(&self.world.target, &capture, &sessions).await?;
         }
-        let own = self.own_transactions();
+        let own: Vec<String> = self.run.own_transactions().collect();
         let order = CatchUpOrder {
             url: &self.world.target,
             capture: &capture,

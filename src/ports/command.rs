@@ -30,6 +30,8 @@ pub struct CommandOrder {
     pub output_name: String,
     /// The effect it belongs to.
     pub effect: EffectId,
+    /// What its sessions are to be called, where its tool goes by `PGAPPNAME`.
+    pub application_name: Option<String>,
 }
 
 /// A command that ran.

@@ -600,6 +600,19 @@ pub trait Database {
     /// Ends the sessions of `effect` and waits until they are gone.
     async fn fence(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure>;
 
+    /// The transaction that wrote into the ledger that the statement of `effect` was begun, the first time; `None` if it never was.
+    async fn began(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Option<String>, Failure>;
+
+    /// Waits for what may still be under way for a client that is gone and gave its sessions no name: the transactions that are open now in sessions
+    /// of the URL's role that began within the last `began_ms_ago` milliseconds.
+    ///
+    /// # Errors
+    /// [`InDoubt`](crate::domain::code::Code::InDoubt), naming the sessions, once patience is over.
+    async fn outlast(&self, url: &ConnectionUrl, began_ms_ago: u64) -> Result<(), Failure>;
+
+    /// The transactions from `xid` on that left something in the schema.
+    async fn schema_transactions(&self, url: &ConnectionUrl, xid: &str) -> Result<Vec<String>, Failure>;
+
     /// What became of the fenced effect. A half-done statement is cleaned up and told as not applied.
     async fn probe(&self, order: ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, Failure>;
 

@@ -94,9 +94,16 @@ fn events() -> Vec<Event> {
     events.extend([
         Event::Failed { id: id(Effect::Preflight), failure: failure.clone(), partial: Some(checks), duration_ms: 12 },
         Event::Failed { id: migrate.clone(), failure: failure.clone(), partial: None, duration_ms: 12 },
+        Event::Failed {
+            id: migrate.clone(),
+            failure: failure.clone(),
+            partial: Some(Outcome::Step(StepReport { xids: vec!["7451".into()], ..samples::step() })),
+            duration_ms: 12,
+        },
         Event::Fenced { id: migrate.clone(), evidence: "no session of it is left".into() },
         verdict(Verdict::Applied { outcome: Outcome::Step(StepReport::default()) }),
         verdict(Verdict::NotApplied),
+        verdict(Verdict::PartlyApplied { outcome: Outcome::Step(samples::step()), failure: failure.clone() }),
         verdict(Verdict::Unknown),
         Event::Ruled { id: migrate.clone(), applied: true, reason: "the column is there".into() },
         Event::Planned { digest: plan.digest(), findings: case.findings.clone(), plan: Box::new(plan.clone()) },

@@ -312,6 +312,7 @@ fn rehearsal() -> impl Strategy<Value = Rehearsal> {
                     why_not: Vec::new(),
                     writes: Default::default(),
                     notes: Vec::new(),
+                    rows: Some(RowsChanged::default()),
                 }],
                 artifacts,
             },
@@ -361,11 +362,13 @@ fn outcome() -> impl Strategy<Value = Outcome> {
             tries,
             held_ms: xid.iter().map(|_| duration_ms).collect(),
             left_out: Vec::new(),
+            xids: xid.clone().into_iter().collect(),
             xid,
         })),
         (digest(), text()).prop_map(|(fingerprint, xid)| Outcome::Fingerprint { fingerprint, xid }),
         (rows(), rows(), any::<bool>()).prop_map(|(written, missing, schema)| Outcome::Loss(Loss {
             deleted: missing.clone(),
+            tracking: missing.clone(),
             written,
             missing,
             schema
@@ -459,6 +462,7 @@ pub fn event() -> impl Strategy<Value = Event> {
     let verdict = prop_oneof![
         outcome().prop_map(|outcome| Verdict::Applied { outcome }),
         Just(Verdict::NotApplied),
+        (outcome(), failure()).prop_map(|(outcome, failure)| Verdict::PartlyApplied { outcome, failure }),
         Just(Verdict::Unknown),
     ];
     let why = select(vec![Pause::Interrupted, Pause::AwaitingApproval, Pause::Unreachable]);

@@ -14,6 +14,7 @@ use dbd::domain::machine::{End, Flight, Position, Stage, State, Undoing};
 use dbd::domain::next::{Next, next, poisoned};
 use dbd::domain::recovery::{Found, Recovery, blocks_target, recovery};
 use dbd::domain::run::{BACKUP_AGE_MS, MAX_TAKEOVERS};
+use dbd::domain::way::Way;
 
 /// A story as it is told: a run, and its events so far.
 struct Story {
@@ -539,6 +540,62 @@ fn a_step_that_failed_cannot_have_brought_what_a_committed_one_brings() {
     let id = story.sim.run.flight.as_ref().unwrap().id.clone();
     let partial = Some(Outcome::Step(samples::step()));
     assert!(story.refuses(Event::Failed { id, failure: samples::failure("half"), partial, duration_ms: 1 }));
+}
+
+// Steps that commit as they go
+
+fn piecemeal(steps: usize, back: Way) -> Case {
+    Case { piecemeal: true, back, ..Case::of(steps) }
+}
+
+#[test]
+fn a_step_that_failed_after_a_part_of_it_was_committed_is_taken_back_by_the_backup() {
+    let story = Story::of(piecemeal(1, Way::Restore)).during(MIGRATE).make(Move::FailPartly);
+    assert!(matches!(story.next(), Next::Record(Event::RollbackStarted { .. })), "{:?}", story.next());
+    let story = story.make(Move::Go);
+    assert_eq!(story.next(), Next::Perform(Effect::AssessLoss));
+    assert_eq!((story.sim.run.committed.len(), story.sim.run.partial_step()), (0, Some(0)));
+    // What is known to be its own is no row of others.
+    let known = story.sim.run.known_transactions();
+    assert!(known.contains(&samples::step().xid.unwrap()), "{known:?}");
+    let story = story.during(Effect::CheckRestored);
+    assert_eq!(story.sim.run.partial_step(), None, "the target went back");
+}
+
+#[test]
+fn a_step_that_failed_after_a_part_of_it_was_committed_is_taken_back_by_the_swap_where_writes_are_captured() {
+    let story = Story::of(piecemeal(1, Way::Swap)).during(MIGRATE).make(Move::FailPartly).make(Move::Go);
+    assert_eq!(story.next(), Next::Perform(Effect::CatchUp));
+}
+
+#[test]
+fn a_part_of_a_step_is_not_taken_back_in_place_though_the_whole_of_it_could_be() {
+    let second = Effect::Migrate { step: 1 };
+    let whole = Story::of(piecemeal(2, Way::InPlace)).during(second).make(Move::Fail).make(Move::Go);
+    assert_eq!(whole.next(), Next::Perform(Effect::UndoStep { step: 0 }));
+    let part = Story::of(piecemeal(2, Way::InPlace)).during(second).make(Move::FailPartly).make(Move::Go);
+    assert_eq!(part.next(), Next::Perform(Effect::AssessLoss));
+}
+
+#[test]
+fn a_step_cut_off_half_way_is_taken_back_and_not_begun_again() {
+    let story = Story::of(piecemeal(1, Way::Restore)).during(MIGRATE).make(Move::DiePartly).make(Move::Go);
+    assert!(matches!(story.next(), Next::Record(Event::RollbackStarted { .. })), "{:?}", story.next());
+    assert_eq!(story.sim.run.partial_step(), Some(0));
+}
+
+#[test]
+fn rows_of_others_halt_the_way_back_of_a_part_until_somebody_asks_for_it() {
+    let mut story = Story::of(piecemeal(1, Way::Restore)).during(MIGRATE);
+    story.sim.target_is_written();
+    let story = story.make(Move::FailPartly).make(Move::Go).make(Move::Go).make(Move::Go).make(Move::Go);
+    assert_eq!(story.next(), Next::Halted);
+    let why = story.sim.run.halted.clone().unwrap();
+    assert_eq!(why.code, Code::WouldLoseRows);
+    assert!(why.hints.iter().any(|hint| hint.contains("--restore")), "{why:?}");
+    assert!(why.causes.iter().any(|cause| cause.contains("the step that failed")), "{why:?}");
+    let story = story.make(Move::RestoreBackup).during(Effect::Restore);
+    assert!(story.sim.run.saved.is_some(), "dumped before");
 }
 
 // In doubt

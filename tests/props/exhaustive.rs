@@ -209,6 +209,21 @@ fn every_schedule_that_goes_back_by_a_swap_keeps_the_laws() {
     plans_back(Way::Swap, false, 2, 1);
 }
 
+/// Steps that commit as they go: one may fail, or be cut off, half-way.
+#[test]
+fn every_schedule_of_steps_that_may_fail_half_way_keeps_the_laws() {
+    for (back, steps) in [(Way::Restore, 1), (Way::Restore, 2), (Way::Swap, 1), (Way::Swap, 2), (Way::InPlace, 2)] {
+        let case = Case { piecemeal: true, back, ..Case::of(steps) };
+        let mut seen = Explored::default();
+        for slow in [false, true] {
+            all(case.clone(), slow, Budget { crashes: 2, people: 1 }, &mut seen);
+        }
+        let ends: Vec<&str> = seen.ends.keys().copied().collect();
+        assert_eq!(ends, ["abandoned", "needs_operator", "refused", "rolled_back", "succeeded"]);
+        assert!(seen.made.contains_key(&Move::FailPartly) && seen.made.contains_key(&Move::DiePartly));
+    }
+}
+
 #[test]
 fn every_kind_of_request_keeps_the_laws_through_a_crash_and_a_decision() {
     let mut seen = Explored::default();

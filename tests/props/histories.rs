@@ -29,9 +29,9 @@ pub fn case() -> impl Strategy<Value = Case> {
     // Mostly runs that get as far as the target.
     let findings = prop_oneof![4 => Just(Vec::<Finding>::new()), 1 => findings];
     let back = select(vec![Way::Restore, Way::InPlace, Way::Swap]);
-    let back = (back, any::<bool>());
+    let back = (back, any::<bool>(), any::<bool>());
     (0_usize..5, any::<(bool, bool, bool, bool)>(), prop::bool::weighted(0.1), findings, allow, back).prop_map(
-        |(steps, (tests, verify, health, approval), dry_run, findings, allow, (back, window))| Case {
+        |(steps, (tests, verify, health, approval), dry_run, findings, allow, (back, window, piecemeal))| Case {
             steps,
             tests,
             verify,
@@ -42,6 +42,7 @@ pub fn case() -> impl Strategy<Value = Case> {
             allow,
             back,
             window,
+            piecemeal,
         },
     )
 }

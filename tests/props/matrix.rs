@@ -157,7 +157,14 @@ fn events() -> Vec<(String, Event)> {
         for outcome in outcomes() {
             events.push(Event::Succeeded { id: id.clone(), outcome: outcome.clone(), duration_ms: 1 });
             let failure = why(Certainty::Definite);
-            events.push(Event::Failed { id: id.clone(), failure, partial: Some(outcome.clone()), duration_ms: 1 });
+            events.push(Event::Failed {
+                id: id.clone(),
+                failure: failure.clone(),
+                partial: Some(outcome.clone()),
+                duration_ms: 1,
+            });
+            let verdict = Verdict::PartlyApplied { outcome: outcome.clone(), failure };
+            events.push(Event::Reconciled { id: id.clone(), verdict, evidence: evidence() });
             events.push(Event::Reconciled {
                 id: id.clone(),
                 verdict: Verdict::Applied { outcome },
@@ -181,9 +188,11 @@ fn title(event: &Event) -> String {
     let detail = match event {
         Event::Intended { effect, .. } => effect.name(),
         Event::Failed { failure, .. } if failure.certainty == Certainty::InDoubt => "in doubt".into(),
+        Event::Failed { partial: Some(Outcome::Step(_)), .. } => "applied in part".into(),
         Event::Succeeded { outcome: Outcome::Loss(loss), .. } if loss.rows() > 0 => "rows would be lost".into(),
         Event::Reconciled { verdict: Verdict::Applied { .. }, .. } => "applied".into(),
         Event::Reconciled { verdict: Verdict::NotApplied, .. } => "not applied".into(),
+        Event::Reconciled { verdict: Verdict::PartlyApplied { .. }, .. } => "applied in part".into(),
         Event::Reconciled { verdict: Verdict::Unknown, .. } => "unknown".into(),
         Event::Ruled { applied, .. } => if *applied { "applied" } else { "not applied" }.into(),
         _ => return event.kind().into(),
@@ -226,6 +235,7 @@ fn otherwise() -> Vec<(&'static str, Facts)> {
         ("approval missing + rejected", Facts { approval_missing: true, rejected: true, ..base.clone() }),
         ("asked for", Facts { asked: true, ..base.clone() }),
         ("loss + asked for", Facts { loss: true, forgets: true, asked: true, ..base.clone() }),
+        ("commits as it goes", Facts { piecemeal: true, ..base.clone() }),
         ("capture planned", Facts { capture: true, ..base.clone() }),
         ("captured", Facts { capture: true, captured: true, ..base.clone() }),
         ("captured + cancelled", Facts { capture: true, captured: true, cancelled: true, ..base.clone() }),

@@ -39,6 +39,8 @@ pub struct Monitor {
     turned: bool,
     committed: usize,
     restored: bool,
+    /// A step failed after a part of it was committed.
+    partly: bool,
     /// The last look at the target after the last change of it.
     schema_checked: bool,
     verified: bool,
@@ -79,7 +81,7 @@ macro_rules! law {
 impl Monitor {
     /// Whether something of the target may have been changed and not been taken back.
     pub fn touched(&self) -> bool {
-        self.committed > 0 || self.open.is_some_and(|effect| effect.changes_target())
+        self.committed > 0 || self.partly || self.open.is_some_and(|effect| effect.changes_target())
     }
 
     /// The same notes without the times in them, but for whether the backup is `stale`.
@@ -124,10 +126,11 @@ impl Monitor {
                 let effect = self.close()?;
                 self.happened(effect, outcome, recorded.ts_ms, false);
             }
-            Event::Failed { .. } => {
+            Event::Failed { partial, .. } => {
                 law!(!self.fenced, "an outcome after somebody else fenced the effect off");
                 let effect = self.close()?;
                 self.takeovers = 0;
+                self.partly |= matches!((effect, partial), (Effect::Migrate { .. }, Some(Outcome::Step(_))));
                 if !effect.may_fail() {
                     self.failed = true;
                 }
@@ -149,6 +152,12 @@ impl Monitor {
                         self.counted &= effect != Effect::Restore;
                         self.caught_up &= effect != Effect::Swap;
                         self.sandbox = false;
+                    }
+                    Verdict::PartlyApplied { .. } => {
+                        let effect = self.close()?;
+                        law!(matches!(effect, Effect::Migrate { .. }), "{effect:?} in part");
+                        self.takeovers = 0;
+                        (self.failed, self.partly) = (true, true);
                     }
                     Verdict::Unknown => {
                         law!(
@@ -247,7 +256,7 @@ impl Monitor {
                 law!(self.open.is_none(), "rolled back with {:?} unresolved", self.open);
                 law!(self.turned, "rolled back without having turned round");
                 law!(
-                    self.restored || self.swapped || self.undone == self.committed,
+                    self.restored || self.swapped || (self.undone == self.committed && !self.partly),
                     "rolled back with {} of {} steps taken back",
                     self.undone,
                     self.committed
@@ -349,7 +358,7 @@ impl Monitor {
             Effect::Restore => {
                 law!(!self.lost || self.asked, "{effect:?} over somebody's rows without being asked");
                 law!(self.turned && !self.failed, "{effect:?} without turning round");
-                law!(self.committed > 0, "{effect:?} of a target that was never changed");
+                law!(self.committed > 0 || self.partly, "{effect:?} of a target that was never changed");
                 law!(self.counted, "{effect:?} without counting what it forgets");
                 law!(!self.unsaved, "{effect:?} over rows that are nowhere else");
                 self.checkpoint_checked = false;

@@ -5,13 +5,13 @@ use dbd::domain::digest::Digest;
 use dbd::domain::effect::Effect;
 use dbd::domain::event::{
     Actor, Artifact, Backup, Check, CheckStatus, CommandReport, GitState, HealthCheck, Loss, Outcome, Pending,
-    Preflight, Readiness, Rehearsal, Request, RollbackSettings, ServerFacts, Settings, StepReport, StepWay, SwapOffer,
-    Swapped, TestCounts, UserCommand,
+    Preflight, Readiness, Rehearsal, Request, RollbackSettings, RowsChanged, ServerFacts, Settings, StepReport,
+    StepWay, SwapOffer, Swapped, TestCounts, UserCommand,
 };
 use dbd::domain::failure::Failure;
 use dbd::domain::finding::{Allowance, Finding, Severity};
 use dbd::domain::ids::{EnvironmentName, MigrationId, RunId};
-use dbd::domain::migration::{Bookkeeping, Format, Migration, Span, Unit, UnitMode};
+use dbd::domain::migration::{AloneProbe, Bookkeeping, Format, Migration, Span, Unit, UnitMode};
 use dbd::domain::plan::UndoClass;
 use dbd::domain::rehearsal::MigrationTiming;
 use dbd::domain::way::{CaptureWay, InPlace, Rung, Way};
@@ -41,6 +41,8 @@ pub struct Case {
     pub back: Way,
     /// The capture stays on after a success.
     pub window: bool,
+    /// Each of its steps commits as it goes, and may fail half-way.
+    pub piecemeal: bool,
 }
 
 impl Case {
@@ -100,14 +102,15 @@ pub fn check(name: &str, status: CheckStatus) -> Check {
     Check { name: name.into(), status, message: format!("{name}: {status:?}"), failure, duration_ms: 3 }
 }
 
-pub fn migration(number: usize) -> Migration {
+pub fn migration(number: usize, piecemeal: bool) -> Migration {
+    let mode = if piecemeal { UnitMode::Alone { probe: AloneProbe::Unknown } } else { UnitMode::Transaction };
     let id = format!("{number:04}_change");
     Migration {
         file: format!("migrations/{id}.sql"),
         digest: Digest::of(&id),
         id: MigrationId::new(id),
         text: String::new(),
-        units: vec![Unit { mode: UnitMode::Transaction, statements: vec![Span { start: 0, len: 12, line: 1 }] }],
+        units: vec![Unit { mode, statements: vec![Span { start: 0, len: 12, line: 1 }] }],
         bookkeeping: Bookkeeping::Dbd,
         down: None,
     }
@@ -147,7 +150,7 @@ pub fn preflight(case: &Case) -> Preflight {
         format: Format::Sql,
         dir: "migrations".into(),
         applied: 2,
-        pending: (0..case.steps).map(|blob| Pending { migration: migration(blob + 3), blob }).collect(),
+        pending: (0..case.steps).map(|blob| Pending { migration: migration(blob + 3, case.piecemeal), blob }).collect(),
         git: Some(GitState {
             commit: "4f2a9c".into(),
             branch: Some("main".into()),
@@ -242,12 +245,17 @@ pub fn rehearsal(case: &Case) -> Rehearsal {
                     why_not: vec![],
                     writes: BTreeMap::new(),
                     notes: vec![],
+                    rows: None,
                 },
                 _ => StepWay {
                     undo: UndoClass::Restore,
                     why_not: vec!["a DO block may do anything".into()],
                     writes: BTreeMap::from([("public.orders".into(), vec!["note".into()])]),
                     notes: vec!["no row of public.t could be changed in the trial".into()],
+                    rows: case.piecemeal.then(|| RowsChanged {
+                        written: BTreeMap::from([("public.orders".into(), 3)]),
+                        removed: BTreeMap::from([("public.orders".into(), 2)]),
+                    }),
                 },
             })
             .collect(),
@@ -266,7 +274,7 @@ pub fn report(status: i32) -> CommandReport {
 
 pub fn loss(rows: i64) -> Loss {
     let written = if rows == 0 { BTreeMap::new() } else { BTreeMap::from([("public.orders".into(), rows)]) };
-    Loss { written, missing: BTreeMap::new(), deleted: BTreeMap::new(), schema: false }
+    Loss { written, ..Loss::default() }
 }
 
 pub fn step() -> StepReport {

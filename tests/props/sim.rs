@@ -22,12 +22,16 @@ pub enum Move {
     Go,
     /// The effect under way does not happen, and says so.
     Fail,
+    /// The step under way fails after a part of it was committed.
+    FailPartly,
     /// The process dies before it does anything more; another one takes over.
     Die,
     /// The process dies while the effect is under way; it had not happened, and never will.
     DieBefore,
     /// The process dies while the effect is under way; it happened, or is about to.
     DieAfter,
+    /// The process dies while the step is under way; a part of it is committed, and the rest never will be.
+    DiePartly,
     /// The answer is lost, the process goes on: it did not happen.
     LoseBefore,
     /// The answer is lost, the process goes on: it happened.
@@ -105,7 +109,7 @@ impl Move {
     /// Whether it is a fault of the process or of the network.
     pub fn is_crash(self) -> bool {
         use Move::*;
-        matches!(self, Die | DieBefore | DieAfter | LoseBefore | LoseAfter | DieFenced | Rest)
+        matches!(self, Die | DieBefore | DieAfter | DiePartly | LoseBefore | LoseAfter | DieFenced | Rest)
     }
 
     /// Whether a person does it, besides approving.
@@ -119,6 +123,8 @@ impl Move {
 pub struct Target {
     /// The steps whose changes are in it, in the order they were made.
     pub applied: Vec<usize>,
+    /// The step of which a part is in it.
+    pub partly: Option<usize>,
     /// The effects that left a row in its ledger.
     ledger: Vec<EffectId>,
     /// The dumps that were finished, under the names of their effects.
@@ -194,6 +200,9 @@ impl Sim {
         let mut moves = Vec::new();
         if self.under_way.is_some() {
             moves.extend([Go, Fail, DieBefore, DieAfter]);
+            if self.case.piecemeal && matches!(self.under_way, Some((Effect::Migrate { .. }, _))) {
+                moves.extend([FailPartly, DiePartly]);
+            }
             // While the target is untouched the engine takes a lost answer for a failure.
             if matches!(self.run.state, State::Forward { .. } | State::Verifying { .. } | State::Rolling { .. }) {
                 moves.extend([LoseBefore, LoseAfter]);
@@ -258,7 +267,7 @@ impl Sim {
         if let Some(command) = self.command(one) {
             let event = decide(&self.run, command).map_err(|failure| format!("{one:?}: {failure}"))?;
             if let (Event::Ruled { applied, .. }, Some(truth)) = (&event, self.truth()) {
-                self.lied |= *applied != truth;
+                self.lied |= *applied != truth || self.target.partly.is_some();
             }
             // Whoever works on the run goes on; where nobody does, the command does.
             let idle = self.under_way.is_none()
@@ -296,7 +305,17 @@ impl Sim {
                     Err(why) => self.fail(effect, id, why, events)?,
                 },
                 Move::Fail => self.fail(effect, id, "it was not to be", events)?,
+                Move::FailPartly => {
+                    self.partly(effect);
+                    let partial = Some(Outcome::Step(samples::step()));
+                    let failure = samples::failure("a statement failed, after a part of it was committed");
+                    self.say(Event::Failed { id, failure, partial, duration_ms: 1 }, events)?;
+                }
                 Move::DieBefore => self.die(events)?,
+                Move::DiePartly => {
+                    self.partly(effect);
+                    self.die(events)?;
+                }
                 Move::DieAfter => {
                     let _ = self.happen(effect, &id);
                     self.die(events)?;
@@ -437,6 +456,13 @@ impl Sim {
         EffectId::derive("props", &self.run.id, &effect.name(), self.run.rollbacks.to_string().as_bytes())
     }
 
+    /// A part of a step is committed.
+    fn partly(&mut self, effect: Effect) {
+        if let Effect::Migrate { step } = effect {
+            self.target.partly = Some(step);
+        }
+    }
+
     /// The world does it, or refuses.
     fn happen(&mut self, effect: Effect, id: &EffectId) -> Result<Outcome, &'static str> {
         if self.run.flight.as_ref().map(|flight| &flight.id) != Some(id) {
@@ -472,11 +498,17 @@ impl Sim {
                 }
                 target.ledger.push(id.clone());
                 target.applied.clear();
+                target.partly = None;
                 target.shadow = false;
             }
             Effect::Migrate { step } => {
                 if target.applied.contains(&step) {
                     self.broken.get_or_insert_with(|| format!("step {step} was applied twice"));
+                }
+                // Nor is a part of it done twice.
+                if let Some(partly) = target.partly.filter(|_| !self.lied) {
+                    self.broken
+                        .get_or_insert_with(|| format!("step {step} was begun on top of a part of step {partly}"));
                 }
                 target.ledger.push(id.clone());
                 target.applied.push(step);
@@ -487,6 +519,7 @@ impl Sim {
                 }
                 target.ledger.push(id.clone());
                 target.applied.clear();
+                target.partly = None;
                 target.written = false;
             }
             Effect::Dump { .. } => {
@@ -499,6 +532,7 @@ impl Sim {
             Effect::CheckSchema if !target.applied.iter().copied().eq(0..self.case.steps) => {
                 return Err("the schema is not the rehearsed one");
             }
+            // Rows that a part of a step changed show in no schema.
             Effect::CheckRestored if !target.applied.is_empty() => return Err("the schema is not the checkpoint's"),
             _ => {}
         }
@@ -519,6 +553,12 @@ impl Sim {
                 Verdict::Applied { outcome: Outcome::Step(samples::step()) }
             }
             Move::CannotTell => Verdict::Unknown,
+            _ if matches!(flight.effect, Effect::Migrate { step } if self.target.partly == Some(step)) => {
+                Verdict::PartlyApplied {
+                    outcome: Outcome::Step(samples::step()),
+                    failure: samples::failure("the command was cut off, after a part of it was committed"),
+                }
+            }
             _ => match flight.effect.recovery() {
                 Recovery::Repeat | Recovery::Discard => Verdict::NotApplied,
                 Recovery::ProbeLedger if self.target.ledger.contains(&id) => {
@@ -569,7 +609,9 @@ impl Sim {
         }
         let wrong = match end {
             End::Succeeded => !applied.iter().copied().eq(0..self.case.steps),
-            End::RolledBack | End::Refused | End::Rehearsed => !applied.is_empty(),
+            // Whoever says that a step half done did not happen, or did, takes it upon themselves.
+            End::RolledBack => !applied.is_empty() || (self.target.partly.is_some() && !self.lied),
+            End::Refused | End::Rehearsed => !applied.is_empty(),
             End::Abandoned => false,
         };
         if wrong { Err(format!("after {one:?} the run is {end:?}, and the target has {applied:?}")) } else { Ok(()) }

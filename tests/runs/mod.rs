@@ -3,6 +3,7 @@
 //! Every test has a project folder and a database of its own. Nothing waits for a time: what is waited for is a state that can be seen
 //! (an event in the journal, a lock, a file), with a deadline far away.
 
+mod commands;
 mod decisions;
 mod evidence;
 mod foretold;

@@ -42,7 +42,7 @@ impl Commands for Shell {
             app_url: order.app_url.as_ref().map(Secret::expose),
             run: &order.run,
             effect: &order.effect,
-            env: Vec::new(),
+            env: order.application_name.iter().map(|name| ("PGAPPNAME".to_owned(), name.clone())).collect(),
             output: &order.output,
             secrets: self.secrets.clone(),
             timeout: Some(Duration::from_millis(order.timeout_ms)),

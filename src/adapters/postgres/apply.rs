@@ -70,7 +70,7 @@ pub async fn apply(order: ApplyOrder<'_>, kept: &Kept) -> Result<Applied, NotApp
                 let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let held_ms = trace.iter().map(|one| one.held_ms.unwrap_or(one.duration_ms)).collect();
                 return Ok(Applied {
-                    report: StepReport { duration_ms, tries, xid, held_ms, left_out: Vec::new() },
+                    report: StepReport { duration_ms, tries, xid, held_ms, ..StepReport::default() },
                     trace,
                 });
             }

@@ -371,6 +371,18 @@ pub async fn rows(url: &ConnectionUrl, origin: &str) -> Result<Vec<LedgerRow>, F
         .collect())
 }
 
+/// The transaction that wrote that the statement of `effect` was begun.
+pub async fn began(url: &ConnectionUrl, effect: &EffectId) -> Result<Option<String>, Failure> {
+    let session = connect(url, "dbd").await?;
+    let row = session
+        .client
+        .query_opt("SELECT xid::text FROM dbd.ledger WHERE effect_id = $1 AND phase = 'started'", &[&effect.as_str()])
+        .await
+        .map_err(|error| query_failed(url, "reading dbd's ledger", &error))?;
+    session.close().await;
+    Ok(row.map(|row| row.get(0)))
+}
+
 /// What became of the fenced effect.
 pub async fn probe(order: &ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, Failure> {
     let url = order.url;

@@ -17,6 +17,7 @@ mod line;
 mod observe;
 mod restore;
 mod set_aside;
+mod strangers;
 mod trial;
 mod undo;
 mod weights;
@@ -255,6 +256,18 @@ impl Database for Postgres {
 
     async fn fence(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Fenced, Failure> {
         ledger::fence(url, effect).await
+    }
+
+    async fn began(&self, url: &ConnectionUrl, effect: &EffectId) -> Result<Option<String>, Failure> {
+        ledger::began(url, effect).await
+    }
+
+    async fn outlast(&self, url: &ConnectionUrl, began_ms_ago: u64) -> Result<(), Failure> {
+        strangers::outlast(url, began_ms_ago).await
+    }
+
+    async fn schema_transactions(&self, url: &ConnectionUrl, xid: &str) -> Result<Vec<String>, Failure> {
+        strangers::schema_transactions(url, xid).await
     }
 
     async fn probe(&self, order: ProbeOrder<'_>, fenced: &Fenced) -> Result<Standing, Failure> {

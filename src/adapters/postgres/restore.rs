@@ -108,7 +108,7 @@ pub async fn seen(
 }
 
 /// Whether a row was written by a transaction that is not older than `xid`.
-fn newer(xid: &str) -> String {
+pub(super) fn newer(xid: &str) -> String {
     format!("pg_catalog.age(xmin) <= pg_catalog.age('{}'::pg_catalog.xid)", short_xid(xid))
 }
 

@@ -43,7 +43,7 @@ pub async fn undo(order: &UndoOrder<'_>) -> Result<StepReport, Failure> {
                     tries,
                     xid: Some(xid),
                     held_ms: Vec::new(),
-                    left_out: Vec::new(),
+                    ..StepReport::default()
                 });
             }
             Ok(Err(failure)) => failure,

@@ -13,6 +13,7 @@ use crate::domain::failure::Failure;
 use crate::domain::finding::Allowance;
 use crate::domain::ids::RunId;
 use crate::domain::machine::{End, State};
+use crate::domain::migration::Format;
 use crate::domain::recovery::blocks_target;
 use crate::domain::run::Run;
 use crate::engine::runner::{Broken, Ending, Runner};
@@ -21,7 +22,6 @@ use crate::engine::{World, anchors};
 use crate::ports::journal::Journal;
 use crate::wire::OpenJournal;
 use serde_json::Value;
-use std::path::Path;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How a run is entered.
@@ -369,7 +369,7 @@ fn approve_here(context: &Context, run: &Run) -> Option<bool> {
 }
 
 /// Files that changed since the plan was made, both digests shown.
-pub(super) fn check_files(run: &Run, root: &Path) -> Result<(), Failure> {
+pub(super) fn check_files(run: &Run, config: &Config) -> Result<(), Failure> {
     let Some(preflight) = &run.preflight else { return Ok(()) };
     let halted = matches!(run.state, State::Halted { .. }) && !run.looks_again();
     let goes_back = halted || matches!(run.state, State::Rolling { .. } | State::Settled { .. });
@@ -379,7 +379,11 @@ pub(super) fn check_files(run: &Run, root: &Path) -> Result<(), Failure> {
     }
     for pending in &preflight.pending {
         let planned = &pending.migration;
-        let now = fs_err::read(root.join(&planned.file)).ok().map(Digest::of);
+        // A command is no file: it stands in the configuration.
+        let now = match preflight.format {
+            Format::Command => config.migrations.command.as_ref().map(Digest::of),
+            _ => fs_err::read(config.root.join(&planned.file)).ok().map(Digest::of),
+        };
         if now.as_ref() != Some(&planned.digest) {
             let found = now.map_or_else(|| "it is gone".to_owned(), |digest| format!("now {}", digest.short()));
             return Err(Failure::new(

@@ -60,7 +60,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome {
         (None, _) => Enter::Resume,
     };
     if !matches!(run.state, State::Halted { .. }) || run.looks_again() {
-        check_files(&run, &config.root)?;
+        check_files(&run, &config)?;
     }
     drive(context, &config, &environment, &mut journal, run, enter).await
 }

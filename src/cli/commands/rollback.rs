@@ -88,7 +88,7 @@ fn newest_of_target(
         let same = other.request.as_ref().map(|request| request.target.as_str()) == target;
         if later
             && same
-            && !other.committed.is_empty()
+            && other.changed_target()
             && !matches!(
                 other.state,
                 crate::domain::machine::State::Settled { end: crate::domain::machine::End::RolledBack }

@@ -187,7 +187,9 @@ pub fn migrations(run: &Run) -> Vec<MigrationFacts> {
         let reports: Vec<_> = done.iter().map(|step| &run.committed[*step]).collect();
         let in_flight = run.flight.as_ref().map(|flight| flight.effect);
         let in_doubt = open.iter().any(|step| in_flight == Some(Effect::Migrate { step: *step }));
-        let status = match (done.is_empty(), open.is_empty()) {
+        // A step that failed after a part of it was committed is the first of the open ones.
+        let partly = run.partial.is_some() && open.contains(&run.committed.len());
+        let status = match (done.is_empty() && !partly, open.is_empty()) {
             _ if in_doubt => MigrationStatus::Unknown,
             (true, _) if rehearsed.is_some() => MigrationStatus::Rehearsed,
             (true, _) => MigrationStatus::Pending,
@@ -312,6 +314,14 @@ pub fn doing(run: &Run) -> &'static str {
     }
 }
 
+/// That a step failed after a part of it was committed, in a sentence; nothing where none did.
+#[must_use]
+pub fn partly(run: &Run) -> Option<String> {
+    run.partial.as_ref()?;
+    let back = if run.partial_step().is_none() { ", and the target went back since" } else { "" };
+    Some(format!("step {} failed after a part of it was committed{back}", run.committed.len() + 1))
+}
+
 /// What is known about a run that did not come to its end, in sentences; empty for the others.
 #[must_use]
 pub fn known(run: &Run) -> Vec<String> {
@@ -323,6 +333,7 @@ pub fn known(run: &Run) -> Vec<String> {
         let steps = plural(count(&plan.steps), "step", "steps");
         let are = if run.committed.len() == 1 { "is" } else { "are" };
         known.push(format!("{} of {steps} {are} committed on the target", run.committed.len()));
+        known.extend(partly(run));
     }
     if let Some(flight) = &run.flight {
         let fenced = matches!(run.state.flight(), Flight::Fenced | Flight::Doubt);
@@ -398,7 +409,7 @@ pub fn way_back(run: &Run) -> Option<String> {
     let planned = |undo: fn(&UndoClass) -> bool| plan.steps.iter().filter(|step| undo(&step.undo)).count() as u64;
     let (restored, all) = (planned(|undo| *undo == UndoClass::Restore), plan.steps.len() as u64);
     Some(match (plan.capture, restored) {
-        (Some(_), _) if !run.committed.is_empty() && run.capture.is_none() => {
+        (Some(_), _) if run.changed_target() && run.capture.is_none() => {
             "the backup, which forgets what was written since: the capture is ended".to_owned()
         }
         (Some(way), _) => match &run.readiness {

@@ -164,8 +164,10 @@ impl Teller {
                 told.took(*duration_ms);
             }
             Event::Failed { failure, partial, duration_ms, .. } => {
-                if let Some(outcome) = partial {
-                    self.done(effect, outcome, told, more);
+                match partial {
+                    Some(Outcome::Step(_)) => told.put("partlyCommitted", json!(true)),
+                    Some(outcome) => self.done(effect, outcome, told, more),
+                    None => {}
                 }
                 told.fail(failure);
                 told.took(*duration_ms);
@@ -182,9 +184,15 @@ impl Teller {
                         format!("Found out that {} happened: {evidence}", named(effect))
                     }
                     Verdict::NotApplied => format!("Found out that {} did not happen: {evidence}", named(effect)),
+                    Verdict::PartlyApplied { failure, .. } => {
+                        told.put("partlyCommitted", json!(true));
+                        told.put("code", json!(failure.code));
+                        let what = "did not come to its end, and a part of it may be committed";
+                        format!("Found out that {} {what}: {evidence}", named(effect))
+                    }
                     Verdict::Unknown => format!("Nobody can tell whether {} happened: {evidence}", named(effect)),
                 };
-                if *verdict == Verdict::Unknown {
+                if matches!(verdict, Verdict::Unknown | Verdict::PartlyApplied { .. }) {
                     told.level = Level::Error;
                 }
             }

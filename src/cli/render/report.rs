@@ -409,6 +409,9 @@ fn steps(run: &Run) -> Vec<Block> {
                 && run.flight.as_ref().is_some_and(|flight| flight.effect.changes_target());
             let status = match report {
                 Some(_) => mark(Tone::Good, "committed"),
+                None if run.partial.is_some() && place == run.committed.len() => {
+                    mark(Tone::Bad, "failed after a part of it was committed")
+                }
                 None if in_flight && run.rollbacks == 0 => mark(Tone::Bad, "not known"),
                 None => text("not applied"),
             };
@@ -427,7 +430,7 @@ fn steps(run: &Run) -> Vec<Block> {
         .collect();
     let mut blocks =
         vec![Block::Table(vec!["step", "migration", "statements", "shape", "status", "took", "tries"], rows)];
-    if outcome(run) == facts::Outcome::RolledBack && !run.committed.is_empty() {
+    if outcome(run) == facts::Outcome::RolledBack && run.changed_target() {
         blocks.push(Block::Text(text("The target went back to its checkpoint afterwards")));
     }
     blocks

@@ -113,6 +113,7 @@ fn rollback_json(run: &Run) -> Value {
         "requested_by": run.rollback_asked.as_ref().map(|asked| asked.actor.id.as_str()),
         "requested_reason": run.rollback_asked.as_ref().and_then(|asked| asked.reason.as_deref()),
         "way": facts::way_back(run),
+        "partly_committed": run.partial.is_some(),
         "loss": run.loss.as_ref().map(loss_json),
         "kept": run.saved.as_ref().map(|saved| saved.path.as_str()),
     })

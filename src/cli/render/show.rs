@@ -35,6 +35,9 @@ pub fn status(run: &Run, held_by: Option<&str>, watched_by: Option<&str>, color:
     }
     if let Some(plan) = run.plan.as_ref().filter(|_| facts::touched(run)) {
         row("steps", plain(format!("{} of {} committed", run.committed.len(), plan.steps.len())));
+        if let Some(partly) = facts::partly(run) {
+            row("", (Tone::Bad, partly));
+        }
     }
     if let Some(flight) = &run.flight {
         row("in flight", plain(format!("{}, since {}", flight.effect.name(), rfc3339(flight.since_ms))));

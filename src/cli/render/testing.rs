@@ -363,12 +363,7 @@ impl Story {
     }
 
     fn counts_the_loss(&mut self) {
-        let loss = Loss {
-            written: BTreeMap::from([("public.orders".to_owned(), 3)]),
-            missing: BTreeMap::new(),
-            deleted: BTreeMap::new(),
-            schema: false,
-        };
+        let loss = Loss { written: BTreeMap::from([("public.orders".to_owned(), 3)]), ..Loss::default() };
         self.does(Effect::AssessLoss, Outcome::Loss(loss));
     }
 

@@ -96,9 +96,52 @@ impl FormatReader for Command {
     }
 }
 
+/// Tables in which tools that are run as a command keep track, beside those of the formats that are read: their names are nobody else's.
+const TRACKING: &[&str] = &[
+    "__efmigrationshistory",
+    "__mikro_orm_migrations",
+    "alembic_version",
+    "ar_internal_metadata",
+    "databasechangelog",
+    "databasechangeloglock",
+    "django_migrations",
+    "knex_migrations",
+    "knex_migrations_lock",
+    "kysely_migration",
+    "kysely_migration_lock",
+    "mikro_orm_migrations",
+    "pgmigrations",
+    "sequelizemeta",
+];
+
+/// Whether a table, as SQL writes it, is one in which a migration tool keeps track.
+#[must_use]
+pub fn keeps_track(table: &str) -> bool {
+    let table = table.replace('"', "").to_ascii_lowercase();
+    let name = table.rsplit('.').next().unwrap_or(&table);
+    // One in a schema of its own is not known by its name alone.
+    let usual = |usual: &str| match usual.replace('"', "").strip_prefix("public.").unwrap_or(usual) {
+        usual if usual.contains('.') => usual == table,
+        usual => usual == name,
+    };
+    TRACKING.contains(&name) || super::formats().iter().any(|format| usual(format.usual_table()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tables_of_tools_are_known_and_nobody_elses() {
+        for table in
+            ["public._prisma_migrations", "app.schema_migrations", "public.\"SequelizeMeta\"", "knex_migrations"]
+        {
+            assert!(keeps_track(table), "{table}");
+        }
+        for table in ["public.orders", "public.changes", "public.migration", "schema_migrations.orders"] {
+            assert!(!keeps_track(table), "{table}");
+        }
+    }
 
     #[test]
     fn a_command_is_one_migration_that_is_always_pending() {

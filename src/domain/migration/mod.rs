@@ -27,6 +27,7 @@ mod statement;
 mod tokens;
 
 pub use batch::{DroppedTables, batched, columns_set, dropped_tables, granted_to, tables_of};
+pub use command::keeps_track;
 pub use golang_migrate::URLS_DISAGREE;
 pub use naming::NewName;
 pub use renamed::{Renaming, other_name, tables_beside};
@@ -216,6 +217,15 @@ pub enum UnitMode {
     },
 }
 
+impl UnitMode {
+    /// Whether it commits as it goes, so that it may fail after a part of it is committed: what the user's own tool does, batches, and
+    /// statements that steer transactions of their own.
+    #[must_use]
+    pub fn is_piecemeal(&self) -> bool {
+        matches!(self, Self::Alone { probe: AloneProbe::UserCommand | AloneProbe::Batch { .. } | AloneProbe::Unknown })
+    }
+}
+
 /// How to find out whether a statement outside a transaction has run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "by")]
@@ -264,7 +274,7 @@ pub enum AloneProbe {
         /// How long to rest between two batches, in milliseconds.
         pause_ms: u64,
     },
-    /// The user's own migration tool: the target's schema tells, if the tool changes it at all.
+    /// The user's own migration tool: the target's schema and rows tell, as far as they can.
     UserCommand,
     /// Nothing in the catalog tells: after a crash a person has to say.
     Unknown,
