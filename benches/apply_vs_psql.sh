@@ -3,7 +3,7 @@
 # Each round runs every contender once, in turn, on fresh databases of one server over TCP; a ratio is the median over rounds of contender / psql
 # in the same round. Contenders:
 #   apply            a process that does nothing but apply (benches/apply.rs): it reads the folder and what is applied, takes the target's lock, makes the
-#                    ledger's schema, and for each migration the lease, the ledger's row, the statement, the tracking row and dbd's own, the commit
+#                    ledger's schema, and for each migration the lease, the ledger's row, the statement, the tracking row, the commit
 #   its steps        of that, what is done for the migrations, from the first to the last commit
 #   apply+journal    the same with the intent before and the outcome after each step, both synced to disk
 #   deployment       the phase of `dbd start` in which the target changes, as the run itself reports it
