@@ -366,9 +366,13 @@ pub async fn duplicate(url: &ConnectionUrl, name: &str) -> Result<ConnectionUrl,
     let failed = |error| query_failed(url, "copying the sandbox", &error);
     let session = connect(&url.with_database("postgres"), "dbd").await?;
     let row = session.client.query_one("SHOW server_version_num", &[]).await.map_err(failed)?;
+    let version = row.get::<_, String>(0).parse::<u32>().unwrap_or(0);
     // Files are copied as they are: a fifth of the time, where nothing has to survive a crash.
-    let whole = row.get::<_, String>(0).parse::<u32>().is_ok_and(|version| version >= 150_000);
-    let strategy = if whole { " STRATEGY file_copy" } else { "" };
+    let strategy = if version >= 150_000 { " STRATEGY file_copy" } else { "" };
+    if version >= 180_000 {
+        // Blocks are shared where the file system can. A server that was built where nothing can does not know the value, and copies.
+        let _ = session.client.batch_execute("SET file_copy_method = clone").await;
+    }
     let sql = format!("CREATE DATABASE {} TEMPLATE {}{strategy}", quote_ident(name), quote_ident(&url.database()));
     session.client.batch_execute(&sql).await.map_err(failed)?;
     session.close().await;
