@@ -303,7 +303,8 @@ fn a_reformatted_file_is_no_change_and_an_edit_is_shown() {
     let mut project = Project::empty();
     project.with_sandboxes_on_the_server();
     let flyway = |text: &str| {
-        project.write("migrations/V1__init.sql", text);
+        // Flyway knows it as version 1, and its row says `001.0`.
+        project.write("migrations/V001.0__init.sql", text);
     };
     flyway("create table a (id int primary key);\n");
     project.write("migrations/R__view.sql", "create or replace view v as select 1 as one;\n");

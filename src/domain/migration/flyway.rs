@@ -213,6 +213,16 @@ CREATE INDEX IF NOT EXISTS flyway_schema_history_s_idx ON public.flyway_schema_h
         migration.bookkeeping.key().to_owned()
     }
 
+    fn proof_key(&self, migration: &Migration) -> String {
+        // The row has the version as the file spells it: `001`, `1.0`.
+        let (row, key) = (&migration.bookkeeping, migration.bookkeeping.key());
+        match (key.starts_with("R "), key.starts_with("B ")) {
+            (true, _) => key.to_owned(),
+            (_, true) => format!("B {}", row.value("version")),
+            _ => row.value("version").to_owned(),
+        }
+    }
+
     fn insert_row_sql(&self, migration: &Migration, _run: &RunId) -> String {
         let row = &migration.bookkeeping;
         let version = if row.value("version").is_empty() { "NULL".to_owned() } else { row.literal("version") };

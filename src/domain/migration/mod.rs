@@ -526,6 +526,12 @@ pub trait FormatReader: Sync {
     /// What identifies the migration in that table: the [`AppliedRow::key`] of its row.
     fn key(&self, migration: &Migration) -> String;
 
+    /// What dbd's own [`Proof`] is kept under: the key as the tool's row spells it, where that may be another spelling than
+    /// [`FormatReader::key`].
+    fn proof_key(&self, migration: &Migration) -> String {
+        self.key(migration)
+    }
+
     /// The statements that record the migration as the owning tool would: in the last unit's transaction, or after it
     /// if that runs alone.
     ///
@@ -577,7 +583,7 @@ pub trait FormatReader: Sync {
             format!(
                 "DELETE FROM dbd.applied WHERE tracking = {} AND key = {}",
                 crate::domain::sql::quote_literal(&table),
-                crate::domain::sql::quote_literal(&self.key(migration))
+                crate::domain::sql::quote_literal(&self.proof_key(migration))
             ),
         ]
     }
@@ -598,7 +604,10 @@ pub trait FormatReader: Sync {
         let tracking = self.tracking().named(migration.bookkeeping.table());
         let looked = self.verify_sql(migration).map(|sql| format!("{LOOK}{sql};\n{LOOKED}{VERIFIED}"));
         let looked = looked.unwrap_or_default();
-        format!("{looked}{row};\n{}", tokens::proof_sql(&tracking.table, &self.key(migration), migration, text, run))
+        format!(
+            "{looked}{row};\n{}",
+            tokens::proof_sql(&tracking.table, &self.proof_key(migration), migration, text, run)
+        )
     }
 }
 
