@@ -242,12 +242,17 @@ impl Runner<'_> {
         let same_moment = !rows_wanted.copied() || snapshot.is_some();
         let watch = self.watch;
         let path = world.files.path(&dump_name(DumpPurpose::Checkpoint, 0));
+        // A migration may grant something to a role that had nothing here so far, or ask whether there is one.
+        let roles = match sandbox.own_server {
+            true => world.database.roles(&world.target).await?,
+            false => preflight.server.roles.clone(),
+        };
         let order = FillOrder {
             dump: path,
             url: sandbox.url.clone(),
             server_major: sandbox.server_major,
             target_major: preflight.server.version_num / 10_000,
-            roles: preflight.server.roles.clone(),
+            roles,
             may_create_roles: sandbox.own_server,
             drop_public: !preflight.server.has_public,
             schema_only: rows_wanted.none,

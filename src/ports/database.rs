@@ -635,6 +635,9 @@ pub trait Database {
     /// The schemas a restore leaves standing: `public`, and those that hold something of an extension.
     async fn kept_schemas(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;
 
+    /// Every role of the server but those that every server has.
+    async fn roles(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure>;
+
     /// Which of `roles`, as SQL writes them, the server does not know.
     async fn unknown_roles(&self, url: &ConnectionUrl, roles: &[String]) -> Result<Vec<String>, Failure>;
 

@@ -144,3 +144,24 @@ fn a_target_whose_expressions_are_spelled_another_way_after_a_dump_is_deployed_t
     project.dbd(&["drift", "dev"]).expect(0);
     project.assert_sound();
 }
+
+#[test]
+fn a_role_that_had_nothing_here_so_far_is_there_in_the_rehearsal_too() {
+    let project = Project::new();
+    let role = format!("reporting_{}", std::process::id());
+    project.elsewhere(&format!("create role {role}"));
+    // As a history of somebody's has it: the server tells whether there is such a role.
+    project.migration(
+        "0001_change",
+        &format!(
+            "create table reports (id int primary key);\ngrant select on reports to {role};\n\
+             do $$ begin\n  if exists (select from pg_roles where rolname = '{role}') then\n    grant insert on reports to {role};\n  end if;\nend $$;\n"
+        ),
+    );
+    project.start().expect(0).outcome("succeeded");
+    let may = |what: &str| format!("has_table_privilege('{role}', 'reports', '{what}')");
+    assert_eq!(project.value(&format!("select {} and {}", may("select"), may("insert"))), "t");
+    project.sql("drop table reports");
+    project.elsewhere(&format!("drop role {role}"));
+    project.assert_sound();
+}

@@ -554,6 +554,16 @@ pub async fn last_changed(url: &ConnectionUrl, tables: &[String]) -> Result<BTre
     Ok(changed)
 }
 
+/// Every role of the server but those that every server has.
+pub async fn roles(url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
+    let session = look(url, "dbd").await?;
+    let sql = "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname !~ '^pg_' ORDER BY 1";
+    let rows = session.client.query(sql, &[]).await;
+    let rows = rows.map_err(|error| query_failed(url, "looking which roles there are", &error))?;
+    session.close().await;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Which of `roles`, as SQL writes them, the server does not know.
 pub async fn unknown_roles(url: &ConnectionUrl, roles: &[String]) -> Result<Vec<String>, Failure> {
     let session = look(url, "dbd").await?;

@@ -298,6 +298,10 @@ impl Database for Postgres {
         restore::kept_schemas(url).await
     }
 
+    async fn roles(&self, url: &ConnectionUrl) -> Result<Vec<String>, Failure> {
+        facts::roles(url).await
+    }
+
     async fn unknown_roles(&self, url: &ConnectionUrl, roles: &[String]) -> Result<Vec<String>, Failure> {
         facts::unknown_roles(url, roles).await
     }

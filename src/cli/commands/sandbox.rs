@@ -127,6 +127,7 @@ pub(super) async fn copy(
     folder.make()?;
     let database = crate::wire::database();
     let facts = database.facts(url).await?;
+    let roles = database.roles(url).await?;
     let backups = crate::wire::backups(config, &format!("sandbox-{id}"));
     let named = EnvironmentName::parse("sandbox-copy").map(|name| RunId::new(&name, crate::wire::now_ms()));
     let run = named.ok_or_else(|| Failure::new(Code::Bug, "a sandbox's copy has no name"))?;
@@ -159,7 +160,7 @@ pub(super) async fn copy(
         url: sandbox.url.clone(),
         server_major: sandbox.server_major,
         target_major: order.server_major,
-        roles: facts.roles.clone(),
+        roles: if sandbox.own_server { roles } else { facts.roles.clone() },
         may_create_roles: sandbox.own_server,
         drop_public: !facts.has_public,
         schema_only: config.sandbox.data == crate::config::SandboxData::Schema,
