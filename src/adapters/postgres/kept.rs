@@ -10,6 +10,7 @@ use crate::domain::migration::leaves_session_as_it_was;
 use crate::ports::database::{ApplyOrder, Around};
 use futures_util::future::BoxFuture;
 use std::cell::RefCell;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The first version that can be told to report a session's counters at once. Until they are reported, what an earlier transaction wrote is counted among
@@ -37,6 +38,8 @@ impl Kept {
     pub(super) async fn take(&self, order: &ApplyOrder<'_>) -> Option<Session> {
         let (to, session) = self.taken()?;
         let session = session.await?;
+        // What the server said meanwhile is read here, a goodbye above all.
+        tokio::task::yield_now().await;
         let clean = order.around == Around::default() || session.major >= FLUSHES;
         if to == *order.url && clean && !session.client.is_closed() {
             return Some(session);
@@ -53,8 +56,11 @@ impl Kept {
             matches!(cleared, Ok(Ok(_))).then_some(session)
         });
         // It leaves when its answer is first asked for, and when the connection had its turn.
-        let _ = futures_util::poll!(clearing.as_mut());
-        tokio::task::yield_now().await;
+        match futures_util::poll!(clearing.as_mut()) {
+            Poll::Pending => tokio::task::yield_now().await,
+            // At once there is only one answer: that the connection is gone.
+            Poll::Ready(session) => clearing = Box::pin(std::future::ready(session)),
+        }
         *self.0.borrow_mut() = Some((url.clone(), clearing));
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-/// dbd's schema with what every deployment needs of it, harmless to repeat. Each table is a few files that the server makes durable one by one, so that the
+/// dbd's schema with what every deployment needs of it, harmless to repeat. Each table is a few files that the server makes durable one by one: the
 /// others are made where they are used.
 pub(super) const LEDGER: &str = include_str!("../../../migrations/ledger/0001_ledger.sql");
 
