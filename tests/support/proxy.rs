@@ -54,6 +54,9 @@ fn session(mut client: TcpStream, server: &Server, cut: Cut, cuts: &AtomicUsize,
     let wanted = answers.clone();
     let back = std::thread::spawn(move || {
         let mut bytes = [0; 16_384];
+        // What the server says once nobody is to hear of it. The COMMIT is sent while the statements before it still run: an answer to one of
+        // those does not say yet that it is carried out.
+        let mut kept_back = Vec::new();
         loop {
             match from_backend.read(&mut bytes) {
                 Ok(0) | Err(_) => break,
@@ -62,8 +65,12 @@ fn session(mut client: TcpStream, server: &Server, cut: Cut, cuts: &AtomicUsize,
                         break;
                     }
                 }
-                // It is done, and nobody is to hear of it.
-                Ok(_) => break,
+                Ok(read) => {
+                    kept_back.extend_from_slice(&bytes[..read]);
+                    if kept_back.windows(7).any(|window| window == b"COMMIT\0") {
+                        break;
+                    }
+                }
             }
         }
         let _ = to_client.shutdown(Shutdown::Both);
