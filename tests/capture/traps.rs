@@ -310,6 +310,8 @@ async fn dbds_own_bookkeeping_comes_along_without_what_the_run_applied() {
     let rig = captured(Way::Slot, "create table t (id int primary key)").await;
     let client = rig.client().await;
     client.batch_execute(include_str!("../../migrations/ledger/0002_applied.sql")).await.unwrap();
+    // As a dbd that did not know the column yet would have made it.
+    client.batch_execute("alter table dbd.applied drop column body").await.unwrap();
     rig.migrate(&format!(
         "insert into dbd.applied (tracking, key, run_id) values ('x', 'earlier', ''), ('x', 'mine', '{}')",
         rig.capture.run

@@ -17,6 +17,7 @@ use crate::ports::boundary::{Boundary, passed};
 use crate::ports::capture::{Capture, CaptureOrder, SwapOrder, SwapStanding, Swapped, Way};
 use crate::ports::fence::Fenced;
 use futures_util::{SinkExt, StreamExt};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 use tokio_postgres::Client;
@@ -484,27 +485,23 @@ async fn dress(order: &SwapOrder<'_>, pair: &Pair<'_>, dressing: &str) -> Result
     }
     sql.push_str(dressing);
     shadow.batch_execute(&sql).await.map_err(failed)?;
-    let tables = shadow
-        .query(
-            "SELECT c.relname::text, pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum), bool_or(a.attname = 'run_id') \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-             WHERE c.relnamespace = 'dbd'::regnamespace AND c.relkind = 'r' GROUP BY 1",
-            &[],
-        )
-        .await
-        .map_err(failed)?;
-    let there = "SELECT relname::text FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.to_regnamespace('dbd') AND relkind = 'r'";
-    let there: Vec<String> = target.query(there, &[]).await.map_err(failed)?.iter().map(|row| row.get(0)).collect();
+    // A target that an earlier dbd made ready may lack a table, or a column of one.
+    let own = "SELECT c.relname::text, pg_catalog.array_agg(pg_catalog.quote_ident(a.attname) ORDER BY a.attnum) \
+               FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+               WHERE c.relnamespace = pg_catalog.to_regnamespace('dbd') AND c.relkind = 'r' GROUP BY 1";
+    let tables = shadow.query(own, &[]).await.map_err(failed)?;
+    let there = target.query(own, &[]).await.map_err(failed)?;
+    let there: BTreeMap<String, Vec<String>> = there.iter().map(|row| (row.get(0), row.get(1))).collect();
     for row in &tables {
-        let (table, columns): (String, String) = (row.get(0), row.get(1));
+        let (table, columns): (String, Vec<String>) = (row.get(0), row.get(1));
         // What this run applied is applied no more.
         let without = match table.as_str() {
             "applied" | "migration" => format!(" WHERE run_id IS DISTINCT FROM {}", literal(order.holder.run.as_str())),
             _ => String::new(),
         };
-        if !there.contains(&table) {
-            continue;
-        }
+        let Some(of_target) = there.get(&table) else { continue };
+        let columns: Vec<String> = columns.into_iter().filter(|column| of_target.contains(column)).collect();
+        let columns = columns.join(", ");
         let from = format!("COPY (SELECT {columns} FROM dbd.{}{without}) TO STDOUT", identifier(&table));
         let mut from = Box::pin(target.copy_out(&from).await.map_err(failed)?);
         let to = format!("COPY dbd.{} ({columns}) FROM STDIN", identifier(&table));
